@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one interface to what needs privilege: makes a sandbox's cgroup, root, bundle and container,
+// and takes them away again. All calls block: make them from the blocking pool. Safe to call from
+// several threads for different sandboxes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "oci/runtime.h"
+#include "sys/cgroup.h"
+#include "sys/fd.h"
+
+namespace atoll::oci {
+
+struct LauncherConfig {
+  std::string state_dir;
+  std::string run_dir;
+  std::string cgroup_root = "atoll";
+  std::string agent_binary;
+  std::string opencode_binary;  // empty: none
+  std::string seccomp_profile;  // empty: Debian's (kSeccompProfile)
+};
+
+struct LaunchSpec {
+  std::string iid;
+  std::string hostname;
+  std::string image;  // by name
+  uint32_t id_base = 0;
+  sys::CgroupLimits limits;
+  std::vector<std::string> env;  // for PID 1
+  std::vector<std::string> agent_args;
+  int agent_socket = -1;  // a listening unix socket; becomes fd 3 of PID 1. Borrowed.
+};
+
+struct Launched {
+  pid_t pid = 0;          // PID 1, in the host's numbers
+  sys::Fd pidfd;          // readable when PID 1 has ended
+  sys::Fd net_namespace;  // of the sandbox
+  // {"cgroup", 0.4}, {"idmap", ..}, {"overlay", ..}, {"bundle", ..}, {"crun", ..}, {"limits", ..}
+  std::vector<std::pair<std::string, double>> phases;
+};
+
+// PID 1's descriptors: 3 is the agent's socket, 4 and up are the cgroup.procs files of the `agent`
+// leaf, as many as agent_procs_count() says; PID 1 starts in the `work` leaf.
+class Launcher {
+ public:
+  // Makes the directories and compiles the system call filter. EnterPrivateMountNamespace must
+  // have been called.
+  static Result<std::unique_ptr<Launcher>> Open(LauncherConfig config);
+
+  Result<Launched> Launch(const LaunchSpec& spec);
+  // A running container that a former daemon launched; kNotFound when it is gone or has ended.
+  Result<Launched> Adopt(const std::string& iid);
+  // Ends the container and removes everything of it but its layer. Idempotent.
+  Result<void> Stop(const std::string& iid);
+  // Stop, and the layer too (state_dir/sandboxes/<iid>).
+  Result<void> Destroy(const std::string& iid);
+
+  sys::Cgroup CgroupOf(const std::string& iid) const { return cgroups_.Find(iid); }
+  const sys::CgroupTree& cgroups() const { return cgroups_; }
+  size_t agent_procs_count() const;
+  Runtime& runtime() { return *runtime_; }
+
+  std::string LayerDir(const std::string& iid) const;  // state_dir/sandboxes/<iid>
+  std::string RunDir(const std::string& iid) const;    // run_dir/sandboxes/<iid>
+
+ private:
+  Launcher() = default;
+
+  LauncherConfig config_;
+  sys::CgroupTree cgroups_;
+  std::unique_ptr<Runtime> runtime_;
+  std::string seccomp_base64_;
+};
+
+}  // namespace atoll::oci

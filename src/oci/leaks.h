@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What belongs to no sandbox: for `atoll doctor --leaks` and for the sweep at start.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "oci/launcher.h"
+
+namespace atoll::oci {
+
+struct Leak {
+  std::string kind;   // process, mount, cgroup, directory, container, temporary
+  std::string what;   // a pid, a path, a name
+  std::string owner;  // the iid it was made for, when that can be told
+};
+
+// `live`: the iids of every sandbox that the database knows, whatever its state; `running`: those
+// that may have a container now. A stopped sandbox keeps its layer and nothing else. Works beside
+// a running daemon: it looks at the daemon's mounts too, when run_dir/lock names its pid.
+Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
+                                    const std::set<std::string>& running);
+
+// Ends and removes all that FindLeaks would name. For a starting daemon, which holds the lock.
+Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
+                         const std::set<std::string>& live, const std::set<std::string>& running);
+
+}  // namespace atoll::oci

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file tree of a sandbox: an id-mapped view of the image below, its own layer above.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "sys/mount.h"
+
+namespace atoll::oci {
+
+struct RootfsSpec {
+  std::string image_rootfs;  // images/<name>/rootfs; never written
+  std::string layer;         // sandboxes/<iid>: gets upper/ and work/
+  std::string target;        // run_dir/sandboxes/<iid>/rootfs
+  uint32_t id_base = 0;
+};
+
+struct RootfsTimes {
+  double idmap_ms = 0;
+  double overlay_ms = 0;
+};
+
+// Makes the directories that are missing and mounts. The mount is needed only until the container
+// runs: it has a copy of its own, so drop the result then.
+Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times = nullptr);
+
+}  // namespace atoll::oci

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// One view of cgroup v1, hybrid and v2. Every sandbox has a group `<root>/<name>` with two leaves:
+// `agent` for its PID 1, `work` for everything else; limits and freezing apply to `work`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "sys/fd.h"
+
+namespace atoll::sys {
+
+enum class CgroupMode { kV1, kHybrid, kV2 };
+std::string_view CgroupModeName(CgroupMode mode);
+
+struct CgroupLimits {
+  uint64_t memory_bytes = 0;  // 0: no limit, here and below
+  double cpus = 0;
+  uint64_t pids = 0;
+};
+
+struct CgroupUsage {
+  uint64_t memory_bytes = 0;
+  uint64_t pids = 0;
+  uint64_t cpu_usec = 0;   // 0 where the host does not count it
+  uint64_t oom_kills = 0;  // processes of `work` ended for want of memory, since it was made
+};
+
+// The groups of one sandbox. A plain value: it owns nothing, the groups stay until Remove.
+class Cgroup {
+ public:
+  // For config.json's linux.cgroupsPath.
+  const std::string& work_path() const { return work_path_; }
+  const std::string& name() const { return name_; }
+
+  // Opened for writing: a process that writes "0" to each of them moves itself to `agent`.
+  Result<std::vector<Fd>> OpenAgentProcs() const;
+  // crun resets the memory limit of a group that it enters: set limits after the container runs.
+  Result<void> SetLimits(const CgroupLimits& limits) const;
+  Result<CgroupUsage> Usage() const;
+  Result<std::vector<int>> Processes() const;  // of both leaves, ascending
+  Result<void> Freeze(bool frozen) const;      // `work` only
+  // SIGKILL to every process of both leaves, until none is left.
+  Result<void> Kill() const;
+  // Kill, then removes the groups; those that are gone already are fine.
+  Result<void> Remove() const;
+
+ private:
+  friend class CgroupTree;
+  CgroupMode mode_ = CgroupMode::kV1;
+  std::string name_;
+  std::string work_path_;
+  // Where this sandbox's group is, by controller: "memory" -> /sys/fs/cgroup/memory/atoll/<name>.
+  // On v2 there is one entry with an empty controller.
+  struct Place {
+    std::string controller;
+    std::string path;
+  };
+  std::vector<Place> places_;
+
+  const std::string* PlaceOf(std::string_view controller) const;
+};
+
+class CgroupTree {
+ public:
+  // Finds the hierarchies, makes `<root>` in each and, on v2, hands the controllers down. On a v2
+  // host `<root>` is made below the group that systemd delegated to this process, if it did.
+  static Result<CgroupTree> Open(const std::string& root);
+
+  CgroupMode mode() const { return mode_; }
+  const std::vector<std::string>& controllers() const { return controllers_; }
+
+  // Makes `<root>/<name>/{agent,work}`; those that exist stay.
+  Result<Cgroup> Create(const std::string& name) const;
+  // Names the groups without looking whether they exist.
+  Cgroup Find(const std::string& name) const;
+  // The names that have a group in any hierarchy, sorted.
+  Result<std::vector<std::string>> List() const;
+  // Removes `<root>` itself, when no sandbox is left.
+  Result<void> RemoveRoot() const;
+
+ private:
+  CgroupMode mode_ = CgroupMode::kV1;
+  std::string root_path_;  // as crun names it: "/atoll"
+  std::vector<std::string> controllers_;
+  std::vector<Cgroup::Place> places_;  // of the root
+};
+
+}  // namespace atoll::sys

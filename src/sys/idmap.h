@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// User namespaces as id mappings, and id-mapped views of directories.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "sys/fd.h"
+
+namespace atoll::sys {
+
+// Ids 0..size-1 inside are base..base+size-1 on the host.
+struct IdRange {
+  uint32_t base = 0;
+  uint32_t size = 65536;
+};
+
+// A user namespace with this mapping that has no process: it lives as long as the descriptor and
+// whatever was mounted with it.
+Result<Fd> MakeUserNamespace(IdRange range);
+
+// A detached, read-only view of `directory` in which the file owners 0..size-1 appear as the
+// namespace's host ids.
+Result<Fd> CloneIdmapped(const std::string& directory, int user_namespace);
+
+}  // namespace atoll::sys

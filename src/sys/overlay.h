@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "sys/fd.h"
+
+namespace atoll::sys {
+
+struct OverlaySpec {
+  std::string lower;  // a directory; read only
+  std::string upper;  // what is written lands here
+  std::string work;   // empty directory on the same file system as `upper`
+};
+
+// A detached overlay mount (nodev, nosuid). The layers are handed over by descriptor: their paths
+// may be long and may hold any character.
+Result<Fd> MakeOverlay(const OverlaySpec& spec);
+// The same, with a detached mount (CloneIdmapped) as the lower layer. `scratch` is an empty
+// directory where kernels that want an attached lower layer get it for a moment.
+Result<Fd> MakeOverlay(int lower_mount, const OverlaySpec& spec, const std::string& scratch);
+
+}  // namespace atoll::sys
