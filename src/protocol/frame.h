@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames: {u8 type, u8 flags = 0, u16 reserved = 0, u32 length}, little-endian, then the payload.
+// Nothing here does I/O.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace atoll::protocol {
+
+inline constexpr size_t kHeaderBytes = 8;
+inline constexpr size_t kMaxDataBytes = 1U << 20U;       // payload of a data frame
+inline constexpr size_t kMaxControlBytes = 256U << 10U;  // payload of any other frame
+
+enum class FrameType : uint8_t {
+  kHello = 1,
+
+  // Requests: the first frame from the client, one per connection.
+  kSpawn = 16,
+  kAttach = 17,
+  kList = 18,
+  kSignal = 19,
+  kTarOut = 20,
+  kTarIn = 21,
+  kDial = 22,
+  kPing = 23,
+
+  // From the client while an operation runs. kStdinEnd and kTarEnd have no payload.
+  kStdinEnd = 32,
+  kSignalProcess = 33,
+  kTarEnd = 34,
+
+  // From the agent.
+  kStarted = 48,
+  kExited = 49,
+  kEnd = 50,
+  kProcesses = 51,
+  kAttached = 52,
+  kDialed = 53,
+  kOk = 54,
+  kError = 55,
+
+  // Data: the payload is the bytes themselves.
+  kStdin = 64,
+  kStdout = 65,
+  kStderr = 66,
+  kTar = 67,
+  kRelay = 68,
+
+  // Either end of a relayed connection has sent everything (half-close). No payload.
+  kRelayEnd = 72,
+};
+
+bool IsKnown(FrameType type);
+constexpr bool IsData(FrameType type) {
+  return type >= FrameType::kStdin && type <= FrameType::kRelay;
+}
+// The longest payload of a frame of this type.
+constexpr size_t PayloadLimit(FrameType type) {
+  return IsData(type) ? kMaxDataBytes : kMaxControlBytes;
+}
+
+using Header = std::array<char, kHeaderBytes>;
+
+// For data that is sent without being copied: write the header, then the bytes.
+Header EncodeHeader(FrameType type, size_t payload_bytes);
+// Header and payload. The payload must be within PayloadLimit.
+std::string EncodeFrame(FrameType type, std::string_view payload = {});
+
+struct Frame {
+  FrameType type = FrameType::kOk;
+  std::string_view payload;  // valid until the parser is next given bytes or asked for space
+};
+
+// Takes bytes as they come and gives frames. Holds at most one frame and what was fed with it.
+//   auto space = parser.Space(64 << 10); n = read(fd, space.data(), space.size());
+//   parser.Commit(n); while (auto frame = parser.Next()) ...
+class FrameParser {
+ public:
+  // At least `wanted` writable bytes; more when a frame is known to need more. Commit says how many
+  // were written.
+  std::span<char> Space(size_t wanted);
+  void Commit(size_t count) { end_ += count; }
+
+  void Feed(std::string_view bytes);
+
+  // The next complete frame, or nothing yet. An error is final: the stream cannot be understood.
+  Result<std::optional<Frame>> Next();
+
+  // Bytes that are held and were not given out: not zero at the end of a stream means it was cut.
+  size_t pending() const { return end_ - begin_; }
+
+ private:
+  std::unique_ptr<char[]> buffer_;
+  size_t capacity_ = 0;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  size_t missing_ = 0;  // bytes that the frame at begin_ still lacks, when that is known
+  bool failed_ = false;
+};
+
+}  // namespace atoll::protocol

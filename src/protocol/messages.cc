@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "protocol/messages.h"
+
+namespace atoll::protocol {
+
+Failure ToFailure(const Error& error) {
+  // A reason or message made from a file name may be of any length.
+  return Failure{.code = error.code,
+                 .reason = error.reason.substr(0, 256),
+                 .sys_errno = error.sys_errno,
+                 .message = error.message.substr(0, 8192)};
+}
+
+Error ToError(Failure failure) {
+  return Error{.code = failure.code,
+               .message = std::move(failure.message),
+               .reason = std::move(failure.reason),
+               .sys_errno = failure.sys_errno};
+}
+
+Result<void> CheckVersion(uint32_t version) {
+  if (version == kVersion) return {};
+  return Fail(Code::kFailedPrecondition, "the agent speaks protocol version " +
+                                             std::to_string(kVersion) + ", the request version " +
+                                             std::to_string(version));
+}
+
+Error UnexpectedFrame(const Frame& frame) {
+  if (frame.type == FrameType::kError) {
+    auto failure = Decode<Failure>(frame.payload);
+    return failure ? ToError(*std::move(failure)) : std::move(failure).error();
+  }
+  return Error{
+      .code = Code::kInternal,
+      .message = "unexpected frame of type " + std::to_string(static_cast<unsigned>(frame.type))};
+}
+
+}  // namespace atoll::protocol
