@@ -22,9 +22,6 @@ enum class DialMode : uint8_t {
   kRelay = 1,       // bytes follow as kRelay frames in both directions
 };
 inline bool IsKnown(DialMode mode) { return mode <= DialMode::kRelay; }
-inline bool IsKnown(Code code) { return code <= Code::kInternal; }
-static_assert(static_cast<int>(Code::kInternal) == 13,
-              "a change of atoll::Code needs a new version");
 
 // The agent's first frame on every connection. The client need not wait for it.
 struct Hello {
