@@ -22,3 +22,6 @@ if(ATOLL_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 add_link_options(-fuse-ld=lld-19)
+
+# Asio is compiled once, in src/async/asio_impl.cc.
+add_compile_definitions(BOOST_ASIO_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED)

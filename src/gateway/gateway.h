@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Routes a request by the first label of its host: the bare domain, a sandbox, a port of a sandbox.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "base/result.h"
+#include "http/server.h"
+#include "opencode/server.h"
+#include "sandbox/registry.h"
+
+namespace atoll::gateway {
+
+struct BareDomain {};
+struct SandboxHost {
+  std::string id;
+};
+struct PortHost {
+  uint16_t port = 0;
+  std::string id;
+};
+struct UnknownHost {};
+using Route = std::variant<BareDomain, SandboxHost, PortHost, UnknownHost>;
+
+// `host` as in the Host field, with or without a port. The bare domain is `domain`; for the domain
+// `localhost` also 127.0.0.1 and [::1].
+Route RouteHost(std::string_view host, std::string_view domain);
+
+// The API's answer to a request: true when it has answered (or failed doing so).
+using SeedHandler = std::function<async::Task<bool>(std::string id, http::Exchange& exchange)>;
+using BareHandler = std::function<async::Task<>(http::Exchange& exchange)>;
+
+struct Options {
+  std::string domain = "localhost";
+};
+
+class Gateway {
+ public:
+  // `seed` is asked first on a sandbox's host and answers what is its own (POST /create …);
+  // `bare` answers everything on the bare domain.
+  Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
+          SeedHandler seed, BareHandler bare);
+
+  async::Task<> Handle(http::Exchange& exchange);
+
+ private:
+  Options options_;
+  sandbox::Registry& registry_;
+  opencode::Servers& servers_;
+  SeedHandler seed_;
+  BareHandler bare_;
+};
+
+}  // namespace atoll::gateway

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// One HTTP/1.1 request on a connected stream, to a plain or a TLS server.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "async/stream.h"
+#include "async/task.h"
+#include "http/message.h"
+
+namespace atoll::http {
+
+// A byte stream to a server: a plain socket or TLS over one.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual async::Task<Result<size_t>> ReadSome(std::span<char> buffer) = 0;
+  virtual async::Task<Result<void>> Write(std::string_view data) = 0;
+  virtual void Close() = 0;
+};
+std::unique_ptr<Transport> PlainTransport(async::Stream stream);
+// TLS with the system's roots; verifies that the certificate is `host`'s.
+async::Task<Result<std::unique_ptr<Transport>>> ConnectTls(std::string host, uint16_t port,
+                                                           std::chrono::milliseconds timeout);
+// Resolves `host` without blocking a shard and connects. `pool` does the name look-up.
+async::Task<Result<std::unique_ptr<Transport>>> ConnectUrlHost(std::string host, uint16_t port,
+                                                               bool tls,
+                                                               std::chrono::milliseconds timeout);
+
+class ClientRequest {
+ public:
+  explicit ClientRequest(Transport& transport) : transport_(transport) {}
+
+  // Writes the head. The caller has set Host; framing fields are generated from head.framing and
+  // head.content_length and replace whatever stands in head.headers.
+  async::Task<Result<void>> SendHead(RequestHead head);
+  // A piece of the body, framed as SendHead said.
+  async::Task<Result<void>> SendBody(std::string_view data);
+  async::Task<Result<void>> SendEnd();
+
+  // The next head: informational ones (1xx but 101) are returned too; call again for the final one.
+  async::Task<Result<ResponseHead>> ReadHead();
+  // The next piece of the body; 0 at its end. A connection that closes early is kBadGateway.
+  async::Task<Result<size_t>> ReadSome(std::span<char> buffer);
+  // The whole body, at most `limit` bytes.
+  async::Task<Result<std::string>> ReadBody(size_t limit);
+
+  // Bytes read behind a 101 head.
+  std::string TakeEarly() { return std::move(buffer_); }
+
+ private:
+  async::Task<Result<size_t>> ReadDecoded(std::span<char> out);
+  async::Task<Result<size_t>> Fill();
+
+  Transport& transport_;
+  std::string method_;
+  Framing send_framing_ = Framing::kNone;
+  Framing framing_ = Framing::kNone;
+  uint64_t left_ = 0;
+  bool ended_ = false;
+  std::string buffer_;
+  std::shared_ptr<void> decoder_;  // a ChunkedDecoder
+};
+
+struct Response {
+  ResponseHead head;
+  std::string body;
+};
+// A whole request and its whole response (bodies at most `limit` bytes) on a connection of its own.
+async::Task<Result<Response>> Fetch(Transport& transport, RequestHead head, std::string body,
+                                    size_t limit);
+
+}  // namespace atoll::http

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// OpenCode inside a sandbox: how it is configured, started and found ready.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "async/mutex.h"
+#include "async/runtime.h"
+#include "base/result.h"
+#include "sandbox/registry.h"
+
+namespace atoll::opencode {
+
+inline constexpr uint16_t kPort = 4096;
+
+struct Options {
+  enum class Provider { kNone, kAnthropic, kOpenAi };
+  Provider provider = Provider::kNone;
+  std::string model;        // "claude-sonnet-4-5"
+  std::string small_model;  // for titles
+  std::chrono::milliseconds start_limit{180'000};
+};
+
+enum class Status { kStopped, kStarting, kReady, kFailed };
+std::string_view StatusName(Status status);
+
+class Servers {
+ public:
+  Servers(async::Runtime& runtime, sandbox::Registry& registry, Options options);
+  ~Servers();
+
+  // Begins to start OpenCode in `id` unless it is starting or ready; does not wait. Concurrent calls
+  // share one start. Finds a server that outlived an earlier daemon.
+  void Start(std::string id);
+  // Starts it where needed and waits until it is healthy. OPENCODE_STARTUP_FAILED (503) otherwise.
+  async::Task<Result<void>> WaitReady(std::string id, std::chrono::milliseconds limit);
+  Status status(std::string_view id) const;
+  // The sandbox is gone, or the server did not answer a connection: forget what was known.
+  void Forget(std::string_view id);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+// Where the UI opens for `dir`: "/<base64url(dir)>/session".
+std::string LandingPath(std::string_view dir);
+// The inline configuration (OPENCODE_CONFIG_CONTENT).
+std::string ConfigContent(const Options& options);
+
+}  // namespace atoll::opencode

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's end of the agent protocol. One connection per operation: destroying an operation
+// closes its connection, which cancels it. What an agent says is checked and bounded.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "async/stream.h"
+#include "async/task.h"
+#include "base/result.h"
+
+namespace atoll::sandbox {
+
+struct SpawnSpec {
+  std::vector<std::string> argv;
+  std::vector<std::pair<std::string, std::string>> env;  // added to the sandbox's own environment
+  std::string cwd = "/workspace";
+  bool want_stdin = false;
+};
+
+struct ProcessEvent {
+  enum class Kind { kStdout, kStderr, kExited };
+  Kind kind = Kind::kStdout;
+  std::string_view data;  // valid until the next call of Next
+  int exit_code = 0;      // kExited: the code, or 128+n for signal n
+  int signal = 0;
+  bool out_of_memory = false;  // kExited: the kernel's OOM killer ended it
+};
+
+// A running program. Destroying it kills the program's process group.
+class Process {
+ public:
+  virtual ~Process() = default;
+  virtual int pid() const = 0;
+  // Output as it comes, then kExited, once.
+  virtual async::Task<Result<ProcessEvent>> Next() = 0;
+  virtual async::Task<Result<void>> WriteStdin(std::string_view data) = 0;
+  virtual async::Task<Result<void>> CloseStdin() = 0;
+  // To the whole process group.
+  virtual async::Task<Result<void>> Signal(int signo) = 0;
+};
+
+struct DetachedInfo {
+  std::string name;
+  int pid = 0;
+  bool running = false;
+  int exit_code = 0;
+};
+
+struct TarTotals {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+};
+
+class AgentClient {
+ public:
+  // `socket_path`: the agent's listening socket as the daemon sees it.
+  explicit AgentClient(std::string socket_path,
+                       std::vector<std::pair<std::string, std::string>> base_env);
+  virtual ~AgentClient() = default;
+
+  // Waits until the agent answers.
+  virtual async::Task<Result<void>> WaitReady(std::chrono::milliseconds limit);
+
+  virtual async::Task<Result<std::unique_ptr<Process>>> Spawn(SpawnSpec spec);
+
+  // Programs that outlive their connection and the daemon, by name.
+  virtual async::Task<Result<int>> SpawnDetached(std::string name, SpawnSpec spec);
+  virtual async::Task<Result<std::vector<DetachedInfo>>> ListDetached();
+  // Output from absolute offset `offset` on, then live.
+  virtual async::Task<Result<std::unique_ptr<Process>>> Attach(std::string name, uint64_t offset);
+  virtual async::Task<Result<void>> SignalDetached(std::string name, int signo);
+
+  // A connection to 127.0.0.1:`port` inside the sandbox. kUnavailable, SERVICE_NOT_RESPONDING when
+  // nothing listens.
+  virtual async::Task<Result<async::Stream>> Dial(uint16_t port);
+
+  // A tar stream of `dir`, passed to `sink` piece by piece.
+  using TarSink = std::function<async::Task<Result<void>>(std::string_view data)>;
+  virtual async::Task<Result<TarTotals>> TarOut(std::string dir, TarSink sink);
+  // Makes `dir` equal to the tar stream that `source` yields (an empty piece ends it). A source that
+  // fails leaves the directory as it was.
+  using TarSource = std::function<async::Task<Result<std::string_view>>()>;
+  virtual async::Task<Result<TarTotals>> TarIn(std::string dir, TarSource source);
+
+ private:
+  struct Connection;
+  async::Task<Result<std::unique_ptr<Connection>>> Connect();
+
+  std::string socket_path_;
+  std::vector<std::pair<std::string, std::string>> base_env_;
+};
+
+}  // namespace atoll::sandbox

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sandbox's public id, which is also its host name and its DNS label.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace atoll::sandbox {
+
+// `[a-z0-9]` and single hyphens, 1 to 39 characters, no `--`, no hyphen at the ends, not digits
+// followed by a hyphen (`3000-demo` is a port of demo), not `www`, `api`, `sdk`.
+// Fails with kInvalidArgument, INVALID_SANDBOX_ID, and a message that names the rule.
+Result<void> ValidateId(std::string_view id);
+
+// 16 lowercase hex characters, random: names directories, cgroups and crun containers.
+std::string NewInternalId();
+
+}  // namespace atoll::sandbox

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/namespace.h"
+
+#include <fmt/format.h>
+#include <linux/limits.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <thread>
+
+namespace atoll::sys {
+
+Result<Fd> OpenNamespace(pid_t pid, std::string_view kind) {
+  return Open(fmt::format("/proc/{}/ns/{}", pid, kind), O_RDONLY);
+}
+
+Result<std::string> NamespaceId(pid_t pid, std::string_view kind) {
+  std::string path = fmt::format("/proc/{}/ns/{}", pid, kind);
+  std::array<char, 256> target;
+  ssize_t n = ::readlink(path.c_str(), target.data(), target.size());
+  if (n < 0) return FailErrno(errno, fmt::format("reading {}", path));
+  return std::string(target.data(), static_cast<size_t>(n));
+}
+
+Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<void()>& function) {
+  int err = 0;
+  std::exception_ptr thrown;
+  try {
+    std::thread([&] {
+      if (::setns(net_namespace, CLONE_NEWNET) < 0) {
+        err = errno;
+        return;
+      }
+      try {
+        function();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    }).join();
+  } catch (const std::system_error& failure) {
+    return Fail(Code::kResourceExhausted, fmt::format("starting a thread: {}", failure.what()));
+  }
+  if (err != 0) return FailErrno(err, "entering a network namespace");
+  if (thrown) std::rethrow_exception(thrown);
+  return {};
+}
+
+}  // namespace atoll::sys
