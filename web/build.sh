@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Puts the dashboard's files into OUT_DIR: web/build.sh OUT_DIR
+set -eu
+
+if [ $# -ne 1 ]; then
+  echo "usage: web/build.sh OUT_DIR" >&2
+  exit 2
+fi
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+cd "$(dirname "$0")"
+
+# npm keeps a copy of the lock file it installed; reinstall only when ours is another one.
+stamp=node_modules/.installed-lock.json
+if ! cmp -s package-lock.json "$stamp"; then
+  npm ci --no-audit --no-fund --loglevel=error
+  cp package-lock.json "$stamp"
+fi
+
+place() {
+  cmp -s "$1" "$out/$2" || cp "$1" "$out/$2"
+}
+
+for file in index.html style.css app.js api.js screen.js ansi.js words.js logo.svg; do
+  place "$file" "$file"
+done
+
+version=$(sed -n 's/.*"@alpinejs\/csp": "\([0-9.]*\)".*/\1/p' package.json)
+temporary=$(mktemp)
+trap 'rm -f "$temporary"' EXIT
+{
+  echo "/*! Alpine.js $version (CSP build) | MIT License | Copyright 2019-2025 Caleb Porzio and contributors */"
+  cat node_modules/@alpinejs/csp/dist/cdn.min.js
+} > "$temporary"
+place "$temporary" alpine.js
+chmod 644 "$out"/*
