@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace atoll::oci {
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -52,15 +53,17 @@ class Cgroup {
   CgroupMode mode_ = CgroupMode::kV1;
   std::string name_;
   std::string work_path_;
-  // Where this sandbox's group is, by controller: "memory" -> /sys/fs/cgroup/memory/atoll/<name>.
-  // On v2 there is one entry with an empty controller.
+  // Where this sandbox's group is in each hierarchy: {"cpu,cpuacct", ".../atoll/<name>"}. On v2
+  // there is one, whose controllers are not named.
   struct Place {
-    std::string controller;
+    std::string controllers;
     std::string path;
   };
   std::vector<Place> places_;
 
-  const std::string* PlaceOf(std::string_view controller) const;
+  // The `work` leaf in the hierarchy that has the controller; empty when none has.
+  std::string WorkOf(std::string_view controller) const;
+  Result<void> SetMemoryV1(uint64_t bytes) const;
 };
 
 class CgroupTree {

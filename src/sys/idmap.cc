@@ -13,7 +13,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace atoll::sys {
 namespace {
@@ -77,7 +77,7 @@ Result<Fd> MakeUserNamespace(IdRange range) {
 
 Result<Fd> CloneIdmapped(const std::string& directory, int user_namespace) {
   ASSIGN(Fd tree, CloneMount(directory));
-  struct mount_attr attributes {};
+  struct mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV;
   attributes.userns_fd = static_cast<uint64_t>(user_namespace);
   if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0) {

@@ -8,7 +8,7 @@
 #include <array>
 #include <cerrno>
 
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace atoll::sys {
 namespace {
@@ -36,11 +36,10 @@ std::string PathOf(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 Result<Fd> Assemble(int lower, int upper, int work) {
   Fd context(::fsopen("overlay", FSOPEN_CLOEXEC));
   if (!context) return FailErrno(errno, "opening an overlay context");
-  const std::array<std::pair<const char*, std::string>, 4> options = {
-      {{"source", "atoll"},
-       {"lowerdir", PathOf(lower)},
-       {"upperdir", PathOf(upper)},
-       {"workdir", PathOf(work)}}};
+  const std::array<std::pair<const char*, std::string>, 4> options = {{{"source", "atoll"},
+                                                                       {"lowerdir", PathOf(lower)},
+                                                                       {"upperdir", PathOf(upper)},
+                                                                       {"workdir", PathOf(work)}}};
   for (const auto& [key, value] : options) {
     if (::fsconfig(context.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) < 0) {
       return FailContext(errno, context.get(), fmt::format("setting the overlay's {}", key));
@@ -50,8 +49,7 @@ Result<Fd> Assemble(int lower, int upper, int work) {
   if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
     return FailContext(errno, context.get(), "creating the overlay");
   }
-  int mount =
-      ::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
+  int mount = ::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
   if (mount < 0) return FailContext(errno, context.get(), "mounting the overlay");
   return Fd(mount);
 }

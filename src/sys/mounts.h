@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mounts, by the descriptor-based interface of Linux 5.2 and later.
+// Mounts, by the descriptor-based interface of Linux 5.2 and later. (Not mount.h: that is libc's.)
 #pragma once
 
 #include <string>

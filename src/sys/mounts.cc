@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 #include <fmt/format.h>
 #include <sched.h>
@@ -22,7 +22,7 @@ constexpr long kCgroup2Magic = 0x63677270;  // CGROUP2_SUPER_MAGIC
 
 // What Atoll limits, counts and freezes with. crun's device rules are not needed: a program in a
 // user namespace cannot make device nodes, and the root is mounted nodev.
-constexpr std::array<std::string_view, 5> kWanted = {"memory", "pids", "cpu", "cpuacct", "freezer"};
+constexpr std::array<std::string_view, 4> kWanted = {"memory", "pids", "cpu", "freezer"};
 
 bool Wanted(const MountEntry& entry) {
   if (entry.fs_type != "cgroup" || !entry.target.starts_with("/sys/fs/cgroup/")) return false;
@@ -30,7 +30,7 @@ bool Wanted(const MountEntry& entry) {
   while (!options.empty()) {
     size_t comma = options.find(',');
     std::string_view option = options.substr(0, comma);
-    if (std::ranges::find(kWanted, option) != kWanted.end() && option != "cpuacct") return true;
+    if (std::ranges::find(kWanted, option) != kWanted.end()) return true;
     if (comma == std::string_view::npos) break;
     options.remove_prefix(comma + 1);
   }
@@ -65,7 +65,7 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
 
 // Puts a tmpfs that holds just the wanted hierarchies over /sys/fs/cgroup.
 Result<void> NarrowCgroups() {
-  struct statfs info {};
+  struct statfs info{};
   if (::statfs(kCgroupDir, &info) < 0) return FailErrno(errno, "looking at /sys/fs/cgroup");
   if (info.f_type == kCgroup2Magic) return {};
   ASSIGN(auto mounts, ListMounts());

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/cgroup.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <set>
+#include <thread>
+
+namespace atoll::sys {
+namespace {
+
+constexpr std::chrono::seconds kKillTime{10};
+constexpr uint64_t kCpuPeriodUsec = 100'000;
+
+bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+bool HasItem(std::string_view list, std::string_view item) {
+  while (!list.empty()) {
+    size_t comma = list.find(',');
+    if (list.substr(0, comma) == item) return true;
+    if (comma == std::string_view::npos) break;
+    list.remove_prefix(comma + 1);
+  }
+  return false;
+}
+
+uint64_t ParseNumber(std::string_view text) {
+  uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// A file that holds one number, or is missing: 0.
+uint64_t ReadNumber(const std::string& path) {
+  auto text = ReadFile(path, 4096);
+  return text ? ParseNumber(*text) : 0;
+}
+
+// The number after `key` in a file of `key number` lines.
+uint64_t ReadField(const std::string& path, std::string_view key) {
+  auto text = ReadFile(path, 65536);
+  if (!text) return 0;
+  std::string wanted = fmt::format("{} ", key);
+  size_t at = text->starts_with(wanted) ? 0 : text->find("\n" + wanted);
+  if (at == std::string::npos) return 0;
+  at = text->find(' ', at) + 1;
+  return ParseNumber(std::string_view(*text).substr(at));
+}
+
+void ReadPids(const std::string& leaf, std::set<int>& pids) {
+  auto text = ReadFile(leaf + "/cgroup.procs");
+  if (!text) return;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    size_t end = rest.find('\n');
+    // 0 stands for a process of another pid namespace.
+    if (uint64_t pid = ParseNumber(rest.substr(0, end)); pid > 1)
+      pids.insert(static_cast<int>(pid));
+    if (end == std::string_view::npos) break;
+    rest.remove_prefix(end + 1);
+  }
+}
+
+Result<void> RemoveGroup(const std::string& path) {
+  auto deadline = std::chrono::steady_clock::now() + kKillTime;
+  auto pause = std::chrono::microseconds(200);
+  for (;;) {
+    if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return {};
+    int err = errno;
+    if (err != EBUSY || std::chrono::steady_clock::now() > deadline) {
+      return FailErrno(err, fmt::format("removing the cgroup {}", path));
+    }
+    // Processes that have ended leave their group a moment later.
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::microseconds(20'000));
+  }
+}
+
+}  // namespace
+
+std::string_view CgroupModeName(CgroupMode mode) {
+  switch (mode) {
+    case CgroupMode::kV1:
+      return "v1";
+    case CgroupMode::kHybrid:
+      return "hybrid";
+    case CgroupMode::kV2:
+      return "v2";
+  }
+  return "?";
+}
+
+std::string Cgroup::WorkOf(std::string_view controller) const {
+  for (const Place& place : places_) {
+    if (mode_ == CgroupMode::kV2 || HasItem(place.controllers, controller)) {
+      return place.path + "/work";
+    }
+  }
+  return {};
+}
+
+Result<std::vector<Fd>> Cgroup::OpenAgentProcs() const {
+  std::vector<Fd> files;
+  for (const Place& place : places_) {
+    ASSIGN(Fd file, Open(place.path + "/agent/cgroup.procs", O_WRONLY));
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+// Neither limit may pass the other on the way: the order depends on whether they grow.
+Result<void> Cgroup::SetMemoryV1(uint64_t bytes) const {
+  std::string work = WorkOf("memory");
+  std::string value = fmt::format("{}", bytes);
+  std::string memory = work + "/memory.limit_in_bytes";
+  std::string with_swap = work + "/memory.memsw.limit_in_bytes";
+  if (!Exists(with_swap)) {
+    // No accounting of swap: at least prefer not to use it.
+    (void)WriteFile(work + "/memory.swappiness", "0");
+    return WriteFile(memory, value);
+  }
+  if (WriteFile(memory, value)) return WriteFile(with_swap, value);
+  TRY(WriteFile(with_swap, value));
+  return WriteFile(memory, value);
+}
+
+Result<void> Cgroup::SetLimits(const CgroupLimits& limits) const {
+  if (limits.memory_bytes != 0) {
+    std::string work = WorkOf("memory");
+    if (work.empty()) return Fail(Code::kFailedPrecondition, "the host cannot limit memory");
+    if (mode_ == CgroupMode::kV2) {
+      if (Exists(work + "/memory.swap.max")) TRY(WriteFile(work + "/memory.swap.max", "0"));
+      TRY(WriteFile(work + "/memory.max", fmt::format("{}", limits.memory_bytes)));
+    } else {
+      TRY(SetMemoryV1(limits.memory_bytes));
+    }
+  }
+  if (limits.pids != 0) {
+    std::string work = WorkOf("pids");
+    if (work.empty()) return Fail(Code::kFailedPrecondition, "the host cannot limit processes");
+    TRY(WriteFile(work + "/pids.max", fmt::format("{}", limits.pids)));
+  }
+  if (limits.cpus > 0) {
+    std::string work = WorkOf("cpu");
+    if (work.empty()) return Fail(Code::kFailedPrecondition, "the host cannot limit CPU time");
+    auto quota = std::max<int64_t>(1000, std::llround(limits.cpus * double{kCpuPeriodUsec}));
+    if (mode_ == CgroupMode::kV2) {
+      TRY(WriteFile(work + "/cpu.max", fmt::format("{} {}", quota, kCpuPeriodUsec)));
+    } else {
+      TRY(WriteFile(work + "/cpu.cfs_period_us", fmt::format("{}", kCpuPeriodUsec)));
+      TRY(WriteFile(work + "/cpu.cfs_quota_us", fmt::format("{}", quota)));
+    }
+  }
+  return {};
+}
+
+Result<CgroupUsage> Cgroup::Usage() const {
+  CgroupUsage usage;
+  std::string memory = WorkOf("memory");
+  if (!memory.empty() && !Exists(memory)) {
+    return Fail(Code::kNotFound, fmt::format("no cgroup {}", memory));
+  }
+  if (mode_ == CgroupMode::kV2) {
+    usage.memory_bytes = ReadNumber(memory + "/memory.current");
+    usage.oom_kills = ReadField(memory + "/memory.events", "oom_kill");
+    usage.cpu_usec = ReadField(memory + "/cpu.stat", "usage_usec");
+  } else {
+    if (!memory.empty()) {
+      usage.memory_bytes = ReadNumber(memory + "/memory.usage_in_bytes");
+      usage.oom_kills = ReadField(memory + "/memory.oom_control", "oom_kill");
+    }
+    std::string cpuacct = WorkOf("cpuacct");
+    if (!cpuacct.empty()) usage.cpu_usec = ReadNumber(cpuacct + "/cpuacct.usage") / 1000;
+  }
+  std::string pids = WorkOf("pids");
+  if (!pids.empty()) usage.pids = ReadNumber(pids + "/pids.current");
+  return usage;
+}
+
+Result<std::vector<int>> Cgroup::Processes() const {
+  std::set<int> pids;
+  for (const Place& place : places_) {
+    ReadPids(place.path + "/work", pids);
+    ReadPids(place.path + "/agent", pids);
+    ReadPids(place.path, pids);
+  }
+  return std::vector<int>(pids.begin(), pids.end());
+}
+
+Result<void> Cgroup::Freeze(bool frozen) const {
+  std::string work = WorkOf("freezer");
+  if (work.empty()) return Fail(Code::kFailedPrecondition, "the host cannot freeze processes");
+  if (mode_ == CgroupMode::kV2) return WriteFile(work + "/cgroup.freeze", frozen ? "1" : "0");
+  return WriteFile(work + "/freezer.state", frozen ? "FROZEN" : "THAWED");
+}
+
+Result<void> Cgroup::Kill() const {
+  auto deadline = std::chrono::steady_clock::now() + kKillTime;
+  auto pause = std::chrono::microseconds(200);
+  bool thawed = false;
+  for (;;) {
+    ASSIGN(std::vector<int> pids, Processes());
+    if (pids.empty()) return {};
+    if (mode_ == CgroupMode::kV2 && Exists(places_.front().path + "/cgroup.kill")) {
+      TRY(WriteFile(places_.front().path + "/cgroup.kill", "1"));
+    } else {
+      for (int pid : pids) ::kill(pid, SIGKILL);
+    }
+    // What is frozen takes no signal on v1; v2 kills it all the same.
+    if (!thawed) (void)Freeze(false);
+    thawed = true;
+    if (std::chrono::steady_clock::now() > deadline) {
+      return Fail(Code::kTimeout,
+                  fmt::format("{} processes of the cgroup {} do not end", pids.size(), name_));
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::microseconds(20'000));
+  }
+}
+
+Result<void> Cgroup::Remove() const {
+  TRY(Kill());
+  for (const Place& place : places_) {
+    TRY(RemoveGroup(place.path + "/work"));
+    TRY(RemoveGroup(place.path + "/agent"));
+    TRY(RemoveGroup(place.path));
+  }
+  return {};
+}
+
+}  // namespace atoll::sys

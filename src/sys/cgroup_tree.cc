@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <dirent.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <set>
+
+#include "sys/cgroup.h"
+#include "sys/mounts.h"
+
+namespace atoll::sys {
+namespace {
+
+constexpr std::string_view kMountPoint = "/sys/fs/cgroup";
+constexpr std::array<std::string_view, 4> kControllers = {"memory", "pids", "cpu", "freezer"};
+
+Result<void> MakeGroup(const std::string& path) {
+  if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
+    return FailErrno(errno, fmt::format("making the cgroup {}", path));
+  }
+  return {};
+}
+
+// "0::/system.slice/atoll.service" -> "/system.slice/atoll.service"
+Result<std::string> OwnGroup() {
+  ASSIGN(std::string text, ReadFile("/proc/self/cgroup", 65536));
+  size_t at = text.starts_with("0::") ? 0 : text.find("\n0::");
+  if (at == std::string::npos) return Fail(Code::kInternal, "this process is in no cgroup2 group");
+  at = text.find('/', at);
+  return text.substr(at, text.find('\n', at) - at);
+}
+
+// systemd marks what it hands over (Delegate=yes) with an extended attribute.
+bool IsDelegated(const std::string& path) {
+  char value = 0;
+  return (::getxattr(path.c_str(), "trusted.delegate", &value, 1) == 1 ||
+          ::getxattr(path.c_str(), "user.delegate", &value, 1) == 1) &&
+         value == '1';
+}
+
+// A group that hands controllers down may hold no process of its own: this one steps aside.
+Result<void> StepAside(const std::string& group) {
+  TRY(MakeGroup(group + "/daemon"));
+  return WriteFile(group + "/daemon/cgroup.procs", "0");
+}
+
+Result<void> HandDown(const std::string& group) {
+  ASSIGN(std::string available, ReadFile(group + "/cgroup.controllers", 4096));
+  std::replace(available.begin(), available.end(), '\n', ' ');
+  available.insert(0, " ");
+  for (std::string_view controller : {"memory", "pids", "cpu"}) {
+    if (!available.contains(fmt::format(" {} ", controller))) {
+      return Fail(Code::kFailedPrecondition,
+                  fmt::format("the cgroup {} has no {} controller", group, controller));
+    }
+  }
+  constexpr std::string_view kEnable = "+memory +pids +cpu";
+  auto enabled = WriteFile(group + "/cgroup.subtree_control", kEnable);
+  if (enabled || enabled.error().sys_errno != EBUSY) return enabled;
+  TRY(StepAside(group));
+  return WriteFile(group + "/cgroup.subtree_control", kEnable);
+}
+
+// The subdirectories of a group.
+void ListGroups(const std::string& path, std::set<std::string>& names) {
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (entry->d_type == DT_DIR && entry->d_name[0] != '.') names.insert(entry->d_name);
+  }
+  ::closedir(directory);
+}
+
+}  // namespace
+
+Result<CgroupTree> CgroupTree::Open(const std::string& root) {
+  CgroupTree tree;
+  tree.root_path_ = "/" + root;
+  ASSIGN(auto mounts, ListMounts());
+  bool unified = false;
+  for (const MountEntry& entry : mounts) {
+    if (entry.fs_type == "cgroup2") {
+      if (entry.target == kMountPoint) tree.mode_ = CgroupMode::kV2;
+      unified = true;
+    }
+  }
+  if (tree.mode_ == CgroupMode::kV2) {
+    ASSIGN(std::string own, OwnGroup());
+    std::string top(kMountPoint);
+    if (own != "/" && IsDelegated(top + own)) {
+      tree.root_path_ = own + tree.root_path_;
+      top += own;
+    }
+    TRY(HandDown(top));
+    std::string path = fmt::format("{}{}", kMountPoint, tree.root_path_);
+    TRY(MakeGroup(path));
+    TRY(HandDown(path));
+    tree.controllers_ = {"memory", "pids", "cpu", "freezer"};
+    tree.places_.push_back({.controllers = {}, .path = path});
+    return tree;
+  }
+  if (unified) tree.mode_ = CgroupMode::kHybrid;
+  std::set<std::string> seen;
+  for (const MountEntry& entry : mounts) {
+    if (entry.fs_type != "cgroup" || !entry.target.starts_with(fmt::format("{}/", kMountPoint))) {
+      continue;
+    }
+    bool used = false;
+    for (std::string_view controller : kControllers) {
+      std::string list = fmt::format(",{},", entry.super_options);
+      if (!list.contains(fmt::format(",{},", controller))) continue;
+      used |= seen.insert(std::string(controller)).second;
+    }
+    if (!used) continue;
+    std::string path = entry.target + tree.root_path_;
+    TRY(MakeGroup(path));
+    tree.places_.push_back({.controllers = entry.super_options, .path = path});
+  }
+  tree.controllers_.assign(seen.begin(), seen.end());
+  if (tree.places_.empty()) return Fail(Code::kFailedPrecondition, "no cgroups on this host");
+  return tree;
+}
+
+Cgroup CgroupTree::Find(const std::string& name) const {
+  Cgroup group;
+  group.mode_ = mode_;
+  group.name_ = name;
+  group.work_path_ = fmt::format("{}/{}/work", root_path_, name);
+  for (const Cgroup::Place& place : places_) {
+    group.places_.push_back(
+        {.controllers = place.controllers, .path = fmt::format("{}/{}", place.path, name)});
+  }
+  return group;
+}
+
+Result<Cgroup> CgroupTree::Create(const std::string& name) const {
+  Cgroup group = Find(name);
+  for (const Cgroup::Place& place : group.places_) {
+    TRY(MakeGroup(place.path));
+    if (mode_ == CgroupMode::kV2) TRY(HandDown(place.path));
+    TRY(MakeGroup(place.path + "/agent"));
+    TRY(MakeGroup(place.path + "/work"));
+  }
+  return group;
+}
+
+Result<std::vector<std::string>> CgroupTree::List() const {
+  std::set<std::string> names;
+  for (const Cgroup::Place& place : places_) ListGroups(place.path, names);
+  return std::vector<std::string>(names.begin(), names.end());
+}
+
+Result<void> CgroupTree::RemoveRoot() const {
+  for (const Cgroup::Place& place : places_) {
+    if (::rmdir(place.path.c_str()) < 0 && errno != ENOENT) {
+      return FailErrno(errno, fmt::format("removing the cgroup {}", place.path));
+    }
+  }
+  return {};
+}
+
+}  // namespace atoll::sys
