@@ -7,7 +7,7 @@
 
 #include "async/task.h"
 
-namespace atoll::async {
+namespace atl::async {
 
 class Mutex {
  public:
@@ -63,4 +63,4 @@ class Event {
   std::shared_ptr<Impl> impl_;
 };
 
-}  // namespace atoll::async
+}  // namespace atl::async

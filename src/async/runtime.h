@@ -8,7 +8,7 @@
 
 #include "async/task.h"
 
-namespace atoll::async {
+namespace atl::async {
 
 // A bounded pool of threads for work that blocks: crun, SQLite, files, hashing.
 class BlockingPool {
@@ -70,4 +70,4 @@ class Runtime {
 // Runs `task` to its end on an event loop of its own on this thread: for tests and the command line.
 void RunToEnd(Task<> task);
 
-}  // namespace atoll::async
+}  // namespace atl::async

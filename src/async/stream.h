@@ -12,7 +12,7 @@
 #include "async/task.h"
 #include "sys/fd.h"
 
-namespace atoll::async {
+namespace atl::async {
 
 // A byte stream that both ends of a proxy, a tunnel or an agent connection look like. One read and
 // one write may be under way at the same time; not more. Cancelled operations fail with kCancelled.
@@ -116,4 +116,4 @@ struct Relayed {
 };
 Task<Relayed> Relay(Stream& a, Stream& b, std::chrono::milliseconds idle);
 
-}  // namespace atoll::async
+}  // namespace atl::async

@@ -11,7 +11,7 @@
 
 #include "base/result.h"
 
-namespace atoll::async {
+namespace atl::async {
 
 template <class T = void>
 using Task = boost::asio::awaitable<T>;
@@ -40,4 +40,4 @@ Task<> Both(Task<> a, Task<> b);
 // From here on the running coroutine cannot be cancelled: for work that must be finished.
 Task<> DisableCancellation();
 
-}  // namespace atoll::async
+}  // namespace atl::async

@@ -4,7 +4,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-namespace atoll::log {
+namespace atl::log {
 namespace {
 
 spdlog::logger& Logger() {
@@ -53,4 +53,4 @@ void Write(Level level, std::string_view message) {
   }
 }
 
-}  // namespace atoll::log
+}  // namespace atl::log

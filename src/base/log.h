@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 
-namespace atoll::log {
+namespace atl::log {
 
 enum class Level { kDebug, kInfo, kWarning, kError };
 
@@ -34,4 +34,4 @@ void Error(fmt::format_string<Args...> format, Args&&... args) {
   Write(Level::kError, fmt::format(format, std::forward<Args>(args)...));
 }
 
-}  // namespace atoll::log
+}  // namespace atl::log

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <system_error>
 
-namespace atoll {
+namespace atl {
 namespace {
 
 struct ErrnoMeaning {
@@ -147,4 +147,4 @@ std::string_view ReasonOf(const Error& error) {
   return error.reason.empty() ? DefaultReason(error.code) : std::string_view(error.reason);
 }
 
-}  // namespace atoll
+}  // namespace atl

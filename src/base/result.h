@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-namespace atoll {
+namespace atl {
 
 // The kind of a failure. Each maps to one HTTP status (HttpStatus).
 enum class Code {
@@ -57,7 +57,7 @@ std::string_view DefaultReason(Code code);
 // `error.reason`, or the default of its code.
 std::string_view ReasonOf(const Error& error);
 
-}  // namespace atoll
+}  // namespace atl
 
 #define ATOLL_CONCAT_IMPL(a, b) a##b
 #define ATOLL_CONCAT(a, b) ATOLL_CONCAT_IMPL(a, b)

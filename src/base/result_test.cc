@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-namespace atoll {
+namespace atl {
 namespace {
 
 Result<int> Half(int n) {
@@ -44,4 +44,4 @@ TEST(ResultTest, EveryCodeHasAStatusAndAReason) {
 }
 
 }  // namespace
-}  // namespace atoll
+}  // namespace atl

@@ -14,7 +14,7 @@
 #include "http/server.h"
 #include "sys/fd.h"
 
-namespace atoll::egress {
+namespace atl::egress {
 
 struct Options {
   // Ports of the host's loopback that sandboxes reach as host.atoll:<port>.
@@ -47,4 +47,4 @@ class Egress {
                                               GatewayHandler gateway);
 };
 
-}  // namespace atoll::egress
+}  // namespace atl::egress

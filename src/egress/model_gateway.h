@@ -8,7 +8,7 @@
 #include "async/task.h"
 #include "http/server.h"
 
-namespace atoll::egress {
+namespace atl::egress {
 
 struct ModelOptions {
   enum class Protocol { kNone, kAnthropic, kOpenAi };
@@ -28,4 +28,4 @@ class ModelGateway {
   ModelOptions options_;
 };
 
-}  // namespace atoll::egress
+}  // namespace atl::egress

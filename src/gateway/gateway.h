@@ -13,7 +13,7 @@
 #include "opencode/server.h"
 #include "sandbox/registry.h"
 
-namespace atoll::gateway {
+namespace atl::gateway {
 
 struct BareDomain {};
 struct SandboxHost {
@@ -55,4 +55,4 @@ class Gateway {
   BareHandler bare_;
 };
 
-}  // namespace atoll::gateway
+}  // namespace atl::gateway

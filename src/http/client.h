@@ -13,7 +13,7 @@
 #include "async/task.h"
 #include "http/message.h"
 
-namespace atoll::http {
+namespace atl::http {
 
 // A byte stream to a server: a plain socket or TLS over one.
 class Transport {
@@ -75,4 +75,4 @@ struct Response {
 async::Task<Result<Response>> Fetch(Transport& transport, RequestHead head, std::string body,
                                     size_t limit);
 
-}  // namespace atoll::http
+}  // namespace atl::http

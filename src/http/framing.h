@@ -12,7 +12,7 @@
 #include "base/result.h"
 #include "http/message.h"
 
-namespace atoll::http {
+namespace atl::http {
 
 inline constexpr size_t kMaxHeadBytes = 64 * 1024;
 inline constexpr size_t kMaxHeaderCount = 200;
@@ -49,4 +49,4 @@ class ChunkedDecoder {
   size_t trailer_bytes_ = 0;
 };
 
-}  // namespace atoll::http
+}  // namespace atl::http

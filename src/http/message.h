@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace atoll::http {
+namespace atl::http {
 
 // Compares ASCII letters without their case.
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
@@ -82,4 +82,4 @@ std::optional<std::string> PercentDecode(std::string_view text);
 // The value of a query parameter, percent-decoded.
 std::optional<std::string> QueryParameter(std::string_view query, std::string_view name);
 
-}  // namespace atoll::http
+}  // namespace atl::http

@@ -13,7 +13,7 @@
 #include "async/task.h"
 #include "http/message.h"
 
-namespace atoll::http {
+namespace atl::http {
 
 // One request and its response. A handler answers exactly once: Respond, or StartResponse followed
 // by Write... and Finish, or Upgrade. A handler that returns without an answer yields a 500.
@@ -90,4 +90,4 @@ async::Task<> RespondError(Exchange& exchange, Error error);
 // A JSON text with a status.
 async::Task<Result<void>> RespondJson(Exchange& exchange, int status, std::string json);
 
-}  // namespace atoll::http
+}  // namespace atl::http

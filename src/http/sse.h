@@ -7,7 +7,7 @@
 
 #include "http/server.h"
 
-namespace atoll::http {
+namespace atl::http {
 
 // Head of an event stream that no proxy buffers.
 ResponseHead EventStreamHead();
@@ -15,4 +15,4 @@ ResponseHead EventStreamHead();
 // One unnamed event. `json` has no line breaks.
 std::string EventText(std::string_view json);
 
-}  // namespace atoll::http
+}  // namespace atl::http

@@ -9,7 +9,7 @@
 
 #include "base/result.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 inline constexpr std::string_view kAgentPath = "/.atoll/agent";
 inline constexpr std::string_view kOpencodePath = "/opt/opencode/bin/opencode";
@@ -38,4 +38,4 @@ std::string BundleConfig(const BundleSpec& spec);
 // Writes `bundle_dir`/config.json, readable by root alone.
 Result<void> WriteBundle(const std::string& bundle_dir, const BundleSpec& spec);
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

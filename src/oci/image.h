@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 struct Image {
   std::string name;
@@ -43,4 +43,4 @@ class ImageStore {
   std::string dir_;
 };
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

@@ -18,7 +18,7 @@
 #include "sys/cgroup.h"
 #include "sys/fd.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 struct LauncherConfig {
   std::string state_dir;
@@ -81,4 +81,4 @@ class Launcher {
   std::string seccomp_base64_;
 };
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

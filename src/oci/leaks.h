@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "oci/launcher.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 struct Leak {
   std::string kind;   // process, mount, cgroup, directory, container, temporary
@@ -27,4 +27,4 @@ Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set
 Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
                          const std::set<std::string>& live, const std::set<std::string>& running);
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace atoll::oci {
+namespace atl::oci {
 
 struct Check {
   std::string name;  // "id-mapped mounts"
@@ -17,4 +17,4 @@ struct Check {
 // `scratch`: a directory on the file system where sandboxes live; it may not exist yet.
 std::vector<Check> ProbeHost(const std::string& scratch);
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

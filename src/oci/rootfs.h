@@ -8,7 +8,7 @@
 #include "base/result.h"
 #include "sys/mounts.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 struct RootfsSpec {
   std::string image_rootfs;  // images/<name>/rootfs; never written
@@ -26,4 +26,4 @@ struct RootfsTimes {
 // runs: it has a copy of its own, so drop the result then.
 Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times = nullptr);
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

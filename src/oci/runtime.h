@@ -10,7 +10,7 @@
 
 #include "base/result.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 enum class ContainerStatus { kCreated, kRunning, kPaused, kStopped };
 
@@ -43,4 +43,4 @@ class Runtime {
 // `root`: where crun keeps its state (run_dir/crun).
 std::unique_ptr<Runtime> MakeCrunRuntime(std::string root);
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

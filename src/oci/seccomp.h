@@ -10,7 +10,7 @@
 
 #include "base/result.h"
 
-namespace atoll::oci {
+namespace atl::oci {
 
 // From Debian's golang-github-containers-common.
 inline constexpr std::string_view kSeccompProfile = "/usr/share/containers/seccomp.json";
@@ -33,4 +33,4 @@ Result<SeccompFilter> CompileSeccomp(std::string_view profile,
 // the same profile, capabilities, kernel and libseccomp; else compiles and rewrites it.
 Result<std::string> LoadSeccomp(const std::string& profile_path, const std::string& cache_file);
 
-}  // namespace atoll::oci
+}  // namespace atl::oci

@@ -14,7 +14,7 @@
 #include "base/result.h"
 #include "sandbox/registry.h"
 
-namespace atoll::opencode {
+namespace atl::opencode {
 
 inline constexpr uint16_t kPort = 4096;
 
@@ -53,4 +53,4 @@ std::string LandingPath(std::string_view dir);
 // The inline configuration (OPENCODE_CONFIG_CONTENT).
 std::string ConfigContent(const Options& options);
 
-}  // namespace atoll::opencode
+}  // namespace atl::opencode

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace atoll::protocol {
+namespace atl::protocol {
 namespace {
 
 constexpr size_t kReadBytes = 16U << 10U;
@@ -105,4 +105,4 @@ Result<std::optional<Frame>> FrameReader::Next() {
   }
 }
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

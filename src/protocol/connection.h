@@ -8,7 +8,7 @@
 #include "protocol/messages.h"
 #include "sys/fd.h"
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 // Sends all of `bytes` on a socket, without SIGPIPE.
 Result<void> SendBytes(int socket, std::string_view bytes);
@@ -54,4 +54,4 @@ class FrameReader {
   sys::Fd passed_;
 };
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 bool IsKnown(FrameType type) {
   auto raw = static_cast<unsigned>(type);
@@ -84,4 +84,4 @@ Result<std::optional<Frame>> FrameParser::Next() {
   return Frame{.type = type, .payload = {head + kHeaderBytes, size}};
 }
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

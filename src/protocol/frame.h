@@ -14,7 +14,7 @@
 
 #include "base/result.h"
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 inline constexpr size_t kHeaderBytes = 8;
 inline constexpr size_t kMaxDataBytes = 1U << 20U;       // payload of a data frame
@@ -107,4 +107,4 @@ class FrameParser {
   bool failed_ = false;
 };
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/messages.h"
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 Failure ToFailure(const Error& error) {
   // A reason or message made from a file name may be of any length.
@@ -35,4 +35,4 @@ Error UnexpectedFrame(const Frame& frame) {
       .message = "unexpected frame of type " + std::to_string(static_cast<unsigned>(frame.type))};
 }
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

@@ -13,7 +13,7 @@
 #include "protocol/frame.h"
 #include "protocol/wire.h"
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 inline constexpr uint32_t kVersion = 1;
 
@@ -265,4 +265,4 @@ Result<M> Expect(const Frame& frame) {
   return Decode<M>(frame.payload);
 }
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

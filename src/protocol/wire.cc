@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/wire.h"
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 void Writer::U32(uint32_t value) {
   for (int shift = 0; shift < 32; shift += 8) U8(static_cast<uint8_t>(value >> shift));
@@ -73,4 +73,4 @@ Result<void> Reader::Finish() {
   return Fail(Code::kInvalidArgument, "malformed message: " + std::string(failure_));
 }
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

@@ -13,7 +13,7 @@
 
 #include "base/result.h"
 
-namespace atoll::protocol {
+namespace atl::protocol {
 
 // A list longer than this is refused whatever the size of its items.
 inline constexpr uint32_t kMaxItems = 16384;
@@ -62,7 +62,7 @@ class Reader {
   std::string_view failure_;  // points to a literal
 };
 
-// Every enum on the wire has an IsKnown beside it; that of atoll::Code, which another room owns, is
+// Every enum on the wire has an IsKnown beside it; that of atl::Code, which another room owns, is
 // here.
 inline bool IsKnown(Code code) { return code <= Code::kInternal; }
 static_assert(static_cast<int>(Code::kInternal) == 13, "a changed Code needs a new version");
@@ -146,4 +146,4 @@ void Reader::operator()(T& value) {
   }
 }
 
-}  // namespace atoll::protocol
+}  // namespace atl::protocol

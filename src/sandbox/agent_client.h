@@ -17,7 +17,7 @@
 #include "async/task.h"
 #include "base/result.h"
 
-namespace atoll::sandbox {
+namespace atl::sandbox {
 
 struct SpawnSpec {
   std::vector<std::string> argv;
@@ -99,4 +99,4 @@ class AgentClient {
   std::vector<std::pair<std::string, std::string>> base_env_;
 };
 
-}  // namespace atoll::sandbox
+}  // namespace atl::sandbox

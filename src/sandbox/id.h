@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 
-namespace atoll::sandbox {
+namespace atl::sandbox {
 
 // `[a-z0-9]` and single hyphens, 1 to 39 characters, no `--`, no hyphen at the ends, not digits
 // followed by a hyphen (`3000-demo` is a port of demo), not `www`, `api`, `sdk`.
@@ -17,4 +17,4 @@ Result<void> ValidateId(std::string_view id);
 // 16 lowercase hex characters, random: names directories, cgroups and crun containers.
 std::string NewInternalId();
 
-}  // namespace atoll::sandbox
+}  // namespace atl::sandbox

@@ -22,7 +22,7 @@
 #include "sandbox/agent_client.h"
 #include "snapshot/store.h"
 
-namespace atoll::sandbox {
+namespace atl::sandbox {
 
 enum class State { kCreating, kRunning, kStopping, kStopped, kRestoring, kFailed, kDeleting };
 std::string_view StateName(State state);
@@ -128,4 +128,4 @@ class Registry {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace atoll::sandbox
+}  // namespace atl::sandbox

@@ -13,7 +13,7 @@
 #include "async/runtime.h"
 #include "base/result.h"
 
-namespace atoll::snapshot {
+namespace atl::snapshot {
 
 struct Meta {
   std::string snapshot_id;  // 64 lowercase hex characters
@@ -57,4 +57,4 @@ class Store {
   static Result<std::unique_ptr<Store>> OpenDirectory(async::Runtime& runtime, std::string dir);
 };
 
-}  // namespace atoll::snapshot
+}  // namespace atl::snapshot

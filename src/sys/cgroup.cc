@@ -14,7 +14,7 @@
 #include <set>
 #include <thread>
 
-namespace atoll::sys {
+namespace atl::sys {
 namespace {
 
 constexpr std::chrono::seconds kKillTime{10};
@@ -236,4 +236,4 @@ Result<void> Cgroup::Remove() const {
   return {};
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

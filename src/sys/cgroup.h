@@ -11,7 +11,7 @@
 #include "base/result.h"
 #include "sys/fd.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 enum class CgroupMode { kV1, kHybrid, kV2 };
 std::string_view CgroupModeName(CgroupMode mode);
@@ -91,4 +91,4 @@ class CgroupTree {
   std::vector<Cgroup::Place> places_;  // of the root
 };
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

@@ -13,7 +13,7 @@
 #include "sys/cgroup.h"
 #include "sys/mounts.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 namespace {
 
 constexpr std::string_view kMountPoint = "/sys/fs/cgroup";
@@ -164,4 +164,4 @@ Result<void> CgroupTree::RemoveRoot() const {
   return {};
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

@@ -14,7 +14,7 @@
 #include <memory>
 #include <vector>
 
-namespace atoll::sys {
+namespace atl::sys {
 
 void Fd::Reset() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
@@ -258,4 +258,4 @@ Result<void> RemoveTree(const std::string& path) {
   return {};
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

@@ -10,7 +10,7 @@
 
 #include "base/result.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 class Fd {
  public:
@@ -69,4 +69,4 @@ Result<void> MakeDirs(const std::string& path, mode_t mode = 0755);
 // rm -rf that follows no symlink and crosses no mount point; a missing path is success.
 Result<void> RemoveTree(const std::string& path);
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

@@ -15,7 +15,7 @@
 
 #include "sys/mounts.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 namespace {
 
 // The child shares this process's memory while other threads go on: it calls nothing that could
@@ -86,4 +86,4 @@ Result<Fd> CloneIdmapped(const std::string& directory, int user_namespace) {
   return tree;
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

@@ -8,7 +8,7 @@
 #include "base/result.h"
 #include "sys/fd.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 // Ids 0..size-1 inside are base..base+size-1 on the host.
 struct IdRange {
@@ -24,4 +24,4 @@ Result<Fd> MakeUserNamespace(IdRange range);
 // namespace's host ids.
 Result<Fd> CloneIdmapped(const std::string& directory, int user_namespace);
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

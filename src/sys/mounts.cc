@@ -14,7 +14,7 @@
 #include <cstring>
 #include <string_view>
 
-namespace atoll::sys {
+namespace atl::sys {
 namespace {
 
 constexpr char kCgroupDir[] = "/sys/fs/cgroup";
@@ -155,4 +155,4 @@ Result<std::vector<MountEntry>> ListMounts(const std::string& pid) {
   return mounts;
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

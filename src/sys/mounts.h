@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "sys/fd.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 // Gives the calling process a mount namespace of its own: mounts of the host still arrive, none
 // leaves. Call it in main, before the first thread: threads do not share what they unshare later.
@@ -55,4 +55,4 @@ struct MountEntry {
 // The mounts that `pid` ("self" or a number) sees, in mount order.
 Result<std::vector<MountEntry>> ListMounts(const std::string& pid = "self");
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

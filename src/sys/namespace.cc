@@ -11,7 +11,7 @@
 #include <system_error>
 #include <thread>
 
-namespace atoll::sys {
+namespace atl::sys {
 
 Result<Fd> OpenNamespace(pid_t pid, std::string_view kind) {
   return Open(fmt::format("/proc/{}/ns/{}", pid, kind), O_RDONLY);
@@ -48,4 +48,4 @@ Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<
   return {};
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

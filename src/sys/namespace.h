@@ -13,7 +13,7 @@
 #include "base/result.h"
 #include "sys/fd.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 // `kind`: net, user, mnt, pid, ipc, uts, cgroup.
 Result<Fd> OpenNamespace(pid_t pid, std::string_view kind);
@@ -31,4 +31,4 @@ auto RunInNetworkNamespace(int net_namespace, Function function) -> std::invoke_
   return *std::move(result);
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

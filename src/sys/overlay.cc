@@ -10,7 +10,7 @@
 
 #include "sys/mounts.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 namespace {
 
 // The kernel's own words about what is wrong are read from the context itself.
@@ -75,4 +75,4 @@ Result<Fd> MakeOverlay(int lower_mount, const OverlaySpec& spec, const std::stri
   return Assemble(lower.get(), upper.get(), work.get());
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

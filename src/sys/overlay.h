@@ -6,7 +6,7 @@
 #include "base/result.h"
 #include "sys/fd.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 struct OverlaySpec {
   std::string lower;  // a directory; read only
@@ -21,4 +21,4 @@ Result<Fd> MakeOverlay(const OverlaySpec& spec);
 // directory where kernels that want an attached lower layer get it for a moment.
 Result<Fd> MakeOverlay(int lower_mount, const OverlaySpec& spec, const std::string& scratch);
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

@@ -17,7 +17,7 @@
 #define P_PIDFD 3
 #endif
 
-namespace atoll::sys {
+namespace atl::sys {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -210,4 +210,4 @@ Result<std::string> RunChecked(const Command& command) {
                                            fmt::join(command.argv, " "), finished.exit_code, tail));
 }
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

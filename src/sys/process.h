@@ -11,7 +11,7 @@
 #include "base/result.h"
 #include "sys/fd.h"
 
-namespace atoll::sys {
+namespace atl::sys {
 
 struct Command {
   std::vector<std::string> argv;  // argv[0] is looked up in PATH
@@ -41,4 +41,4 @@ Result<std::string> RunChecked(const Command& command);
 
 Result<Fd> PidfdOpen(pid_t pid);
 
-}  // namespace atoll::sys
+}  // namespace atl::sys

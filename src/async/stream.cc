@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "async/stream.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "async/descriptor.h"
+
+namespace atl::async {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+
+// A stream whose every operation completes at once must still let its shard's other connections
+// have their turn: after this many the coroutine goes to the end of the queue.
+constexpr int kOperationsPerTurn = 16;
+
+}  // namespace
+
+struct Stream::Impl {
+  Impl(const Executor& executor, sys::Fd fd) : descriptor(executor, std::move(fd)) {}
+  Descriptor descriptor;
+  int operations = 0;
+
+  Task<> Yield() {
+    if (++operations < kOperationsPerTurn) co_return;
+    operations = 0;
+    co_await asio::post(descriptor.executor(), asio::use_awaitable);
+  }
+};
+
+Stream::Stream(const Executor& executor, sys::Fd fd)
+    : impl_(std::make_unique<Impl>(executor, std::move(fd))) {}
+Stream::~Stream() = default;
+Stream::Stream(Stream&&) noexcept = default;
+Stream& Stream::operator=(Stream&&) noexcept = default;
+
+Task<Result<size_t>> Stream::ReadSome(std::span<char> buffer) {
+  co_await impl_->Yield();
+  while (true) {
+    if (!is_open()) co_return Fail(Code::kCancelled, "read: the connection is closed");
+    ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (n >= 0) co_return static_cast<size_t>(n);
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
+    CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kRead));
+  }
+}
+
+Task<Result<size_t>> Stream::ReadSomeWithFd(std::span<char> buffer, sys::Fd& received) {
+  while (true) {
+    if (!is_open()) co_return Fail(Code::kCancelled, "read: the connection is closed");
+    iovec piece{.iov_base = buffer.data(), .iov_len = buffer.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    ssize_t n = ::recvmsg(fd(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
+    if (n < 0) {
+      CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kRead));
+      continue;
+    }
+    // Room for one descriptor: the kernel drops what does not fit.
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (header != nullptr && header->cmsg_level == SOL_SOCKET &&
+        header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
+      int passed = -1;
+      std::memcpy(&passed, CMSG_DATA(header), sizeof(int));
+      received = sys::Fd(passed);
+    }
+    co_return static_cast<size_t>(n);
+  }
+}
+
+Task<Result<void>> Stream::Write(std::string_view data) {
+  Result<void> written = co_await Write2(data, std::string_view());
+  co_return written;
+}
+
+Task<Result<void>> Stream::Write2(std::string_view first, std::string_view second) {
+  co_await impl_->Yield();
+  while (!first.empty() || !second.empty()) {
+    if (!is_open()) co_return Fail(Code::kCancelled, "write: the connection is closed");
+    iovec pieces[2] = {
+        {.iov_base = const_cast<char*>(first.data()), .iov_len = first.size()},
+        {.iov_base = const_cast<char*>(second.data()), .iov_len = second.size()}};
+    msghdr message{};
+    message.msg_iov = pieces;
+    message.msg_iovlen = 2;
+    ssize_t n = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "write to a connection");
+    if (n < 0) {
+      CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kWrite));
+      continue;
+    }
+    auto count = static_cast<size_t>(n);
+    size_t of_first = std::min(count, first.size());
+    first.remove_prefix(of_first);
+    second.remove_prefix(count - of_first);
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Stream::WaitReadable() {
+  Result<void> ready = co_await impl_->descriptor.Wait(Descriptor::Ready::kRead);
+  co_return ready;
+}
+
+Task<> Stream::WaitForHangup() {
+  constexpr std::chrono::milliseconds kPollBehindData{200};
+  while (is_open()) {
+    Result<void> ready = co_await impl_->descriptor.Wait(Descriptor::Ready::kRead);
+    if (!ready) co_return;
+    char byte = 0;
+    ssize_t n = ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) co_return;
+    // A pipelined request hides what comes behind it from recv, but not from poll.
+    pollfd poll{.fd = fd(), .events = POLLRDHUP, .revents = 0};
+    if (::poll(&poll, 1, 0) > 0) co_return;
+    if (n > 0) co_await Sleep(kPollBehindData);
+  }
+}
+
+void Stream::ShutdownWrite() {
+  if (is_open()) ::shutdown(fd(), SHUT_WR);
+}
+
+void Stream::Close() {
+  if (impl_) impl_->descriptor.Close();
+}
+
+bool Stream::is_open() const { return impl_ && impl_->descriptor.is_open(); }
+int Stream::fd() const { return impl_->descriptor.fd(); }
+
+std::string Stream::PeerName() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (!is_open() || ::getpeername(fd(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return "unknown";
+  }
+  char text[INET6_ADDRSTRLEN] = {};
+  if (address.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(address);
+    ::inet_ntop(AF_INET, &in.sin_addr, text, sizeof(text));
+    return fmt::format("{}:{}", text, ntohs(in.sin_port));
+  }
+  if (address.ss_family == AF_INET6) {
+    const auto& in = reinterpret_cast<const sockaddr_in6&>(address);
+    ::inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof(text));
+    return fmt::format("[{}]:{}", text, ntohs(in.sin6_port));
+  }
+  return "unix";
+}
+
+namespace {
+
+struct Direction {
+  Stream& from;
+  Stream& to;
+  uint64_t& moved;
+  std::chrono::steady_clock::time_point& last;
+};
+
+Task<> Pump(Direction direction) {
+  std::vector<char> buffer(64UL * 1024);
+  while (true) {
+    Result<size_t> n = co_await direction.from.ReadSome(buffer);
+    if (!n || *n == 0) break;
+    Result<void> written = co_await direction.to.Write(std::string_view(buffer.data(), *n));
+    if (!written) {
+      // Nobody takes what comes: the other direction has no future either.
+      direction.from.Close();
+      co_return;
+    }
+    direction.moved += *n;
+    direction.last = std::chrono::steady_clock::now();
+  }
+  direction.to.ShutdownWrite();
+}
+
+Task<> WatchIdle(const std::chrono::steady_clock::time_point& last,
+                 std::chrono::milliseconds idle) {
+  while (true) {
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        last + idle - std::chrono::steady_clock::now());
+    if (left.count() <= 0) co_return;
+    co_await Sleep(left);
+  }
+}
+
+}  // namespace
+
+Task<Relayed> Relay(Stream& a, Stream& b, std::chrono::milliseconds idle) {
+  Relayed relayed;
+  auto last = std::chrono::steady_clock::now();
+  Direction forward{.from = a, .to = b, .moved = relayed.a_to_b, .last = last};
+  Direction back{.from = b, .to = a, .moved = relayed.b_to_a, .last = last};
+  Task<> pumps = Both(Pump(forward), Pump(back));
+  co_await Race(std::move(pumps), WatchIdle(last, idle));
+  a.Close();
+  b.Close();
+  co_return relayed;
+}
+
+}  // namespace atl::async

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "oci/runtime.h"
+
+#include <dirent.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+
+#include "sys/fd.h"
+#include "sys/process.h"
+
+namespace atl::oci {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::chrono::milliseconds kTimeout{30'000};
+
+// The last lines of what crun wrote to the container's log.
+std::string Tail(int log) {
+  char buffer[2048];
+  off_t end = ::lseek(log, 0, SEEK_END);
+  if (end <= 0) return {};
+  off_t start = std::max<off_t>(0, end - static_cast<off_t>(sizeof(buffer)));
+  ssize_t n = ::pread(log, buffer, sizeof(buffer), start);
+  if (n <= 0) return {};
+  std::string text(buffer, static_cast<size_t>(n));
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+class CrunRuntime : public Runtime {
+ public:
+  explicit CrunRuntime(std::string root) : root_(std::move(root)) {}
+
+  Result<pid_t> Run(const RunSpec& spec) override {
+    std::string pid_file = spec.bundle_dir + "/pid";
+    sys::Command command{
+        .argv = Argv({"run", "--detach", "--bundle", spec.bundle_dir, "--pid-file", pid_file})};
+    if (!spec.inherit.empty()) {
+      command.argv.push_back(fmt::format("--preserve-fds={}", spec.inherit.size()));
+    }
+    command.argv.push_back(spec.iid);
+    command.inherit = spec.inherit;
+    command.stdout_fd = spec.output_fd;
+    command.stderr_fd = spec.output_fd;
+    command.timeout = kTimeout;
+    auto finished = sys::Run(command);
+    if (finished && finished->exit_code == 0) {
+      if (auto pid = ReadPid(pid_file)) return pid;
+    }
+    // What has been made of it by then, crun itself knows best how to take away.
+    (void)Delete(spec.iid);
+    if (!finished) return Unexpected(std::move(finished).error().Wrap("crun run"));
+    return Fail(Code::kInternal, fmt::format("crun run ended with code {}: {}", finished->exit_code,
+                                             Tail(spec.output_fd)));
+  }
+
+  Result<void> Kill(const std::string& iid, int signal) override {
+    TRY(Call({"kill", iid, fmt::format("{}", signal)}));
+    return {};
+  }
+
+  Result<void> Delete(const std::string& iid) override {
+    if (!Known(iid)) return {};
+    auto deleted = Call({"delete", "--force", iid});
+    if (!deleted && Known(iid)) return Unexpected(std::move(deleted).error());
+    return {};
+  }
+
+  Result<ContainerState> State(const std::string& iid) override {
+    if (!Known(iid)) return Fail(Code::kNotFound, fmt::format("no container {}", iid));
+    ASSIGN(std::string text, Call({"state", iid}));
+    boost::system::error_code failure;
+    json::value value = json::parse(text, failure);
+    const json::object* object = failure ? nullptr : value.if_object();
+    if (object == nullptr) return Fail(Code::kInternal, "crun state: not JSON");
+    ContainerState state{.iid = iid};
+    if (const json::value* pid = object->if_contains("pid"); pid != nullptr && pid->is_int64()) {
+      state.pid = static_cast<pid_t>(pid->get_int64());
+    }
+    const json::value* status = object->if_contains("status");
+    const json::string* name = status == nullptr ? nullptr : status->if_string();
+    if (name != nullptr && *name == "running") state.status = ContainerStatus::kRunning;
+    if (name != nullptr && *name == "created") state.status = ContainerStatus::kCreated;
+    if (name != nullptr && *name == "paused") state.status = ContainerStatus::kPaused;
+    if (state.status == ContainerStatus::kStopped) state.pid = 0;
+    return state;
+  }
+
+  // crun keeps a directory for each.
+  Result<std::vector<std::string>> List() override {
+    std::vector<std::string> names;
+    DIR* directory = ::opendir(root_.c_str());
+    if (directory == nullptr) {
+      if (errno == ENOENT) return names;
+      return FailErrno(errno, fmt::format("listing {}", root_));
+    }
+    while (const dirent* entry = ::readdir(directory)) {
+      if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    }
+    ::closedir(directory);
+    std::ranges::sort(names);
+    return names;
+  }
+
+ private:
+  std::vector<std::string> Argv(std::initializer_list<std::string> arguments) const {
+    std::vector<std::string> argv = {"crun", "--root", root_, "--cgroup-manager=cgroupfs"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return argv;
+  }
+
+  Result<std::string> Call(std::initializer_list<std::string> arguments) const {
+    return sys::RunChecked({.argv = Argv(arguments), .timeout = kTimeout});
+  }
+
+  bool Known(const std::string& iid) const {
+    return ::access(fmt::format("{}/{}", root_, iid).c_str(), F_OK) == 0;
+  }
+
+  static Result<pid_t> ReadPid(const std::string& file) {
+    ASSIGN(std::string text, sys::ReadFile(file, 64));
+    pid_t pid = 0;
+    std::from_chars(text.data(), text.data() + text.size(), pid);
+    if (pid <= 1) return Fail(Code::kInternal, fmt::format("{} holds no process id", file));
+    return pid;
+  }
+
+  std::string root_;
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> MakeCrunRuntime(std::string root) {
+  return std::make_unique<CrunRuntime>(std::move(root));
+}
+
+}  // namespace atl::oci
