@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. `make run` on a bare Debian does everything that is missing first.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+# How long each fuzzer runs, in seconds.
+SECONDS ?= 60
+RELEASE := build/release
+# Where images and OpenCode live: as the daemon finds it (environment, then configuration file).
+STATE_DIR ?= $(shell scripts/state_dir.sh)
+
+.PHONY: help run setup build image opencode test bench fmt lint fuzz chaos soak clean root
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: root setup build image opencode ## Install, build, make the image, then start Atoll
+	@exec $(RELEASE)/atoll serve
+
+root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "Atoll makes namespaces and mounts, so it needs root: sudo make run"; exit 1; }
+
+setup: ## Install the Debian packages that are missing
+	@scripts/setup.sh build run
+
+build: ## Build atoll and atoll-agent into build/release
+	@scripts/build.sh release atoll atoll-agent
+
+image: ## Make the default sandbox image if there is none
+	@[ -d $(STATE_DIR)/images/default/rootfs ] || $(RELEASE)/atoll image build default
+
+opencode: ## Fetch OpenCode if it is not there
+	@scripts/fetch_opencode.sh $(STATE_DIR)
+
+test: ## Everything that must hold: lint, unit tests, end-to-end tests, the set-up test
+	@scripts/setup.sh build run test
+	@scripts/run_tests.py
+
+bench: setup build image opencode ## Measure; see bench/RESULTS.md
+	@bench/run.sh $(RELEASE)
+
+fmt: ## Format the C++ sources
+	@git ls-files -co --exclude-standard '*.cc' '*.h' | xargs clang-format-19 -i
+
+lint: ## Rooms, files, format, clang-tidy, co_await shapes
+	@scripts/setup.sh build
+	@scripts/build.sh asan
+	@scripts/lint.py --build build/asan
+
+fuzz: ## Run each fuzzer for SECONDS (default 60)
+	@scripts/build.sh fuzz
+	@scripts/run_fuzzers.sh build/fuzz $(SECONDS)
+
+chaos: setup build image opencode ## Kill the daemon in the middle of things, again and again
+	@tests/chaos.sh $(RELEASE)
+
+soak: setup build image opencode ## Create, use and delete sandboxes for a long time
+	@tests/soak.sh $(RELEASE)
+
+clean: ## Remove what was built
+	@rm -rf build
