@@ -10,8 +10,6 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
@@ -25,8 +23,6 @@ namespace atl::async {
 namespace asio = boost::asio;
 
 namespace {
-
-constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 // A stream whose every operation completes at once must still let its shard's other connections
 // have their turn: after this many the coroutine goes to the end of the queue.

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "async/stream.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "async/mutex.h"
+#include "async/runtime.h"
+
+namespace atl::async {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Pair {
+  Stream a;
+  Stream b;
+};
+
+Task<Pair> MakePair() {
+  Executor executor = co_await ThisExecutor();
+  auto fds = sys::MakeSocketPair(SOCK_STREAM).value();
+  co_return Pair{Stream(executor, std::move(fds.first)), Stream(executor, std::move(fds.second))};
+}
+
+Task<> WriteMuch(Stream& stream, size_t total, bool& wrote_all) {
+  std::string data(total, 'x');
+  Result<void> written = co_await stream.Write(data);
+  wrote_all = written.has_value();
+  stream.ShutdownWrite();
+}
+
+Task<> CountUntilEnd(Stream& stream, size_t& counted) {
+  std::vector<char> buffer(10'000);
+  while (true) {
+    Result<size_t> n = co_await stream.ReadSome(buffer);
+    if (!n || *n == 0) co_return;
+    counted += *n;
+  }
+}
+
+TEST(StreamTest, AWriteBiggerThanTheSocketBufferArrivesWhole) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakePair();
+    size_t counted = 0;
+    bool wrote_all = false;
+    constexpr size_t kTotal = 5'000'000;
+    co_await Both(WriteMuch(pair.a, kTotal, wrote_all), CountUntilEnd(pair.b, counted));
+    EXPECT_TRUE(wrote_all);
+    EXPECT_EQ(counted, kTotal);
+  }());
+}
+
+TEST(StreamTest, ATimeoutCancelsAReadAndTheStreamStaysUsable) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakePair();
+    size_t counted = 0;
+    bool in_time = co_await WithTimeout(milliseconds(20), CountUntilEnd(pair.b, counted));
+    EXPECT_FALSE(in_time);
+    EXPECT_TRUE((co_await pair.a.Write("hello")).has_value());
+    std::vector<char> buffer(10);
+    Result<size_t> n = co_await pair.b.ReadSome(buffer);
+    EXPECT_EQ(n.value_or(0), 5U);
+  }());
+}
+
+TEST(StreamTest, HangupIsNoticedAlsoBehindUnreadData) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakePair();
+    (void)co_await pair.a.Write("pipelined");
+    pair.a.Close();
+    bool in_time = co_await WithTimeout(milliseconds(5000), pair.b.WaitForHangup());
+    EXPECT_TRUE(in_time);
+  }());
+}
+
+TEST(StreamTest, RelayCarriesBothWaysAndEndsWithTheLastHalf) {
+  RunToEnd([]() -> Task<> {
+    Pair left = co_await MakePair();
+    Pair right = co_await MakePair();
+    (void)co_await left.a.Write("ping");
+    left.a.ShutdownWrite();
+    (void)co_await right.b.Write("pong!");
+    right.b.ShutdownWrite();
+    Relayed relayed = co_await Relay(left.b, right.a, milliseconds(5000));
+    EXPECT_EQ(relayed.a_to_b, 4U);
+    EXPECT_EQ(relayed.b_to_a, 5U);
+  }());
+}
+
+TEST(StreamTest, RelayEndsWhenNothingMoves) {
+  RunToEnd([]() -> Task<> {
+    Pair left = co_await MakePair();
+    Pair right = co_await MakePair();
+    bool in_time = co_await WithTimeout(milliseconds(5000), [](Pair& l, Pair& r) -> Task<> {
+      (void)co_await Relay(l.b, r.a, milliseconds(30));
+    }(left, right));
+    EXPECT_TRUE(in_time);
+  }());
+}
+
+TEST(StreamTest, ConnectAndAcceptOverTcpAndOverALongUnixPath) {
+  RunToEnd([]() -> Task<> {
+    Executor executor = co_await ThisExecutor();
+    Listener tcp(executor, Listener::BindTcp({.address = "127.0.0.1", .port = 0}).value());
+    Endpoint tcp_end("127.0.0.1", tcp.port());
+    Result<Stream> client = co_await ConnectTcp(tcp_end, milliseconds(1000));
+    EXPECT_TRUE(client.has_value());
+    Result<sys::Fd> accepted = co_await tcp.Accept();
+    EXPECT_TRUE(accepted.has_value());
+
+    char root[] = "/tmp/atoll-stream-XXXXXX";
+    EXPECT_NE(::mkdtemp(root), nullptr);
+    std::string dir = std::string(root) + "/" + std::string(150, 'd');
+    EXPECT_TRUE(sys::MakeDirs(dir).has_value());
+    std::string path = dir + "/s";
+    Listener unix_listener(executor, Listener::BindUnix(path).value());
+    Result<Stream> local = co_await ConnectUnix(path, milliseconds(1000));
+    EXPECT_TRUE(local.has_value());
+    EXPECT_TRUE(sys::RemoveTree(root).has_value());
+  }());
+}
+
+TEST(StreamTest, ARefusedConnectionSaysWhereTo) {
+  RunToEnd([]() -> Task<> {
+    sys::Fd bound = Listener::BindTcp({.address = "127.0.0.1", .port = 0}).value();
+    Executor executor = co_await ThisExecutor();
+    Listener listener(executor, std::move(bound));
+    Endpoint endpoint("127.0.0.1", listener.port());
+    listener.Close();
+    Result<Stream> client = co_await ConnectTcp(endpoint, milliseconds(1000));
+    EXPECT_FALSE(client.has_value());
+    EXPECT_NE(client.error().message.find("connect to 127.0.0.1:"), std::string::npos);
+  }());
+}
+
+TEST(StreamTest, ADescriptorTravels) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakePair();
+    sys::Pipe pipe = sys::MakePipe().value();
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    char byte = 'x';
+    iovec piece{.iov_base = &byte, .iov_len = 1};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    int passed = pipe.write.get();
+    std::memcpy(CMSG_DATA(header), &passed, sizeof(int));
+    EXPECT_EQ(::sendmsg(pair.a.fd(), &message, 0), 1);
+    std::vector<char> buffer(8);
+    sys::Fd received;
+    Result<size_t> n = co_await pair.b.ReadSomeWithFd(buffer, received);
+    EXPECT_EQ(n.value_or(0), 1U);
+    EXPECT_TRUE(static_cast<bool>(received));
+    EXPECT_EQ(::fcntl(received.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+  }());
+}
+
+TEST(EndpointTest, ParsesBothFamiliesAndRefusesTheRest) {
+  EXPECT_EQ(ParseEndpoint("127.0.0.1:8787")->port, 8787);
+  EXPECT_EQ(ParseEndpoint("[::1]:80")->address, "::1");
+  for (const char* bad : {"", "127.0.0.1", "localhost:80", "127.0.0.1:", "127.0.0.1:70000",
+                          "127.0.0.1:80x", "300.0.0.1:80"}) {
+    EXPECT_FALSE(ParseEndpoint(bad).has_value()) << bad;
+  }
+}
+
+Task<> TakeTurns(Mutex& mutex, int& inside, int& most, int& done) {
+  for (int i = 0; i < 200; ++i) {
+    Mutex::Lock lock = co_await mutex.Acquire();
+    most = std::max(most, ++inside);
+    co_await Sleep(milliseconds(0));
+    --inside;
+  }
+  ++done;
+}
+
+TEST(MutexTest, OneAtATimeAcrossShards) {
+  Runtime runtime(3, 1);
+  Mutex mutex;
+  int inside = 0;
+  int most = 0;
+  int done = 0;
+  for (int i = 0; i < 6; ++i) {
+    Spawn(runtime.NextShard(), TakeTurns(mutex, inside, most, done), "turns");
+  }
+  Spawn(
+      runtime.shard(0),
+      [](Runtime& r, Mutex& m, int& d) -> Task<> {
+        while (true) {
+          co_await Sleep(milliseconds(5));
+          Mutex::Lock lock = co_await m.Acquire();
+          if (d == 6) break;
+        }
+        r.Stop();
+      }(runtime, mutex, done),
+      "end");
+  runtime.Run();
+  EXPECT_EQ(most, 1);
+  EXPECT_EQ(done, 6);
+}
+
+TEST(BlockingPoolTest, ResultsAndExceptionsComeBack) {
+  BlockingPool pool(2);
+  RunToEnd([](BlockingPool& p) -> Task<> {
+    auto answer = [] { return 42; };
+    int result = co_await p.Run(answer);
+    EXPECT_EQ(result, 42);
+    bool thrown = false;
+    auto fails = [] { throw std::runtime_error("no"); };
+    try {
+      co_await p.Run(fails);
+    } catch (const std::runtime_error&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown);
+  }(pool));
+}
+
+TEST(EventTest, WakesWaitersOnOtherShards) {
+  Runtime runtime(2, 1);
+  Event event;
+  bool woke = false;
+  Spawn(
+      runtime.shard(1),
+      [](Event& e, bool& w, Runtime& r) -> Task<> {
+        co_await e.Wait();
+        w = true;
+        r.Stop();
+      }(event, woke, runtime),
+      "waits");
+  Spawn(
+      runtime.shard(0),
+      [](Event& e) -> Task<> {
+        co_await Sleep(milliseconds(10));
+        e.Set();
+      }(event),
+      "sets");
+  runtime.Run();
+  EXPECT_TRUE(woke);
+}
+
+}  // namespace
+}  // namespace atl::async
