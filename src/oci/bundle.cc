@@ -67,7 +67,7 @@ json::object Process(const BundleSpec& spec) {
       {"user", {{"uid", 0}, {"gid", 0}}},
       {"args", std::move(args)},
       {"env", Strings(spec.env)},
-      {"cwd", "/"},
+      {"cwd", kWorkspace},
       {"capabilities",
        {{"bounding", capabilities}, {"effective", capabilities}, {"permitted", capabilities}}},
       {"rlimits",

@@ -44,7 +44,8 @@ struct Launched {
   pid_t pid = 0;          // PID 1, in the host's numbers
   sys::Fd pidfd;          // readable when PID 1 has ended
   sys::Fd net_namespace;  // of the sandbox
-  // {"cgroup", 0.4}, {"idmap", ..}, {"overlay", ..}, {"bundle", ..}, {"crun", ..}, {"limits", ..}
+  // {"cgroup", 0.4}, {"idmap", ..}, {"overlay", ..}, {"bundle", ..}, {"crun", ..}, {"limits", ..},
+  // {"detach", ..}
   std::vector<std::pair<std::string, double>> phases;
 };
 
@@ -74,6 +75,7 @@ class Launcher {
 
  private:
   Launcher() = default;
+  Result<Launched> LaunchSteps(const LaunchSpec& spec);
 
   LauncherConfig config_;
   sys::CgroupTree cgroups_;

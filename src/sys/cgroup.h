@@ -74,6 +74,8 @@ class CgroupTree {
 
   CgroupMode mode() const { return mode_; }
   const std::vector<std::string>& controllers() const { return controllers_; }
+  // How many files OpenAgentProcs opens: one on v2, one per hierarchy on v1.
+  size_t hierarchies() const { return places_.size(); }
 
   // Makes `<root>/<name>/{agent,work}`; those that exist stay.
   Result<Cgroup> Create(const std::string& name) const;

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "oci/launcher.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+
+#include "oci/bundle.h"
+#include "oci/image.h"
+#include "oci/rootfs.h"
+#include "oci/seccomp.h"
+#include "sys/mounts.h"
+#include "sys/namespace.h"
+#include "sys/process.h"
+
+namespace atl::oci {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::vector<std::pair<std::string, double>>& phases) : phases_(phases) {}
+  void Lap(std::string name) {
+    auto now = Clock::now();
+    phases_.emplace_back(std::move(name),
+                         std::chrono::duration<double, std::milli>(now - start_).count());
+    start_ = now;
+  }
+  void Restart() { start_ = Clock::now(); }
+
+ private:
+  std::vector<std::pair<std::string, double>>& phases_;
+  Clock::time_point start_ = Clock::now();
+};
+
+bool IsIid(std::string_view iid) {
+  return iid.size() == 16 && iid.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+Result<void> CheckIid(const std::string& iid) {
+  if (IsIid(iid)) return {};
+  return Fail(Code::kInvalidArgument, fmt::format("'{}' is not an internal id", iid));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
+  std::unique_ptr<Launcher> launcher(new Launcher());
+  // Only root passes: what lies below belongs to sandboxes and their ids.
+  TRY(sys::MakeDirs(config.state_dir, 0755));
+  TRY(sys::MakeDirs(config.state_dir + "/sandboxes", 0700));
+  TRY(sys::MakeDirs(config.run_dir, 0755));
+  TRY(sys::MakeDirs(config.run_dir + "/sandboxes", 0711));
+  TRY(sys::MakeDirs(config.run_dir + "/crun", 0700));
+  if (config.seccomp_profile.empty()) config.seccomp_profile = kSeccompProfile;
+  ASSIGN(launcher->seccomp_base64_,
+         LoadSeccomp(config.seccomp_profile, config.state_dir + "/seccomp.bpf"));
+  ASSIGN(launcher->cgroups_, sys::CgroupTree::Open(config.cgroup_root));
+  launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun");
+  launcher->config_ = std::move(config);
+  return launcher;
+}
+
+std::string Launcher::LayerDir(const std::string& iid) const {
+  return fmt::format("{}/sandboxes/{}", config_.state_dir, iid);
+}
+
+std::string Launcher::RunDir(const std::string& iid) const {
+  return fmt::format("{}/sandboxes/{}", config_.run_dir, iid);
+}
+
+Result<Launched> Launcher::Launch(const LaunchSpec& spec) {
+  TRY(CheckIid(spec.iid));
+  auto launched = LaunchSteps(spec);
+  if (!launched) (void)Stop(spec.iid);
+  return launched;
+}
+
+Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
+  Launched launched;
+  Stopwatch watch(launched.phases);
+  std::string run_dir = RunDir(spec.iid);
+  ASSIGN(Image image, ImageStore(config_.state_dir + "/images").Find(spec.image));
+  ASSIGN(sys::Cgroup cgroup, cgroups_.Create(spec.iid));
+  ASSIGN(std::vector<sys::Fd> procs, cgroup.OpenAgentProcs());
+  watch.Lap("cgroup");
+
+  RootfsTimes times;
+  ASSIGN(sys::Mount rootfs, MountRootfs({.image_rootfs = image.rootfs,
+                                         .layer = LayerDir(spec.iid),
+                                         .target = run_dir + "/rootfs",
+                                         .id_base = spec.id_base},
+                                        &times));
+  launched.phases.emplace_back("idmap", times.idmap_ms);
+  launched.phases.emplace_back("overlay", times.overlay_ms);
+  watch.Restart();
+
+  TRY(WriteBundle(run_dir + "/bundle", {.iid = spec.iid,
+                                        .hostname = spec.hostname,
+                                        .rootfs = run_dir + "/rootfs",
+                                        .id_base = spec.id_base,
+                                        .agent_binary = config_.agent_binary,
+                                        .opencode_binary = config_.opencode_binary,
+                                        .agent_args = spec.agent_args,
+                                        .env = spec.env,
+                                        .cgroups_path = cgroup.work_path(),
+                                        .mount_cgroup2 = cgroups_.mode() == sys::CgroupMode::kV2,
+                                        .seccomp_bpf_base64 = seccomp_base64_}));
+  ASSIGN(sys::Fd log, sys::Open(run_dir + "/log", O_RDWR | O_CREAT | O_APPEND, 0600));
+  watch.Lap("bundle");
+
+  RunSpec run{.iid = spec.iid, .bundle_dir = run_dir + "/bundle", .output_fd = log.get()};
+  run.inherit.push_back(spec.agent_socket);
+  for (const sys::Fd& file : procs) run.inherit.push_back(file.get());
+  ASSIGN(launched.pid, runtime_->Run(run));
+  watch.Lap("crun");
+
+  TRY(cgroup.SetLimits(spec.limits));
+  watch.Lap("limits");
+  ASSIGN(launched.pidfd, sys::PidfdOpen(launched.pid));
+  ASSIGN(launched.net_namespace, sys::OpenNamespace(launched.pid, "net"));
+  TRY(rootfs.Detach());
+  watch.Lap("detach");
+  return launched;
+}
+
+Result<Launched> Launcher::Adopt(const std::string& iid) {
+  TRY(CheckIid(iid));
+  ASSIGN(ContainerState state, runtime_->State(iid));
+  if (state.pid <= 1 || state.status == ContainerStatus::kStopped) {
+    return Fail(Code::kNotFound, fmt::format("container {} has ended", iid));
+  }
+  Launched launched{.pid = state.pid};
+  ASSIGN(launched.pidfd, sys::PidfdOpen(state.pid));
+  ASSIGN(launched.net_namespace, sys::OpenNamespace(state.pid, "net"));
+  return launched;
+}
+
+Result<void> Launcher::Stop(const std::string& iid) {
+  TRY(CheckIid(iid));
+  TRY(runtime_->Delete(iid));
+  TRY(cgroups_.Find(iid).Remove());
+  TRY(sys::Unmount(RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
+  return sys::RemoveTree(RunDir(iid));
+}
+
+Result<void> Launcher::Destroy(const std::string& iid) {
+  TRY(Stop(iid));
+  return sys::RemoveTree(LayerDir(iid));
+}
+
+size_t Launcher::agent_procs_count() const { return cgroups_.hierarchies(); }
+
+}  // namespace atl::oci
