@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints this host's Debian package sources, one-line style, one per suite.
+"""debian_sources.py [sources|apt-conf]: what a Debian root made on this host should use.
+
+sources (default): this host's Debian package sources, one-line style, one per suite.
+apt-conf: how this host's apt reaches its mirrors (proxies, retries, mirrors frozen in time).
 
 Image recipes and the set-up test make Debian roots from the mirrors that the host itself uses. Entries
 of others (NodeSource, Docker, PostgreSQL, ...) are left out: a root must not depend on what
@@ -10,6 +13,7 @@ somebody once added to the host, nor on a server that may not be reachable.
 import glob
 import os
 import re
+import subprocess
 import sys
 import urllib.parse
 
@@ -71,7 +75,13 @@ def is_debians_own(uri, suite, components, signed_by, name):
     return host.endswith(".debian.org") or any(re.match(r"debian(-security)?$", p) for p in folders)
 
 
-def main():
+def apt_conf():
+    dump = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, check=True, text=True)
+    wanted = re.compile(r'^Acquire::(https?|Check-[A-Za-z-]+|Retries|ForceIPv[46])\b.* "[^"]+";$')
+    return [line for line in dump.stdout.splitlines() if wanted.match(line)]
+
+
+def sources():
     name = codename()
     found = []
     paths = ["/etc/apt/sources.list"] if os.path.exists("/etc/apt/sources.list") else []
@@ -97,7 +107,14 @@ def main():
             f"deb {option}http://deb.debian.org/debian {name}-updates main",
             f"deb {option}http://deb.debian.org/debian-security {name}-security main",
         ]
-    print("\n".join(lines))
+    return lines
+
+
+def main():
+    what = sys.argv[1] if len(sys.argv) > 1 else "sources"
+    if what not in ("sources", "apt-conf"):
+        sys.exit("usage: debian_sources.py [sources|apt-conf]")
+    print("\n".join(sources() if what == "sources" else apt_conf()))
 
 
 if __name__ == "__main__":

@@ -42,12 +42,10 @@ root=$(cd "$root" && pwd)
 [ -z "$(ls -A "$root")" ] || fail "$root is not empty"
 
 sources=$("$scripts/debian_sources.py")
-# How the host reaches its mirrors (proxies, retries, mirrors frozen in time) holds here too.
 apt_options=()
 while IFS= read -r option; do
-  apt_options+=("--aptopt=$option")
-done < <(apt-config dump --format '%f "%v";%n' Acquire |
-  grep -E '^Acquire::(https?|Check-[A-Za-z-]+|Retries|ForceIPv[46])\b.* "[^"]+";$' || true)
+  [ -z "$option" ] || apt_options+=("--aptopt=$option")
+done < <("$scripts/debian_sources.py" apt-conf)
 
 echo "==> Making a root from $(awk '{print $(NF-1)}' <<< "$sources" | xargs)"
 mmdebstrap --mode=root --variant=minbase --format=directory --quiet \
