@@ -9,6 +9,8 @@ SECONDS ?= 60
 RELEASE := build/release
 # Where images and OpenCode live: as the daemon finds it (environment, then configuration file).
 STATE_DIR ?= $(shell scripts/state_dir.sh)
+# Tests and benchmarks take the image and OpenCode from there and keep their own state elsewhere.
+export ATOLL_TEST_STATE ?= $(STATE_DIR)
 
 .PHONY: help run setup build image opencode test bench fmt lint fuzz chaos soak clean root
 
@@ -19,7 +21,7 @@ run: root setup build image opencode ## Install, build, make the image, then sta
 	@exec $(RELEASE)/atoll serve
 
 root:
-	@[ "$$(id -u)" -eq 0 ] || { echo "Atoll makes namespaces and mounts, so it needs root: sudo make run"; exit 1; }
+	@[ "$$(id -u)" -eq 0 ] || { echo "Atoll makes namespaces and mounts, so it needs root: sudo make $(MAKECMDGOALS)"; exit 1; }
 
 setup: ## Install the Debian packages that are missing
 	@scripts/setup.sh build run
@@ -33,9 +35,9 @@ image: ## Make the default sandbox image if there is none
 opencode: ## Fetch OpenCode if it is not there
 	@scripts/fetch_opencode.sh $(STATE_DIR)
 
-test: ## Everything that must hold: lint, unit tests, end-to-end tests, the set-up test
+test: root ## Everything that must hold (STEPS="lint unit e2e setup" for a part)
 	@scripts/setup.sh build run test
-	@scripts/run_tests.py
+	@scripts/run_tests.py $(STEPS)
 
 bench: setup build image opencode ## Measure; see bench/RESULTS.md
 	@bench/run.sh $(RELEASE)
