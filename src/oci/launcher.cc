@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -48,6 +49,31 @@ Result<void> CheckIid(const std::string& iid) {
   return Fail(Code::kInvalidArgument, fmt::format("'{}' is not an internal id", iid));
 }
 
+// crun looks up what it mounts as the sandbox's root user, who must get as far as `path`.
+Result<void> CheckSearchable(const std::string& path) {
+  for (size_t at = 0; at != std::string::npos; at = path.find('/', at + 1)) {
+    std::string part = at == 0 ? "/" : path.substr(0, at);
+    struct stat info{};
+    if (::stat(part.c_str(), &info) == 0 && (info.st_mode & S_IXOTH) == 0) {
+      return Fail(Code::kFailedPrecondition,
+                  fmt::format("run_dir {} cannot be used: {} must be searchable by all (chmod o+x)",
+                              path, part));
+    }
+  }
+  return {};
+}
+
+// Shows the file at `target`, where every sandbox's root user can reach it: a program that lies in
+// somebody's home directory has a path that is closed to them.
+Result<void> Publish(const std::string& file, const std::string& target) {
+  ASSIGN(sys::Fd copy, sys::CloneMount(file));
+  TRY(sys::Unmount(target, MNT_DETACH | UMOUNT_NOFOLLOW));
+  {
+    ASSIGN(sys::Fd place, sys::Open(target, O_WRONLY | O_CREAT | O_NOFOLLOW, 0755));
+  }
+  return sys::AttachMount(copy.get(), target);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
@@ -58,7 +84,16 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   TRY(sys::MakeDirs(config.run_dir, 0755));
   TRY(sys::MakeDirs(config.run_dir + "/sandboxes", 0711));
   TRY(sys::MakeDirs(config.run_dir + "/crun", 0700));
+  TRY(CheckSearchable(config.run_dir + "/sandboxes/"));
+  TRY(sys::MakeDirs(config.run_dir + "/bin", 0711));
+  TRY(Publish(config.agent_binary, config.run_dir + "/bin/agent"));
+  config.agent_binary = config.run_dir + "/bin/agent";
+  if (!config.opencode_binary.empty()) {
+    TRY(Publish(config.opencode_binary, config.run_dir + "/bin/opencode"));
+    config.opencode_binary = config.run_dir + "/bin/opencode";
+  }
   if (config.seccomp_profile.empty()) config.seccomp_profile = kSeccompProfile;
+  if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   ASSIGN(launcher->seccomp_base64_,
          LoadSeccomp(config.seccomp_profile, config.state_dir + "/seccomp.bpf"));
   ASSIGN(launcher->cgroups_, sys::CgroupTree::Open(config.cgroup_root));
@@ -86,7 +121,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   Launched launched;
   Stopwatch watch(launched.phases);
   std::string run_dir = RunDir(spec.iid);
-  ASSIGN(Image image, ImageStore(config_.state_dir + "/images").Find(spec.image));
+  ASSIGN(Image image, ImageStore(config_.images_dir).Find(spec.image));
   ASSIGN(sys::Cgroup cgroup, cgroups_.Create(spec.iid));
   ASSIGN(std::vector<sys::Fd> procs, cgroup.OpenAgentProcs());
   watch.Lap("cgroup");
@@ -123,8 +158,15 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
 
   TRY(cgroup.SetLimits(spec.limits));
   watch.Lap("limits");
-  ASSIGN(launched.pidfd, sys::PidfdOpen(launched.pid));
-  ASSIGN(launched.net_namespace, sys::OpenNamespace(launched.pid, "net"));
+  auto pidfd = sys::PidfdOpen(launched.pid);
+  auto net_namespace = sys::OpenNamespace(launched.pid, "net");
+  if (!pidfd || !net_namespace) {
+    return Fail(Code::kInternal, fmt::format("PID 1 of the sandbox ended as soon as crun had "
+                                             "started it: {}",
+                                             ReadTail(log.get())));
+  }
+  launched.pidfd = *std::move(pidfd);
+  launched.net_namespace = *std::move(net_namespace);
   TRY(rootfs.Detach());
   watch.Lap("detach");
   return launched;

@@ -23,6 +23,7 @@ namespace atl::oci {
 struct LauncherConfig {
   std::string state_dir;
   std::string run_dir;
+  std::string images_dir;  // empty: <state_dir>/images
   std::string cgroup_root = "atoll";
   std::string agent_binary;
   std::string opencode_binary;  // empty: none

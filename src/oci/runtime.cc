@@ -22,19 +22,6 @@ namespace json = boost::json;
 
 constexpr std::chrono::milliseconds kTimeout{30'000};
 
-// The last lines of what crun wrote to the container's log.
-std::string Tail(int log) {
-  char buffer[2048];
-  off_t end = ::lseek(log, 0, SEEK_END);
-  if (end <= 0) return {};
-  off_t start = std::max<off_t>(0, end - static_cast<off_t>(sizeof(buffer)));
-  ssize_t n = ::pread(log, buffer, sizeof(buffer), start);
-  if (n <= 0) return {};
-  std::string text(buffer, static_cast<size_t>(n));
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
 class CrunRuntime : public Runtime {
  public:
   explicit CrunRuntime(std::string root) : root_(std::move(root)) {}
@@ -59,7 +46,7 @@ class CrunRuntime : public Runtime {
     (void)Delete(spec.iid);
     if (!finished) return Unexpected(std::move(finished).error().Wrap("crun run"));
     return Fail(Code::kInternal, fmt::format("crun run ended with code {}: {}", finished->exit_code,
-                                             Tail(spec.output_fd)));
+                                             ReadTail(spec.output_fd)));
   }
 
   Result<void> Kill(const std::string& iid, int signal) override {
@@ -137,6 +124,18 @@ class CrunRuntime : public Runtime {
 };
 
 }  // namespace
+
+std::string ReadTail(int log) {
+  char buffer[2048];
+  off_t end = ::lseek(log, 0, SEEK_END);
+  if (end <= 0) return {};
+  off_t start = std::max<off_t>(0, end - static_cast<off_t>(sizeof(buffer)));
+  ssize_t n = ::pread(log, buffer, sizeof(buffer), start);
+  if (n <= 0) return {};
+  std::string text(buffer, static_cast<size_t>(n));
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
 
 std::unique_ptr<Runtime> MakeCrunRuntime(std::string root) {
   return std::make_unique<CrunRuntime>(std::move(root));

@@ -40,6 +40,9 @@ class Runtime {
   virtual Result<std::vector<std::string>> List() = 0;
 };
 
+// The last lines of a log file, for errors that must say what was written there.
+std::string ReadTail(int log);
+
 // `root`: where crun keeps its state (run_dir/crun).
 std::unique_ptr<Runtime> MakeCrunRuntime(std::string root);
 
