@@ -11,6 +11,7 @@
 
 #include "async/stream.h"
 #include "async/task.h"
+#include "http/body.h"
 #include "http/message.h"
 
 namespace atl::http {
@@ -22,12 +23,14 @@ class Transport {
   virtual async::Task<Result<size_t>> ReadSome(std::span<char> buffer) = 0;
   virtual async::Task<Result<void>> Write(std::string_view data) = 0;
   virtual void Close() = 0;
+  // The socket itself where there is no TLS on it: for tunnels. Otherwise null.
+  virtual async::Stream* stream() { return nullptr; }
 };
 std::unique_ptr<Transport> PlainTransport(async::Stream stream);
 // TLS with the system's roots; verifies that the certificate is `host`'s.
 async::Task<Result<std::unique_ptr<Transport>>> ConnectTls(std::string host, uint16_t port,
                                                            std::chrono::milliseconds timeout);
-// Resolves `host` without blocking a shard and connects. `pool` does the name look-up.
+// Resolves `host` without blocking the shard and connects, with TLS or without.
 async::Task<Result<std::unique_ptr<Transport>>> ConnectUrlHost(std::string host, uint16_t port,
                                                                bool tls,
                                                                std::chrono::milliseconds timeout);
@@ -51,20 +54,14 @@ class ClientRequest {
   async::Task<Result<std::string>> ReadBody(size_t limit);
 
   // Bytes read behind a 101 head.
-  std::string TakeEarly() { return std::move(buffer_); }
+  std::string TakeEarly() { return buffer_.Take(); }
 
  private:
-  async::Task<Result<size_t>> ReadDecoded(std::span<char> out);
-  async::Task<Result<size_t>> Fill();
-
   Transport& transport_;
   std::string method_;
   Framing send_framing_ = Framing::kNone;
-  Framing framing_ = Framing::kNone;
-  uint64_t left_ = 0;
-  bool ended_ = false;
-  std::string buffer_;
-  std::shared_ptr<void> decoder_;  // a ChunkedDecoder
+  ReadBuffer buffer_;
+  BodyReader body_;
 };
 
 struct Response {

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/connection.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/system/system_error.hpp>
+#include <vector>
+
+#include "base/log.h"
+#include "http/framing.h"
+
+namespace atl::http {
+
+namespace {
+
+// How much of a request body that nobody wants is read so that the answer is not lost to a reset.
+constexpr size_t kLingerBytes = 4UL << 20U;
+constexpr std::chrono::milliseconds kLingerTime{2'000};
+
+void WatchPeer(int fd, std::chrono::milliseconds limit) {
+  int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+  // A peer that has vanished is noticed although nothing is read: unacknowledged data times out.
+  auto timeout = static_cast<unsigned>(limit.count());
+  ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
+}
+
+}  // namespace
+
+class Connection::ExchangeImpl : public Exchange {
+ public:
+  ExchangeImpl(Connection& connection, RequestHead head)
+      : connection_(connection),
+        head_(std::move(head)),
+        body_(head_.framing, head_.content_length),
+        keep_alive_(head_.keep_alive) {}
+
+  const RequestHead& request() const override { return head_; }
+  std::string peer() const override { return connection_.stream_.PeerName(); }
+
+  async::Task<Result<size_t>> ReadSome(std::span<char> buffer) override {
+    if (!continued_ && !started_ && head_.minor_version == 1 && !body_.at_end() &&
+        ListContains(head_.headers.Joined("Expect"), "100-continue")) {
+      continued_ = true;
+      CO_TRY(co_await connection_.stream_.Write("HTTP/1.1 100 Continue\r\n\r\n"));
+    }
+    ReadFunction read = [this](std::span<char> out) { return connection_.TimedRead(out); };
+    Result<size_t> n = co_await body_.Read(connection_.buffer_, read, buffer);
+    if (!n) keep_alive_ = false;
+    co_return n;
+  }
+
+  async::Task<Result<std::string>> ReadBody(size_t limit) override {
+    auto too_large = [&] {
+      return Fail(Code::kTooLarge, fmt::format("the request's body is above {} bytes", limit));
+    };
+    if (head_.framing == Framing::kLength && head_.content_length > limit) co_return too_large();
+    std::string body;
+    std::vector<char> piece(head_.framing == Framing::kNone ? 1 : 32UL * 1024);
+    while (true) {
+      Result<size_t> n = co_await ReadSome(piece);
+      if (!n) co_return std::unexpected(std::move(n).error());
+      if (*n == 0) co_return body;
+      if (body.size() + *n > limit) co_return too_large();
+      body.append(piece.data(), *n);
+    }
+  }
+
+  async::Task<Result<void>> Respond(ResponseHead head, std::string body) override {
+    Begin(head);
+    bool bodiless = head.status == 204 || head.status == 304;
+    if (!bodiless) head.headers.Set("Content-Length", fmt::to_string(body.size()));
+    finished_ = true;
+    std::string text = Serialize(head);
+    std::string_view sent = head_.method == "HEAD" || bodiless ? std::string_view() : body;
+    Result<void> written = co_await connection_.stream_.Write2(text, sent);
+    if (!written) keep_alive_ = false;
+    co_return written;
+  }
+
+  async::Task<Result<void>> StartResponse(ResponseHead head) override {
+    bool bodiless = head_.method == "HEAD" || head.status == 204 || head.status == 304;
+    bool has_length = head.headers.Has("Content-Length");
+    if (bodiless) {
+      framing_ = Framing::kNone;
+    } else if (has_length) {
+      framing_ = Framing::kLength;
+    } else if (head_.minor_version == 1) {
+      framing_ = Framing::kChunked;
+      head.headers.Set("Transfer-Encoding", "chunked");
+    } else {
+      framing_ = Framing::kUntilClose;
+      keep_alive_ = false;
+    }
+    Begin(head);
+    std::string text = Serialize(head);
+    Result<void> written = co_await connection_.stream_.Write(text);
+    co_return written;
+  }
+
+  async::Task<Result<void>> Write(std::string_view data) override {
+    if (data.empty() || framing_ == Framing::kNone) co_return Result<void>();
+    if (framing_ != Framing::kChunked) {
+      Result<void> written = co_await connection_.stream_.Write(data);
+      co_return written;
+    }
+    chunk_.clear();
+    fmt::format_to(std::back_inserter(chunk_), "{:x}\r\n", data.size());
+    chunk_ += data;
+    chunk_ += "\r\n";
+    Result<void> written = co_await connection_.stream_.Write(chunk_);
+    co_return written;
+  }
+
+  async::Task<Result<void>> Finish() override {
+    finished_ = true;
+    if (framing_ != Framing::kChunked) co_return Result<void>();
+    Result<void> written = co_await connection_.stream_.Write("0\r\n\r\n");
+    if (!written) keep_alive_ = false;
+    co_return written;
+  }
+
+  bool response_started() const override { return started_; }
+
+  async::Task<Result<void>> Inform(ResponseHead head) override {
+    // HTTP/1.0 has no informational responses (RFC 9110, 15.2).
+    if (started_ || head_.minor_version == 0) co_return Result<void>();
+    if (head.status == 100) continued_ = true;
+    std::string text = Serialize(head);
+    Result<void> written = co_await connection_.stream_.Write(text);
+    co_return written;
+  }
+
+  async::Task<Result<async::Stream*>> Upgrade(ResponseHead head, std::string& early) override {
+    started_ = true;
+    finished_ = true;
+    keep_alive_ = false;
+    upgraded_ = true;
+    std::string text = Serialize(head);
+    CO_TRY(co_await connection_.stream_.Write(text));
+    early = connection_.buffer_.Take();
+    co_return &connection_.stream_;
+  }
+
+  async::Task<> WaitForHangup() override { co_await connection_.stream_.WaitForHangup(); }
+  void Abort() override {
+    keep_alive_ = false;
+    aborted_ = true;
+  }
+
+  bool complete() const { return started_ && finished_ && !aborted_; }
+  bool upgraded() const { return upgraded_; }
+  bool keep_alive() const { return keep_alive_; }
+  bool body_read() const { return body_.at_end(); }
+
+ private:
+  void Begin(ResponseHead& head) {
+    started_ = true;
+    if (connection_.draining_ != nullptr && *connection_.draining_) keep_alive_ = false;
+    if (!body_.at_end()) keep_alive_ = false;
+    head.headers.Remove("Connection");
+    if (!keep_alive_) {
+      head.headers.Add("Connection", "close");
+    } else if (head_.minor_version == 0) {
+      head.headers.Add("Connection", "keep-alive");
+    }
+  }
+
+  Connection& connection_;
+  RequestHead head_;
+  BodyReader body_;
+  Framing framing_ = Framing::kNone;
+  std::string chunk_;
+  bool keep_alive_;
+  bool continued_ = false;
+  bool started_ = false;
+  bool finished_ = false;
+  bool upgraded_ = false;
+  bool aborted_ = false;
+};
+
+Connection::Connection(async::Stream stream, const Handler& handler, const ServerOptions& options,
+                       const std::atomic<bool>* draining)
+    : stream_(std::move(stream)), handler_(handler), options_(options), draining_(draining) {
+  WatchPeer(stream_.fd(), options_.write_timeout);
+}
+
+Connection::~Connection() = default;
+
+void Connection::CloseIfIdle() {
+  if (idle_) stream_.Close();
+}
+
+async::Task<Result<size_t>> Connection::TimedRead(std::span<char> out) {
+  Result<size_t> result = FailErrno(ETIMEDOUT, "read a request's body");
+  auto read = [](async::Stream& stream, std::span<char> into,
+                 Result<size_t>& outcome) -> async::Task<> {
+    Result<size_t> n = co_await stream.ReadSome(into);
+    outcome = std::move(n);
+  };
+  bool in_time = co_await async::WithTimeout(options_.idle_timeout, read(stream_, out, result));
+  if (!in_time) co_return FailErrno(ETIMEDOUT, "read a request's body");
+  co_return result;
+}
+
+// Reads until the buffer holds a whole head: true; false when the connection ended before a byte.
+async::Task<> Connection::FillHead(Result<bool>& result) {
+  std::vector<char> piece(16UL * 1024);
+  while (FindHeadEnd(buffer_.view()) == 0) {
+    if (buffer_.view().size() > kMaxHeadBytes) break;  // ParseRequestHead refuses it
+    Result<size_t> n = co_await stream_.ReadSome(piece);
+    if (!n || *n == 0) {
+      result = false;
+      co_return;
+    }
+    idle_ = false;
+    // Empty lines before a request are to be ignored (RFC 9112, 2.2).
+    std::string_view bytes(piece.data(), *n);
+    while (buffer_.empty() && bytes.starts_with("\r\n")) bytes.remove_prefix(2);
+    buffer_.Append(bytes);
+  }
+  result = true;
+}
+
+async::Task<Result<bool>> Connection::ReadHead() {
+  if (buffer_.empty()) {
+    bool readable = co_await async::WithTimeout(
+        options_.idle_timeout, [](async::Stream& stream) -> async::Task<> {
+          (void)co_await stream.WaitReadable();
+        }(stream_));
+    if (!readable) co_return false;
+  }
+  Result<bool> result = false;
+  bool in_time = co_await async::WithTimeout(options_.head_timeout, FillHead(result));
+  if (!in_time) {
+    co_return Fail(Code::kTimeout, "the request's head did not arrive in time", "REQUEST_TIMEOUT");
+  }
+  co_return result;
+}
+
+async::Task<> Connection::Refuse(Error error) {
+  ResponseHead head = ErrorHead(error);
+  std::string body = ErrorBody(error);
+  head.headers.Set("Content-Length", fmt::to_string(body.size()));
+  head.headers.Set("Connection", "close");
+  std::string text = Serialize(head);
+  (void)co_await stream_.Write2(text, body);
+  co_await Linger();
+}
+
+// Lets the client read the answer although it has not finished sending: a close with unread bytes
+// would reset the connection and with it the answer.
+async::Task<> Connection::Linger() {
+  stream_.ShutdownWrite();
+  (void)co_await async::WithTimeout(kLingerTime, [](async::Stream& stream) -> async::Task<> {
+    std::vector<char> piece(32UL * 1024);
+    size_t total = 0;
+    while (total < kLingerBytes) {
+      Result<size_t> n = co_await stream.ReadSome(piece);
+      if (!n || *n == 0) break;
+      total += *n;
+    }
+  }(stream_));
+}
+
+async::Task<bool> Connection::ServeOne() {
+  Result<bool> ready = co_await ReadHead();
+  if (!ready) {
+    co_await Refuse(std::move(ready).error());
+    co_return false;
+  }
+  if (!*ready) co_return false;
+  size_t end = FindHeadEnd(buffer_.view());
+  Result<RequestHead> head =
+      ParseRequestHead(buffer_.view().substr(0, end == 0 ? std::string_view::npos : end));
+  if (!head) {
+    co_await Refuse(std::move(head).error());
+    co_return false;
+  }
+  buffer_.Consume(end);
+  ExchangeImpl exchange(*this, std::move(*head));
+  std::optional<Error> failure;
+  try {
+    co_await handler_(exchange);
+  } catch (const boost::system::system_error& error) {
+    throw;  // cancellation unwinds the connection
+  } catch (const std::exception& error) {
+    log::Error("{} {}: {}", exchange.request().method, exchange.request().target, error.what());
+    failure = Error{.code = Code::kInternal, .message = "an unexpected failure; see the log"};
+  }
+  if (exchange.upgraded()) co_return false;
+  if (!exchange.response_started()) {
+    if (!failure) {
+      failure = Error{.code = Code::kInternal, .message = "the request was not answered"};
+    }
+    co_await Refuse(std::move(*failure));
+    co_return false;
+  }
+  if (!exchange.complete()) co_return false;
+  if (!exchange.body_read()) co_await Linger();
+  co_return exchange.keep_alive() && exchange.body_read();
+}
+
+async::Task<> Connection::Serve() {
+  while (true) {
+    idle_ = buffer_.empty();
+    if (draining_ != nullptr && *draining_) break;
+    bool again = co_await ServeOne();
+    if (!again) break;
+  }
+  stream_.Close();
+}
+
+}  // namespace atl::http
