@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/git_clone.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+
+#include "async/mutex.h"
+#include "base/log.h"
+#include "sandbox/id.h"
+#include "sandbox/run.h"
+
+namespace atl::sandbox {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kCloneLimit{600'000};
+constexpr milliseconds kCleanLimit{60'000};
+constexpr size_t kMaxOutput = 8192;
+
+// Exit codes of the script for what is not git's.
+constexpr int kTargetExists = 90;
+constexpr int kNoParent = 91;
+
+// $1 target, $2 temporary directory beside it, $3 URL, the rest: options for `git clone`. Cloning
+// beside the target and renaming makes the target appear whole; `mv -T` replaces only an empty
+// directory. Prints the branch and the commit.
+constexpr std::string_view kCloneScript = R"sh(
+set -u
+target=$1 temporary=$2 url=$3
+shift 3
+taken() {
+  [ -L "$target" ] && return 0
+  [ -e "$target" ] || return 1
+  [ -d "$target" ] || return 0
+  [ -n "$(ls -A -- "$target" 2>/dev/null)" ]
+}
+taken && exit 90
+mkdir -p -- "$(dirname -- "$target")" || exit 91
+trap 'rm -rf -- "$temporary"' EXIT
+trap 'exit 143' TERM INT HUP
+git -c protocol.allow=never -c protocol.http.allow=always -c protocol.https.allow=always \
+  -c protocol.file.allow=never -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=30 \
+  -c core.askPass= clone --quiet "$@" -- "$url" "$temporary" || exit
+taken && exit 90
+mv -T -- "$temporary" "$target" || exit 92
+git -C "$target" symbolic-ref --short -q HEAD || echo HEAD
+git -C "$target" rev-parse --verify -q HEAD || true
+)sh";
+
+std::string TemporaryBeside(const std::string& dir) {
+  size_t slash = dir.rfind('/');
+  return fmt::format("{}/.clone-{}", dir.substr(0, slash), NewInternalId());
+}
+
+SpawnSpec CloneSpec(const CloneRequest& request, const std::string& dir,
+                    const std::string& temporary) {
+  SpawnSpec spec;
+  spec.argv = {"bash", "-c", std::string(kCloneScript), "git-clone", dir, temporary, request.repo};
+  if (request.branch) spec.argv.push_back("--branch=" + *request.branch);
+  if (request.depth) spec.argv.push_back(fmt::format("--depth={}", *request.depth));
+  spec.cwd = "/";
+  // The messages are read by CloneError: they must be in English. A prompt would wait for nobody.
+  spec.env = {{"LC_ALL", "C"},
+              {"LANGUAGE", "C"},
+              {"GIT_TERMINAL_PROMPT", "0"},
+              {"GIT_ASKPASS", "/bin/true"},
+              {"SSH_ASKPASS", "/bin/true"},
+              {"GCM_INTERACTIVE", "never"}};
+  return spec;
+}
+
+// Keeps the end of stderr and the beginning of stdout.
+class Output : public OutputSink {
+ public:
+  async::Task<Result<void>> Take(ProcessEvent::Kind kind, std::string_view data) override {
+    if (kind == ProcessEvent::Kind::kStdout) {
+      out.append(data.substr(0, kMaxOutput - std::min(kMaxOutput, out.size())));
+    } else {
+      err.append(data);
+      if (err.size() > 2 * kMaxOutput) err.erase(0, err.size() - kMaxOutput);
+    }
+    co_return Result<void>();
+  }
+  std::string out;
+  std::string err;
+};
+
+// One clone, shared by the caller and by the coroutine that does it: the caller may be cancelled,
+// the cleaning up may not.
+struct Job {
+  std::shared_ptr<Sandbox> sandbox;
+  CloneRequest request;
+  std::string dir;
+  std::string temporary;
+  Result<CloneResult> result = Fail(Code::kCancelled, "nobody waits for the clone any more");
+  async::Event done;
+  async::Event abandoned;
+};
+
+struct AbandonOnExit {
+  std::shared_ptr<Job> job;
+  explicit AbandonOnExit(std::shared_ptr<Job> of) : job(std::move(of)) {}
+  AbandonOnExit(const AbandonOnExit&) = delete;
+  AbandonOnExit& operator=(const AbandonOnExit&) = delete;
+  ~AbandonOnExit() { job->abandoned.Set(); }
+};
+
+struct Ended {
+  bool ended = false;
+  Result<RunOutcome> outcome = Fail(Code::kCancelled, "the clone was given up");
+};
+
+async::Task<> Follow(Process& process, Output& output, Ended& ended) {
+  ended.outcome = co_await FollowRun(process, kCloneLimit, output);
+  ended.ended = true;
+}
+
+async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
+
+// What $1 was cloning into. Its killed writers may need a moment to be gone.
+constexpr std::string_view kCleanScript =
+    R"sh(for i in 1 2 3 4; do rm -rf -- "$1" && exit 0; sleep 0.5; done; exit 1)sh";
+
+// A killed script has had no chance to remove what it made.
+async::Task<> Clean(Job& job) {
+  SpawnSpec spec;
+  spec.argv = {"bash", "-c", std::string(kCleanScript), "clean", job.temporary};
+  spec.cwd = "/";
+  Result<std::unique_ptr<Process>> process = co_await job.sandbox->agent().Spawn(std::move(spec));
+  if (!process) co_return;  // the sandbox is gone, and the directory with it
+  Output output;
+  Result<RunOutcome> outcome = co_await FollowRun(**process, kCleanLimit, output);
+  if (!outcome || outcome->exit_code != 0) {
+    log::Warning("sandbox {}: {} of an abandoned clone stays behind: {}", job.sandbox->id(),
+                 job.temporary, output.err);
+  }
+}
+
+Result<CloneResult> Conclude(const Job& job, const RunOutcome& outcome, const Output& output) {
+  if (outcome.timed_out) {
+    return Fail(Code::kBadGateway, "git clone: not done within 10 minutes", "GIT_NETWORK_ERROR");
+  }
+  if (outcome.exit_code == kTargetExists) {
+    return Fail(Code::kAlreadyExists,
+                fmt::format("{} exists and is not an empty directory", job.dir), "FILE_EXISTS");
+  }
+  if (outcome.exit_code == kNoParent) {
+    return Fail(Code::kInvalidArgument, fmt::format("cannot make the directory for {}", job.dir),
+                "VALIDATION_FAILED");
+  }
+  if (outcome.out_of_memory) {
+    return Fail(Code::kResourceExhausted, "git clone: the sandbox ran out of memory",
+                "GIT_OPERATION_FAILED");
+  }
+  if (outcome.exit_code != 0) return Unexpected(CloneError(output.err, job.request));
+  std::string_view out = output.out;
+  size_t line = out.find('\n');
+  std::string_view commit = line == std::string_view::npos ? "" : out.substr(line + 1);
+  return CloneResult{.repo = RedactUrl(job.request.repo),
+                     .dir = job.dir,
+                     .branch = std::string(out.substr(0, line)),
+                     .commit = std::string(commit.substr(0, commit.find('\n')))};
+}
+
+async::Task<> RunJob(std::shared_ptr<Job> job) {
+  SpawnSpec spec = CloneSpec(job->request, job->dir, job->temporary);
+  Result<std::unique_ptr<Process>> process = co_await job->sandbox->agent().Spawn(std::move(spec));
+  if (!process) {
+    job->result = Unexpected(std::move(process).error());
+    job->done.Set();
+    co_return;
+  }
+  Output output;
+  Ended ended;
+  co_await async::Race(Follow(**process, output, ended), WaitFor(job->abandoned));
+  if (!ended.ended) {
+    Result<void> killed = co_await (*process)->Signal(SIGKILL);
+    (void)killed;  // it has just ended by itself, or goes with its connection
+  }
+  process->reset();
+  if (ended.ended && ended.outcome) {
+    job->result = Conclude(*job, *ended.outcome, output);
+  } else {
+    job->result = Unexpected(std::move(ended.outcome).error());
+  }
+  if (!job->result) co_await Clean(*job);
+  job->done.Set();
+}
+
+}  // namespace
+
+async::Task<Result<CloneResult>> GitClone(std::shared_ptr<Sandbox> sandbox, CloneRequest request) {
+  CO_TRY(ValidateRepoUrl(request.repo));
+  if (request.branch) {
+    CO_TRY(ValidateBranch(*request.branch));
+  }
+  std::string dir;
+  if (request.dir) {
+    CO_ASSIGN(dir, NormalizeDir(*request.dir));
+  } else {
+    CO_ASSIGN(std::string name, NameFromUrl(request.repo));
+    dir = "/workspace/" + name;
+  }
+  if (dir == "/") {
+    co_return Fail(Code::kAlreadyExists, "/ exists and is not an empty directory", "FILE_EXISTS");
+  }
+  auto job = std::make_shared<Job>();
+  job->sandbox = std::move(sandbox);
+  job->request = std::move(request);
+  job->temporary = TemporaryBeside(dir);
+  job->dir = std::move(dir);
+  async::Executor executor = co_await async::ThisExecutor();
+  AbandonOnExit abandon(job);
+  async::Spawn(executor, RunJob(job), "git clone");
+  co_await job->done.Wait();
+  if (!job->done.is_set()) co_return Fail(Code::kCancelled, "the clone was given up");
+  co_return std::move(job->result);
+}
+
+}  // namespace atl::sandbox
