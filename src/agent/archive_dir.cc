@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/archive_dir.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <memory>
+
+namespace atl::agent {
+namespace {
+
+constexpr size_t kStagingDigits = 16;
+constexpr long kMqueueMagic = 0x19800202;
+
+Unexpected Refuse(const std::string& path, std::string_view why) {
+  return Fail(Code::kInvalidArgument, "the directory " + path + " " + std::string(why));
+}
+
+// The components of an absolute path.
+Result<std::vector<std::string>> Components(const std::string& path) {
+  if (path.empty() || path[0] != '/') return Refuse(path, "is not an absolute path");
+  if (path.size() >= 4096 || path.find('\0') != std::string::npos) {
+    return Fail(Code::kInvalidArgument, "the directory's path is not usable");
+  }
+  std::vector<std::string> components;
+  for (size_t begin = 1; begin <= path.size();) {
+    size_t end = std::min(path.find('/', begin), path.size());
+    std::string name = path.substr(begin, end - begin);
+    if (name == "..") return Refuse(path, "contains ..");
+    if (!name.empty() && name != ".") components.push_back(name);
+    begin = end + 1;
+  }
+  return components;
+}
+
+bool IsPseudo(long magic) {
+  constexpr std::array<long, 9> kMagics{PROC_SUPER_MAGIC,    SYSFS_MAGIC,   CGROUP_SUPER_MAGIC,
+                                        CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC,
+                                        SECURITYFS_MAGIC,    BPF_FS_MAGIC,  DEVPTS_SUPER_MAGIC};
+  return magic == kMqueueMagic ||
+         std::any_of(kMagics.begin(), kMagics.end(), [&](auto known) { return magic == known; });
+}
+
+}  // namespace
+
+Result<sys::Fd> OpenArchiveDir(const std::string& path) {
+  ASSIGN(auto components, Components(path));
+  if (components.empty()) return Refuse(path, "is the whole file system");
+  constexpr std::array<std::string_view, 4> kSystem{"proc", "sys", "dev", ".atoll"};
+  if (std::find(kSystem.begin(), kSystem.end(), components[0]) != kSystem.end()) {
+    return Refuse(path, "belongs to the system");
+  }
+  std::string clean;
+  for (const std::string& component : components) clean += "/" + component;
+  auto dir = sys::OpenAt2(AT_FDCWD, clean, O_RDONLY | O_DIRECTORY,
+                          RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  if (!dir) {
+    if (dir.error().sys_errno == ELOOP) return Refuse(path, "is or lies behind a symbolic link");
+    return Unexpected(std::move(dir).error());
+  }
+  struct statfs file_system{};
+  if (fstatfs(dir->get(), &file_system) != 0) return FailErrno(errno, "statfs " + path);
+  if (IsPseudo(file_system.f_type)) return Refuse(path, "belongs to the system");
+  return dir;
+}
+
+bool IsStagingName(std::string_view name) {
+  if (!name.starts_with(kStagingPrefix)) return false;
+  name.remove_prefix(kStagingPrefix.size());
+  return name.size() == kStagingDigits &&
+         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+Result<std::vector<std::string>> ListNames(int dir) {
+  // A descriptor of its own: fdopendir takes it, and the position is not shared.
+  ASSIGN(sys::Fd own, sys::OpenAt(dir, ".", O_RDONLY | O_DIRECTORY));
+  std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(own.get()), closedir);
+  if (!stream) return FailErrno(errno, "read a directory");
+  (void)own.Release();
+  std::vector<std::string> names;
+  errno = 0;
+  while (dirent* entry = readdir(stream.get())) {
+    std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+    errno = 0;
+  }
+  if (errno != 0) return FailErrno(errno, "read a directory");
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+int ReportOutcome(const Result<protocol::End>& outcome) {
+  auto frame =
+      outcome ? protocol::Encode(*outcome) : protocol::Encode(protocol::ToFailure(outcome.error()));
+  return frame && sys::WriteAll(STDERR_FILENO, *frame) ? 0 : 1;
+}
+
+}  // namespace atl::agent

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which directories may be archived and replaced, and what both directions share.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "protocol/messages.h"
+#include "sys/fd.h"
+
+namespace atl::agent {
+
+// Opens a directory by an absolute path without symlinks. Refuses `/`, what belongs to the system
+// (/proc, /sys, /dev, /.atoll) and anything on a pseudo file system.
+Result<sys::Fd> OpenArchiveDir(const std::string& path);
+
+// The directory that a restore extracts into, inside the one that it replaces.
+inline constexpr std::string_view kStagingPrefix = ".atoll-restore-";
+bool IsStagingName(std::string_view name);
+
+// The names in a directory, "." and ".." left out, sorted.
+Result<std::vector<std::string>> ListNames(int dir);
+
+// `tar-out` and `tar-in`: the archive goes through stdin or stdout, the outcome (an End or Error
+// frame) to stderr. The exit code is 0 when there is an outcome.
+int TarOutMain(const std::string& dir);
+int TarInMain(const std::string& dir);
+
+// Writes the outcome to stderr.
+int ReportOutcome(const Result<protocol::End>& outcome);
+
+}  // namespace atl::agent

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/connection.h"
+
+#include <poll.h>
+
+#include "agent/dial.h"
+#include "agent/spawn_session.h"
+#include "agent/tar_session.h"
+#include "protocol/connection.h"
+
+namespace atl::agent {
+namespace {
+
+using protocol::FrameType;
+
+template <class M>
+Result<void> Answer(Outbox* outbox, const M& message) {
+  TRY(outbox->Put(message));
+  return outbox->FlushAll();
+}
+
+Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
+                      protocol::FrameParser* parser, Outbox* outbox) {
+  switch (frame.type) {
+    case FrameType::kSpawn: {
+      ASSIGN(auto request, protocol::Decode<protocol::Spawn>(frame.payload));
+      if (request.detached) return agent->detached->Start(request, outbox);
+      return SpawnSession(socket, parser, agent->processes, outbox).Run(request);
+    }
+    case FrameType::kAttach: {
+      ASSIGN(auto request, protocol::Decode<protocol::Attach>(frame.payload));
+      return agent->detached->Attach(request, socket, outbox);
+    }
+    case FrameType::kList: {
+      TRY(protocol::Decode<protocol::ListProcesses>(frame.payload));
+      return Answer(outbox, agent->detached->List());
+    }
+    case FrameType::kSignal: {
+      ASSIGN(auto request, protocol::Decode<protocol::Signal>(frame.payload));
+      TRY(agent->detached->Signal(request));
+      return Answer(outbox, protocol::Ok{});
+    }
+    case FrameType::kTarOut: {
+      ASSIGN(auto request, protocol::Decode<protocol::TarOut>(frame.payload));
+      return RunTarOut(request, socket, agent->processes, outbox);
+    }
+    case FrameType::kTarIn: {
+      ASSIGN(auto request, protocol::Decode<protocol::TarIn>(frame.payload));
+      return RunTarIn(request, socket, parser, agent->processes, outbox);
+    }
+    case FrameType::kDial: {
+      ASSIGN(auto request, protocol::Decode<protocol::Dial>(frame.payload));
+      return RunDial(request, agent->hello.dial_mode, socket, parser, outbox);
+    }
+    case FrameType::kPing: {
+      TRY(protocol::Decode<protocol::Ping>(frame.payload));
+      return Answer(outbox, protocol::Ok{});
+    }
+    default:
+      return Fail(Code::kInvalidArgument, "the first frame is not a request");
+  }
+}
+
+// Waits for the request. Nothing when the client left without one.
+Result<std::optional<protocol::Frame>> FirstFrame(int socket, protocol::FrameParser* parser) {
+  while (true) {
+    ASSIGN(auto frame, parser->Next());
+    if (frame) return frame;
+    pollfd ready{.fd = socket, .events = POLLIN, .revents = 0};
+    poll(&ready, 1, -1);
+    if (!ReceiveSome(socket, parser)) return std::nullopt;
+  }
+}
+
+}  // namespace
+
+void ServeConnection(Agent* agent, sys::Fd client) {
+  if (!protocol::Send(client.get(), agent->hello)) return;
+  protocol::FrameParser parser;
+  Outbox outbox(client.get());
+  auto first = FirstFrame(client.get(), &parser);
+  Result<void> done;
+  if (!first) {
+    done = Unexpected(std::move(first).error());
+  } else if (*first) {
+    done = Dispatch(agent, client.get(), **first, &parser, &outbox);
+  }
+  // Behind data that is half sent nothing can be said; then the client is gone anyway.
+  if (!done && outbox.empty()) (void)Answer(&outbox, protocol::ToFailure(done.error()));
+}
+
+}  // namespace atl::agent

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/processes.h"
+
+#include <dirent.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+namespace atl::agent {
+namespace {
+
+// The session of a process, from /proc/<pid>/stat: "pid (name) state ppid pgrp session ...". The
+// name may hold anything, so what counts begins after the last ')'.
+pid_t SessionOf(int proc, const char* pid) {
+  auto stat = sys::ReadFileAt(proc, std::string(pid) + "/stat", 4096);
+  if (!stat) return -1;
+  size_t at = stat->rfind(')');
+  if (at == std::string::npos) return -1;
+  char state = 0;
+  int parent = 0;
+  int group = 0;
+  int session = -1;
+  std::string rest = stat->substr(at + 1);
+  if (std::sscanf(rest.c_str(), " %c %d %d %d", &state, &parent, &group, &session) != 4) return -1;
+  return state == 'Z' ? -1 : session;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Child>> Processes::Start(const Program& program, Stdio stdio) {
+  int raw = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (raw < 0) return FailErrno(errno, "make an eventfd");
+  auto child = std::make_shared<Child>(sys::Fd(raw));
+  std::lock_guard lock(mutex_);
+  ASSIGN(child->pid_, spawner_->Spawn(program, stdio));
+  running_[child->pid_] = child;
+  return child;
+}
+
+std::optional<protocol::Exited> Processes::Status(const Child& child) {
+  std::lock_guard lock(mutex_);
+  return child.status_;
+}
+
+Result<void> Processes::Signal(const Child& child, int signo, bool group) {
+  std::lock_guard lock(mutex_);
+  if (child.status_) return Fail(Code::kNotFound, "the process has ended", "PROCESS_NOT_FOUND");
+  return SignalLocked(child.pid_, signo, group);
+}
+
+Result<void> Processes::SignalPid(pid_t pid, int signo, bool group) {
+  std::lock_guard lock(mutex_);
+  if (!running_.contains(pid)) {
+    return Fail(Code::kNotFound, "no running process " + std::to_string(pid) + " was started here",
+                "PROCESS_NOT_FOUND");
+  }
+  return SignalLocked(pid, signo, group);
+}
+
+Result<void> Processes::SignalLocked(pid_t pid, int signo, bool group) {
+  if (signo < 1 || signo >= NSIG) {
+    return Fail(Code::kInvalidArgument, std::to_string(signo) + " is not a signal");
+  }
+  if (kill(group ? -pid : pid, signo) != 0) return FailErrno(errno, "send the signal");
+  return {};
+}
+
+void Processes::Kill(const Child& child) {
+  std::lock_guard lock(mutex_);
+  if (!child.status_) {
+    kill(-child.pid_, SIGKILL);
+  } else if (running_.contains(child.pid_)) {
+    return;  // the number belongs to another program by now
+  }
+  KillSessionLocked(child.pid_);
+}
+
+void Processes::KillSessionLocked(pid_t session) {
+  // Again until none is left: a member may fork while the list is read.
+  for (int round = 0; round < 8; ++round) {
+    DIR* proc = opendir("/proc");
+    if (proc == nullptr) return;
+    bool found = false;
+    while (dirent* entry = readdir(proc)) {
+      pid_t pid = 0;
+      const char* end = entry->d_name + std::strlen(entry->d_name);
+      auto [stop, error] = std::from_chars(entry->d_name, end, pid);
+      if (error != std::errc() || stop != end || pid == session) continue;
+      if (SessionOf(dirfd(proc), entry->d_name) != session) continue;
+      found = true;
+      kill(pid, SIGKILL);
+    }
+    closedir(proc);
+    if (!found) return;
+  }
+}
+
+void Processes::ReapAll() {
+  std::lock_guard lock(mutex_);
+  int status = 0;
+  pid_t pid = 0;
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    if (pid == spawner_->pid()) {
+      spawner_->NoteDeath();
+      (void)spawner_->Start();  // else the next Spawn tries again
+      continue;
+    }
+    auto found = running_.find(pid);
+    if (found == running_.end()) continue;
+    Child& child = *found->second;
+    child.status_ = WIFSIGNALED(status)
+                        ? protocol::Exited{.exit_code = 0, .signal = WTERMSIG(status)}
+                        : protocol::Exited{.exit_code = WEXITSTATUS(status), .signal = 0};
+    eventfd_write(child.exited_.get(), 1);
+    running_.erase(found);
+  }
+}
+
+void Processes::ReapForever() {
+  while (true) {
+    siginfo_t info{};
+    // Only looks; what is there is taken under the lock.
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) != 0 && errno == ECHILD) usleep(20'000);
+    ReapAll();
+  }
+}
+
+}  // namespace atl::agent

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The programs that the agent started: starting, reaping and signalling them. One lock covers all
+// three, so a pid that is signalled is never one that was reaped and given to somebody else.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "agent/spawner.h"
+#include "protocol/messages.h"
+
+namespace atl::agent {
+
+class Child {
+ public:
+  explicit Child(sys::Fd exited) : exited_(std::move(exited)) {}
+
+  uint32_t pid() const { return static_cast<uint32_t>(pid_); }
+  // Becomes readable when the program has exited.
+  int exited_fd() const { return exited_.get(); }
+
+ private:
+  friend class Processes;
+  pid_t pid_ = -1;
+  sys::Fd exited_;
+  std::optional<protocol::Exited> status_;  // under Processes::mutex_
+};
+
+class Processes {
+ public:
+  explicit Processes(Spawner* spawner) : spawner_(spawner) {}
+
+  Result<std::shared_ptr<Child>> Start(const Program& program, Stdio stdio);
+
+  // Nothing while it runs.
+  std::optional<protocol::Exited> Status(const Child& child);
+  Result<void> Signal(const Child& child, int signo, bool group);
+  // To any process that is running and was started by Start.
+  Result<void> SignalPid(pid_t pid, int signo, bool group);
+  // SIGKILL to the process group and to what else is in the program's session.
+  void Kill(const Child& child);
+
+  // Reaps for ever: our programs, the orphans that PID 1 inherits, and the spawner, which is
+  // started again.
+  [[noreturn]] void ReapForever();
+
+ private:
+  Result<void> SignalLocked(pid_t pid, int signo, bool group);
+  void KillSessionLocked(pid_t session);
+  void ReapAll();
+
+  std::mutex mutex_;
+  Spawner* spawner_;
+  std::unordered_map<pid_t, std::shared_ptr<Child>> running_;
+};
+
+}  // namespace atl::agent

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/serve.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <memory>
+
+#include "agent/connection.h"
+#include "agent/setup.h"
+#include "agent/thread.h"
+#include "protocol/connection.h"
+
+namespace atl::agent {
+namespace {
+
+constexpr int kMaxConnections = 512;
+
+void LimitMemory() {
+  // One heap, and large buffers are given back when they are freed.
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 64 << 10);
+  mallopt(M_TRIM_THRESHOLD, 64 << 10);
+}
+
+// So that 0, 1 and 2 are never something else.
+void OccupyStdio() {
+  int fd = 0;
+  do {
+    fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  } while (fd >= 0 && fd < 2);
+  if (fd > 2) close(fd);
+}
+
+std::string RandomId() {
+  std::array<unsigned char, 16> bytes{};
+  (void)!getrandom(bytes.data(), bytes.size(), 0);
+  std::string id;
+  for (unsigned char byte : bytes) {
+    id += "0123456789abcdef"[byte >> 4U];
+    id += "0123456789abcdef"[byte & 15U];
+  }
+  return id;
+}
+
+std::vector<sys::Fd> Adopt(int first, int count) {
+  std::vector<sys::Fd> fds;
+  for (int fd = first; fd < first + count; ++fd) {
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fds.emplace_back(fd);
+  }
+  return fds;
+}
+
+void AcceptForever(int listener, Agent* agent) {
+  std::atomic<int> connections = 0;
+  while (true) {
+    sys::Fd client(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    if (!client) {
+      if (errno == EINVAL || errno == EBADF || errno == ENOTSOCK) return;
+      if (errno != EINTR && errno != ECONNABORTED) usleep(10'000);  // out of descriptors
+      continue;
+    }
+    if (connections.fetch_add(1) >= kMaxConnections) {
+      --connections;
+      Error busy{.code = Code::kResourceExhausted, .message = "too many operations are running"};
+      (void)protocol::Send(client.get(), agent->hello);
+      (void)protocol::Send(client.get(), protocol::ToFailure(busy));
+      continue;
+    }
+    auto owned = std::make_shared<sys::Fd>(std::move(client));
+    auto started = StartThread([agent, owned, &connections] {
+      struct Leave {
+        std::atomic<int>* count;
+        ~Leave() { --*count; }
+      } leave{&connections};
+      ServeConnection(agent, std::move(*owned));
+    });
+    if (!started) {
+      --connections;
+      (void)protocol::Send(owned->get(), protocol::ToFailure(started.error()));
+    }
+  }
+}
+
+}  // namespace
+
+Result<void> Serve(const ServeOptions& options) {
+  // Before anything else runs: programs of the same user must not be able to open our memory or
+  // descriptors.
+  if (prctl(PR_SET_DUMPABLE, 0) != 0) return FailErrno(errno, "become non-dumpable");
+  LimitMemory();
+  OccupyStdio();
+  signal(SIGPIPE, SIG_IGN);
+  if (getpid() != 1) prctl(PR_SET_CHILD_SUBREAPER, 1);
+  fcntl(options.listen_fd, F_SETFD, FD_CLOEXEC);
+  sys::Fd listener(options.listen_fd);
+  std::vector<sys::Fd> agent_procs = Adopt(options.listen_fd + 1, options.cgroup_fds);
+  Spawner spawner(Adopt(options.listen_fd + 1 + options.cgroup_fds, options.cgroup_fds));
+  TRY(spawner.Start());
+
+  Processes processes(&spawner);
+  DetachedProcesses detached(&processes);
+  Agent agent{.hello = {.dial_mode = options.dial_mode,
+                        .pid = static_cast<uint32_t>(getpid()),
+                        .boot_id = RandomId()},
+              .processes = &processes,
+              .detached = &detached};
+  TRY(StartThread([&processes] { processes.ReapForever(); }));
+  if (getpid() == 1) PrepareFileSystem();
+  // A move between cgroups takes milliseconds, and nobody waits for it.
+  auto procs = std::make_shared<std::vector<sys::Fd>>(std::move(agent_procs));
+  TRY(StartThread([procs] {
+    for (const sys::Fd& file : *procs) (void)!write(file.get(), "0", 1);
+  }));
+  AcceptForever(listener.get(), &agent);
+  return Fail(Code::kInternal, "the listening socket is not usable");
+}
+
+}  // namespace atl::agent

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// One program whose output streams to the client, and whose life ends with the connection.
+#pragma once
+
+#include "agent/outbox.h"
+#include "agent/processes.h"
+
+namespace atl::agent {
+
+// Environment and arguments as exec wants them, checked.
+Result<Program> ToProgram(const protocol::Spawn& request);
+
+// Pipes of a program, our ends non-blocking.
+struct ProgramPipes {
+  sys::Fd in;   // ours, to write; empty when stdin is /dev/null
+  sys::Fd out;  // ours, to read
+  sys::Fd err;
+};
+
+// Starts a program with pipes. `merge`: stderr goes into out's pipe.
+Result<std::shared_ptr<Child>> StartWithPipes(Processes* processes, const Program& program,
+                                              bool want_stdin, bool merge, ProgramPipes* pipes);
+
+// Makes the pipe larger when what was read says that the program fills it.
+void GrowPipe(int fd, ssize_t last_read);
+
+// How long after the exit of the program its pipes may stay silent and open (a background child
+// holds them) before the operation is over.
+inline constexpr int kDrainMs = 100;
+
+class SpawnSession {
+ public:
+  // `parser` may hold what the client sent after its request.
+  SpawnSession(int socket, protocol::FrameParser* parser, Processes* processes, Outbox* outbox)
+      : socket_(socket), parser_(parser), processes_(processes), outbox_(outbox) {}
+
+  // An error is for the client; once the program runs there is none.
+  Result<void> Run(const protocol::Spawn& request);
+
+ private:
+  bool Step();  // false: it is over
+  int PollTimeout() const;
+  bool HandleInput();
+  bool HandleFrame(const protocol::Frame& frame);
+  void WriteStdin();
+  bool ReadOutput(sys::Fd* pipe, protocol::FrameType type);
+  void EndProgram(uint32_t grace_ms);
+
+  int socket_;
+  protocol::FrameParser* parser_;
+  Processes* processes_;
+  Outbox* outbox_;
+  std::shared_ptr<Child> child_;
+  ProgramPipes pipes_;
+  std::string stdin_pending_;
+  size_t stdin_written_ = 0;
+  bool stdin_ended_ = false;
+  bool exited_ = false;
+  bool client_gone_ = false;
+  bool err_first_ = false;
+};
+
+}  // namespace atl::agent
