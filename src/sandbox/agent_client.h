@@ -62,9 +62,14 @@ struct TarTotals {
 
 class AgentClient {
  public:
+  // Whether the kernel has ended a program of the sandbox for want of memory since it was last
+  // asked.
+  using OomCheck = std::function<bool()>;
+
   // `socket_path`: the agent's listening socket as the daemon sees it.
   explicit AgentClient(std::string socket_path,
-                       std::vector<std::pair<std::string, std::string>> base_env);
+                       std::vector<std::pair<std::string, std::string>> base_env,
+                       OomCheck oom_check = {});
   virtual ~AgentClient() = default;
 
   // Waits until the agent answers.
@@ -86,17 +91,15 @@ class AgentClient {
   // A tar stream of `dir`, passed to `sink` piece by piece.
   using TarSink = std::function<async::Task<Result<void>>(std::string_view data)>;
   virtual async::Task<Result<TarTotals>> TarOut(std::string dir, TarSink sink);
-  // Makes `dir` equal to the tar stream that `source` yields (an empty piece ends it). A source that
-  // fails leaves the directory as it was.
+  // Makes `dir` equal to the tar stream that `source` yields (an empty piece ends it). A source
+  // that fails leaves the directory as it was.
   using TarSource = std::function<async::Task<Result<std::string_view>>()>;
   virtual async::Task<Result<TarTotals>> TarIn(std::string dir, TarSource source);
 
  private:
-  struct Connection;
-  async::Task<Result<std::unique_ptr<Connection>>> Connect();
-
   std::string socket_path_;
   std::vector<std::pair<std::string, std::string>> base_env_;
+  OomCheck oom_check_;
 };
 
 }  // namespace atl::sandbox

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Short operations: ready, list, signal, dial. Programs are in agent_process.cc, archives in
+// agent_tar.cc.
+#include "sandbox/agent_client.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "sandbox/agent_connection.h"
+#include "sandbox/agent_relay.h"
+
+namespace atl::sandbox {
+namespace {
+
+constexpr std::chrono::milliseconds kAnswerLimit{30'000};
+constexpr std::chrono::milliseconds kDialLimit{10'000};
+
+template <class T>
+Result<T> Option(int fd, int level, int name) {
+  T value{};
+  socklen_t size = sizeof(value);
+  if (::getsockopt(fd, level, name, &value, &size) != 0) {
+    return FailErrno(errno, "look at the descriptor that the agent passed");
+  }
+  return value;
+}
+
+// A connected TCP socket to 127.0.0.1:`port`, and nothing else that the agent might like us to use.
+Result<void> CheckDialed(int fd, uint16_t port) {
+  constexpr std::string_view kWrong = "the agent passed a descriptor that is not the connection";
+  ASSIGN(int domain, Option<int>(fd, SOL_SOCKET, SO_DOMAIN));
+  ASSIGN(int type, Option<int>(fd, SOL_SOCKET, SO_TYPE));
+  ASSIGN(int protocol, Option<int>(fd, SOL_SOCKET, SO_PROTOCOL));
+  if (domain != AF_INET || type != SOCK_STREAM || protocol != IPPROTO_TCP) {
+    return Fail(Code::kInternal, std::string(kWrong));
+  }
+  sockaddr_in peer{};
+  socklen_t size = sizeof(peer);
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) {
+    return FailErrno(errno, kWrong);
+  }
+  if (size != sizeof(peer) || peer.sin_family != AF_INET || ntohs(peer.sin_port) != port ||
+      ntohl(peer.sin_addr.s_addr) != INADDR_LOOPBACK) {
+    return Fail(Code::kInternal, std::string(kWrong));
+  }
+  return {};
+}
+
+// Sends `request` and returns the answer as a Reply.
+template <class Reply, class Request>
+async::Task<Result<Reply>> Ask(std::string socket_path, const Request& request,
+                               std::chrono::milliseconds limit) {
+  CO_ASSIGN(auto connection, co_await AgentConnection::Open(std::move(socket_path)));
+  CO_TRY(co_await connection->Send(request));
+  CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(limit));
+  co_return ExpectFromAgent<Reply>(frame);
+}
+
+}  // namespace
+
+AgentClient::AgentClient(std::string socket_path,
+                         std::vector<std::pair<std::string, std::string>> base_env,
+                         OomCheck oom_check)
+    : socket_path_(std::move(socket_path)),
+      base_env_(std::move(base_env)),
+      oom_check_(std::move(oom_check)) {}
+
+async::Task<Result<void>> AgentClient::WaitReady(std::chrono::milliseconds limit) {
+  // The daemon has bound the socket itself: a connection waits in its backlog until the agent runs,
+  // and is reset when the agent dies.
+  protocol::Ping ping;
+  Result<protocol::Ok> answer = co_await Ask<protocol::Ok>(socket_path_, ping, limit);
+  if (!answer) co_return Unexpected(std::move(answer).error().Wrap("wait for the agent"));
+  co_return Result<void>();
+}
+
+async::Task<Result<std::vector<DetachedInfo>>> AgentClient::ListDetached() {
+  protocol::ListProcesses request;
+  CO_ASSIGN(auto answer, co_await Ask<protocol::Processes>(socket_path_, request, kAnswerLimit));
+  std::vector<DetachedInfo> infos;
+  for (protocol::Process& process : answer.processes) {
+    int code = process.exited.signal != 0 ? 128 + process.exited.signal : process.exited.exit_code;
+    infos.push_back(DetachedInfo{.name = std::move(process.name),
+                                 .pid = static_cast<int>(process.pid),
+                                 .running = process.running,
+                                 .exit_code = process.running ? 0 : code});
+  }
+  co_return infos;
+}
+
+async::Task<Result<void>> AgentClient::SignalDetached(std::string name, int signo) {
+  protocol::Signal request{.name = std::move(name), .signo = signo, .group = true};
+  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kAnswerLimit));
+  co_return Result<void>();
+}
+
+async::Task<Result<async::Stream>> AgentClient::Dial(uint16_t port) {
+  async::Executor executor = co_await async::ThisExecutor();
+  protocol::Dial request{.port = port};
+  CO_ASSIGN(auto connection, co_await AgentConnection::Open(socket_path_));
+  connection->ExpectDescriptor();
+  CO_TRY(co_await connection->Send(request));
+  CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kDialLimit));
+  CO_ASSIGN(auto dialed, ExpectFromAgent<protocol::Dialed>(frame));
+  sys::Fd fd = connection->TakeDescriptor();
+  if (dialed.mode == protocol::DialMode::kRelay) {
+    if (fd)
+      co_return Fail(Code::kInternal, "the agent passed a descriptor that it did not announce");
+    co_return StartRelay(executor, std::move(connection));
+  }
+  if (!fd) co_return Fail(Code::kInternal, "the agent passed no descriptor");
+  CO_TRY(CheckDialed(fd.get(), port));
+  int on = 1;
+  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  co_return async::Stream(executor, std::move(fd));
+}
+
+}  // namespace atl::sandbox

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "sandbox/agent_client.h"
+#include "sandbox/agent_connection.h"
+
+namespace atl::sandbox {
+namespace {
+
+using protocol::FrameType;
+
+constexpr std::chrono::milliseconds kStartLimit{30'000};
+constexpr int kKilledCode = 128 + SIGKILL;
+
+// `overrides` over `base`: of two values of a name the later one counts.
+std::vector<std::pair<std::string, std::string>> MergeEnv(
+    std::vector<std::pair<std::string, std::string>> base,
+    std::vector<std::pair<std::string, std::string>> overrides) {
+  for (auto& [name, value] : overrides) {
+    auto same = std::ranges::find(base, name, &std::pair<std::string, std::string>::first);
+    if (same == base.end()) {
+      base.emplace_back(std::move(name), std::move(value));
+    } else {
+      same->second = std::move(value);
+    }
+  }
+  return base;
+}
+
+class AgentProcess : public Process {
+ public:
+  AgentProcess(std::unique_ptr<AgentConnection> connection, uint32_t pid, std::string socket_path,
+               AgentClient::OomCheck oom_check)
+      : connection_(std::move(connection)),
+        pid_(static_cast<int>(pid)),
+        socket_path_(std::move(socket_path)),
+        oom_check_(std::move(oom_check)) {}
+
+  int pid() const override { return pid_; }
+
+  async::Task<Result<ProcessEvent>> Next() override {
+    while (!exited_) {
+      CO_ASSIGN(protocol::Frame frame, co_await connection_->Next());
+      if (frame.type == FrameType::kStdout || frame.type == FrameType::kStderr) {
+        if (frame.payload.empty()) continue;
+        auto kind = frame.type == FrameType::kStdout ? ProcessEvent::Kind::kStdout
+                                                     : ProcessEvent::Kind::kStderr;
+        co_return ProcessEvent{.kind = kind, .data = frame.payload};
+      }
+      CO_ASSIGN(auto exited, ExpectFromAgent<protocol::Exited>(frame));
+      exited_ = true;
+      co_return ExitEvent(exited);
+    }
+    co_return Fail(Code::kFailedPrecondition, "the program has ended");
+  }
+
+  async::Task<Result<void>> WriteStdin(std::string_view data) override {
+    Result<void> sent = co_await connection_->SendData(FrameType::kStdin, data);
+    co_return sent;
+  }
+
+  async::Task<Result<void>> CloseStdin() override {
+    Result<void> sent = co_await connection_->SendEmpty(FrameType::kStdinEnd);
+    co_return sent;
+  }
+
+  // On a connection of its own: this one may be full of input that the program does not read.
+  async::Task<Result<void>> Signal(int signo) override {
+    protocol::Signal request{.pid = static_cast<uint32_t>(pid_), .signo = signo, .group = true};
+    CO_ASSIGN(auto connection, co_await AgentConnection::Open(socket_path_));
+    CO_TRY(co_await connection->Send(request));
+    CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kStartLimit));
+    CO_TRY(ExpectFromAgent<protocol::Ok>(frame));
+    co_return Result<void>();
+  }
+
+ private:
+  ProcessEvent ExitEvent(const protocol::Exited& exited) const {
+    ProcessEvent event{.kind = ProcessEvent::Kind::kExited};
+    event.signal = std::clamp(exited.signal, 0, 127);
+    event.exit_code = event.signal != 0 ? 128 + event.signal : exited.exit_code & 0xff;
+    // A shell says 137 of the program that it waited for.
+    event.out_of_memory = event.exit_code == kKilledCode && oom_check_ && oom_check_();
+    return event;
+  }
+
+  std::unique_ptr<AgentConnection> connection_;
+  int pid_;
+  std::string socket_path_;
+  AgentClient::OomCheck oom_check_;
+  bool exited_ = false;
+};
+
+protocol::Spawn ToRequest(SpawnSpec spec, std::vector<std::pair<std::string, std::string>> base) {
+  return protocol::Spawn{.argv = std::move(spec.argv),
+                         .env = MergeEnv(std::move(base), std::move(spec.env)),
+                         .cwd = std::move(spec.cwd),
+                         .want_stdin = spec.want_stdin};
+}
+
+Result<uint32_t> CheckPid(uint32_t pid) {
+  if (pid > 1 && pid <= (1U << 22U)) return pid;
+  return Fail(Code::kInternal, fmt::format("the agent says that a program has pid {}", pid));
+}
+
+struct Begun {
+  std::unique_ptr<AgentConnection> connection;
+  uint32_t pid = 0;
+};
+
+// Sends a request that begins a program or joins one; Reply carries its pid.
+template <class Reply, class Request>
+async::Task<Result<Begun>> Begin(std::string socket_path, const Request& request) {
+  CO_ASSIGN(auto connection, co_await AgentConnection::Open(std::move(socket_path)));
+  CO_TRY(co_await connection->Send(request));
+  CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kStartLimit));
+  CO_ASSIGN(auto reply, ExpectFromAgent<Reply>(frame));
+  co_return Begun{.connection = std::move(connection), .pid = reply.pid};
+}
+
+}  // namespace
+
+async::Task<Result<std::unique_ptr<Process>>> AgentClient::Spawn(SpawnSpec spec) {
+  protocol::Spawn request = ToRequest(std::move(spec), base_env_);
+  CO_ASSIGN(Begun begun, co_await Begin<protocol::Started>(socket_path_, request));
+  CO_TRY(CheckPid(begun.pid));
+  co_return std::make_unique<AgentProcess>(std::move(begun.connection), begun.pid, socket_path_,
+                                           oom_check_);
+}
+
+async::Task<Result<int>> AgentClient::SpawnDetached(std::string name, SpawnSpec spec) {
+  protocol::Spawn request = ToRequest(std::move(spec), base_env_);
+  request.detached = true;
+  request.name = std::move(name);
+  CO_ASSIGN(Begun begun, co_await Begin<protocol::Started>(socket_path_, request));
+  CO_TRY(CheckPid(begun.pid));
+  co_return static_cast<int>(begun.pid);
+}
+
+async::Task<Result<std::unique_ptr<Process>>> AgentClient::Attach(std::string name,
+                                                                  uint64_t offset) {
+  protocol::Attach request{.name = std::move(name), .offset = offset};
+  CO_ASSIGN(Begun begun, co_await Begin<protocol::Attached>(socket_path_, request));
+  co_return std::make_unique<AgentProcess>(std::move(begun.connection), begun.pid, socket_path_,
+                                           oom_check_);
+}
+
+}  // namespace atl::sandbox
