@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: what people and scripts see.
+
+import assert from 'node:assert/strict';
+import {spawn} from 'node:child_process';
+import path from 'node:path';
+import {after, before, describe, it} from 'node:test';
+
+import {buildDir, Daemon, eventually, sleep} from './support/daemon.mjs';
+
+describe('the command line', () => {
+  let daemon;
+
+  before(async () => {
+    daemon = await Daemon.start();
+  });
+  after(() => daemon?.cleanup());
+
+  const atoll = (...args) => daemon.cli(...args, '--config', daemon.config);
+  const ok = (...args) => {
+    const result = atoll(...args);
+    assert.equal(result.status, 0, `atoll ${args.join(' ')}: ${result.stdout}${result.stderr}`);
+    return result.stdout;
+  };
+
+  it('says its version', () => {
+    const result = daemon.cli('version');
+    assert.equal(result.status, 0);
+    assert.match(result.stdout, /\d+\.\d+\.\d+/);
+    const json = JSON.parse(daemon.cli('version', '--json').stdout);
+    assert.match(json.version, /^\d+\.\d+\.\d+/);
+  });
+
+  it('explains itself', () => {
+    const help = daemon.cli('--help');
+    assert.equal(help.status, 0);
+    for (const verb of ['serve', 'create', 'ls', 'run', 'rm', 'doctor', 'image', 'version']) {
+      assert.match(help.stdout, new RegExp(`\\b${verb}\\b`));
+    }
+    const wrong = daemon.cli('no-such-verb');
+    assert.notEqual(wrong.status, 0);
+    assert.notEqual(wrong.stderr + wrong.stdout, '');
+  });
+
+  it('creates and lists', () => {
+    assert.match(ok('create', 'cli', '--no-opencode'), /cli/);
+    assert.match(ok('ls'), /cli.*running/);
+    const list = JSON.parse(ok('ls', '--json'));
+    const [one] = list.sandboxes ?? list;
+    assert.equal(one.id, 'cli');
+    assert.equal(one.url, daemon.url('cli'));
+    const made = JSON.parse(ok('create', 'cli', '--no-opencode', '--json'));
+    assert.equal(made.id, 'cli');
+  });
+
+  it('ends with the exit code of the command, and keeps its streams apart', () => {
+    const result = atoll('run', 'cli', '--', 'bash', '-c', 'echo out; echo err >&2; exit 42');
+    assert.equal(result.status, 42);
+    assert.equal(result.stdout, 'out\n');
+    assert.equal(result.stderr, 'err\n');
+    assert.equal(atoll('run', 'cli', '--', 'true').status, 0);
+    assert.equal(atoll('run', 'cli', '--', 'bash', '-c', 'kill -9 $$').status, 137);
+  });
+
+  it('keeps arguments as they are', () => {
+    assert.equal(ok('run', 'cli', '--', 'printf', '%s|', 'a b', "it's", '$HOME', '', '*'), "a b|it's|$HOME||*|");
+  });
+
+  it('passes bytes on as they come', async () => {
+    const child = spawn(path.join(buildDir, 'atoll'),
+                        ['run', 'cli', '--config', daemon.config, '--', 'bash', '-c', String.raw`printf 'a\377'; sleep 600`],
+                        {cwd: daemon.dir, env: {...daemon.env, ATOLL_URL: daemon.origin, ATOLL_LISTEN: `["127.0.0.1:${daemon.port}"]`}, stdio: ['ignore', 'pipe', 'inherit']});
+    const first = await new Promise((resolve) => child.stdout.once('data', resolve));
+    assert.deepEqual(first, Buffer.from([0x61, 0xff]));
+    child.kill('SIGINT');
+    const status = await new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code)));
+    assert.notEqual(status, 0);
+    await eventually('the command ended', async () =>
+      await daemon.sandbox('cli').sh('pgrep -fc "^sleep 600" || true') === '0\n');
+  });
+
+  it('says what went wrong, on stderr', () => {
+    const missing = atoll('run', 'nope', '--', 'true');
+    assert.notEqual(missing.status, 0);
+    assert.match(missing.stderr, /nope/);
+    assert.equal(missing.stdout, '');
+    const bad = atoll('create', 'Bad--Id');
+    assert.notEqual(bad.status, 0);
+    assert.notEqual(bad.stderr, '');
+    assert.notEqual(atoll('rm', 'nope').status, 0);
+  });
+
+  it('removes', () => {
+    ok('rm', 'cli');
+    const list = JSON.parse(ok('ls', '--json'));
+    assert.deepEqual(list.sandboxes ?? list, []);
+  });
+
+  it('examines the host', () => {
+    const report = atoll('doctor');
+    assert.equal(report.status, 0, report.stdout + report.stderr);
+    assert.match(report.stdout, /cgroup/i);
+    assert.match(report.stdout, /overlay/i);
+    assert.doesNotThrow(() => JSON.parse(atoll('doctor', '--json').stdout));
+  });
+
+  it('finds what belongs to nothing', async () => {
+    daemon.assertNoLeaks();
+    const fs = await import('node:fs');
+    const orphan = path.join(daemon.runDir, 'sandboxes', '0123456789abcdef');
+    fs.mkdirSync(orphan, {recursive: true});
+    const found = daemon.leaks();
+    assert.equal(found.status, 1);
+    assert.match(found.stdout + found.stderr, /0123456789abcdef/);
+    fs.rmdirSync(orphan);
+    daemon.assertNoLeaks();
+  });
+
+  it('lists images', () => {
+    assert.match(ok('image', 'ls'), /default/);
+    assert.doesNotThrow(() => JSON.parse(ok('image', 'ls', '--json')));
+    assert.notEqual(atoll('image', 'rm', 'no-such-image').status, 0);
+    assert.notEqual(atoll('image', 'rm', '../../etc').status, 0);
+  });
+
+  it('says so when no daemon answers', async () => {
+    await daemon.stop();
+    const result = atoll('ls');
+    assert.notEqual(result.status, 0);
+    assert.match(result.stderr, /serve|daemon|running|connect/i);
+    await sleep(0);
+    await daemon.launch();
+  });
+});

@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Runs the end-to-end tests against a build: tests/run.sh BUILD_DIR [files...]
+# ATOLL_TEST_STATE names the state directory with the prepared image and OpenCode.
+set -eu
+
+if [ $# -lt 1 ]; then
+  echo "usage: tests/run.sh BUILD_DIR [files...]" >&2
+  exit 2
+fi
+build=$(cd "$1" && pwd)
+shift
+if [ ! -x "$build/atoll" ]; then
+  echo "tests/run.sh: $build/atoll does not exist: build it first" >&2
+  exit 2
+fi
+
+here=$(cd "$(dirname "$0")" && pwd)
+stamp=$here/node_modules/.installed-lock.json
+if ! cmp -s "$here/package-lock.json" "$stamp"; then
+  (cd "$here" && npm ci --no-audit --no-fund --loglevel=error)
+  cp "$here/package-lock.json" "$stamp"
+fi
+
+if [ $# -eq 0 ]; then
+  set -- "$here"/*.test.mjs
+fi
+export ATOLL_BUILD_DIR="$build"
+exec node --test --test-concurrency=1 --test-reporter=spec "$@"
