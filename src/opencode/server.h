@@ -3,13 +3,11 @@
 #pragma once
 
 #include <chrono>
-#include <map>
+#include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 
-#include "async/mutex.h"
 #include "async/runtime.h"
 #include "base/result.h"
 #include "sandbox/registry.h"
@@ -21,8 +19,8 @@ inline constexpr uint16_t kPort = 4096;
 struct Options {
   enum class Provider { kNone, kAnthropic, kOpenAi };
   Provider provider = Provider::kNone;
-  std::string model;        // "claude-sonnet-4-5"
-  std::string small_model;  // for titles
+  std::string model;        // "claude-sonnet-4-5"; empty: a default of the provider
+  std::string small_model;  // for titles; empty: as `model`, or a default of the provider
   std::chrono::milliseconds start_limit{180'000};
 };
 
@@ -33,13 +31,18 @@ class Servers {
  public:
   Servers(async::Runtime& runtime, sandbox::Registry& registry, Options options);
   ~Servers();
+  Servers(const Servers&) = delete;
+  Servers& operator=(const Servers&) = delete;
 
-  // Begins to start OpenCode in `id` unless it is starting or ready; does not wait. Concurrent calls
-  // share one start. Finds a server that outlived an earlier daemon.
+  // Begins to start OpenCode in `id` unless it is starting or ready; does not wait. Concurrent
+  // calls share one start. Finds a server that outlived an earlier daemon. One that failed or
+  // crashed is started again, each time after a longer pause.
   void Start(std::string id);
   // Starts it where needed and waits until it is healthy. OPENCODE_STARTUP_FAILED (503) otherwise.
   async::Task<Result<void>> WaitReady(std::string id, std::chrono::milliseconds limit);
   Status status(std::string_view id) const;
+  // Why the last start failed; empty when it did not.
+  std::string failure(std::string_view id) const;
   // The sandbox is gone, or the server did not answer a connection: forget what was known.
   void Forget(std::string_view id);
 

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// One start of OpenCode, from the command line to the first healthy answer.
+#pragma once
+
+#include <chrono>
+
+#include "async/task.h"
+#include "base/result.h"
+#include "opencode/server.h"
+#include "sandbox/agent_client.h"
+
+namespace atl::opencode {
+
+sandbox::SpawnSpec ServerSpec(const Options& options);
+
+// Does GET /global/health answer as a healthy OpenCode does, on a connection of its own and at
+// once?
+async::Task<bool> IsHealthy(sandbox::AgentClient& agent);
+
+// Starts the server, or finds the one that runs, and returns when it is healthy.
+async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options);
+
+// Returns when the running server has ended, with why.
+async::Task<std::string> WaitForEnd(sandbox::AgentClient& agent);
+
+}  // namespace atl::opencode
