@@ -72,6 +72,10 @@ class CgroupTree {
   // host `<root>` is made below the group that systemd delegated to this process, if it did.
   static Result<CgroupTree> Open(const std::string& root);
 
+  // Names the same groups for reading and clearing, without making or changing anything. `daemon`:
+  // the process whose groups they are, which may not be this one; 0 if none runs.
+  static Result<CgroupTree> Inspect(const std::string& root, int daemon = 0);
+
   CgroupMode mode() const { return mode_; }
   const std::vector<std::string>& controllers() const { return controllers_; }
   // How many files OpenAgentProcs opens: one on v2, one per hierarchy on v1.
@@ -87,7 +91,10 @@ class CgroupTree {
   Result<void> RemoveRoot() const;
 
  private:
+  static Result<CgroupTree> Look(const std::string& root, const std::string& pid);
+
   CgroupMode mode_ = CgroupMode::kV1;
+  std::string top_path_;   // v2: the group that `<root>` is made in
   std::string root_path_;  // as crun names it: "/atoll"
   std::vector<std::string> controllers_;
   std::vector<Cgroup::Place> places_;  // of the root

@@ -27,8 +27,8 @@ Result<void> MakeGroup(const std::string& path) {
 }
 
 // "0::/system.slice/atoll.service" -> "/system.slice/atoll.service"
-Result<std::string> OwnGroup() {
-  ASSIGN(std::string text, ReadFile("/proc/self/cgroup", 65536));
+Result<std::string> GroupOf(const std::string& pid) {
+  ASSIGN(std::string text, ReadFile(fmt::format("/proc/{}/cgroup", pid), 65536));
   size_t at = text.starts_with("0::") ? 0 : text.find("\n0::");
   if (at == std::string::npos) return Fail(Code::kInternal, "this process is in no cgroup2 group");
   at = text.find('/', at);
@@ -43,10 +43,25 @@ bool IsDelegated(const std::string& path) {
          value == '1';
 }
 
+constexpr std::string_view kAside = "/daemon";
+
+// The group that this daemon was handed, or the top of the tree when it was handed none.
+std::string DelegatedGroup(std::string own) {
+  for (int step = 0; step < 2; ++step) {
+    if (own.empty() || own == "/") return {};
+    if (IsDelegated(fmt::format("{}{}", kMountPoint, own))) return own;
+    // It may have stepped aside already.
+    if (!own.ends_with(kAside)) return {};
+    own.resize(own.size() - kAside.size());
+  }
+  return {};
+}
+
 // A group that hands controllers down may hold no process of its own: this one steps aside.
 Result<void> StepAside(const std::string& group) {
-  TRY(MakeGroup(group + "/daemon"));
-  return WriteFile(group + "/daemon/cgroup.procs", "0");
+  std::string aside = fmt::format("{}{}", group, kAside);
+  TRY(MakeGroup(aside));
+  return WriteFile(aside + "/cgroup.procs", "0");
 }
 
 Result<void> HandDown(const std::string& group) {
@@ -78,30 +93,24 @@ void ListGroups(const std::string& path, std::set<std::string>& names) {
 
 }  // namespace
 
-Result<CgroupTree> CgroupTree::Open(const std::string& root) {
+Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& pid) {
   CgroupTree tree;
   tree.root_path_ = "/" + root;
   ASSIGN(auto mounts, ListMounts());
   bool unified = false;
   for (const MountEntry& entry : mounts) {
-    if (entry.fs_type == "cgroup2") {
-      if (entry.target == kMountPoint) tree.mode_ = CgroupMode::kV2;
-      unified = true;
-    }
+    if (entry.fs_type != "cgroup2") continue;
+    if (entry.target == kMountPoint) tree.mode_ = CgroupMode::kV2;
+    unified = true;
   }
   if (tree.mode_ == CgroupMode::kV2) {
-    ASSIGN(std::string own, OwnGroup());
-    std::string top(kMountPoint);
-    if (own != "/" && IsDelegated(top + own)) {
-      tree.root_path_ = own + tree.root_path_;
-      top += own;
-    }
-    TRY(HandDown(top));
-    std::string path = fmt::format("{}{}", kMountPoint, tree.root_path_);
-    TRY(MakeGroup(path));
-    TRY(HandDown(path));
+    ASSIGN(std::string own, GroupOf(pid));
+    std::string delegated = DelegatedGroup(std::move(own));
+    tree.top_path_ = fmt::format("{}{}", kMountPoint, delegated);
+    tree.root_path_ = delegated + tree.root_path_;
     tree.controllers_ = {"memory", "pids", "cpu", "freezer"};
-    tree.places_.push_back({.controllers = {}, .path = path});
+    tree.places_.push_back(
+        {.controllers = {}, .path = fmt::format("{}{}", kMountPoint, tree.root_path_)});
     return tree;
   }
   if (unified) tree.mode_ = CgroupMode::kHybrid;
@@ -111,18 +120,31 @@ Result<CgroupTree> CgroupTree::Open(const std::string& root) {
       continue;
     }
     bool used = false;
+    std::string list = fmt::format(",{},", entry.super_options);
     for (std::string_view controller : kControllers) {
-      std::string list = fmt::format(",{},", entry.super_options);
       if (!list.contains(fmt::format(",{},", controller))) continue;
       used |= seen.insert(std::string(controller)).second;
     }
     if (!used) continue;
-    std::string path = entry.target + tree.root_path_;
-    TRY(MakeGroup(path));
-    tree.places_.push_back({.controllers = entry.super_options, .path = path});
+    tree.places_.push_back(
+        {.controllers = entry.super_options, .path = entry.target + tree.root_path_});
   }
   tree.controllers_.assign(seen.begin(), seen.end());
   if (tree.places_.empty()) return Fail(Code::kFailedPrecondition, "no cgroups on this host");
+  return tree;
+}
+
+Result<CgroupTree> CgroupTree::Inspect(const std::string& root, int daemon) {
+  return Look(root, daemon > 0 ? fmt::format("{}", daemon) : "self");
+}
+
+Result<CgroupTree> CgroupTree::Open(const std::string& root) {
+  ASSIGN(CgroupTree tree, Look(root, "self"));
+  if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(tree.top_path_));
+  for (const Cgroup::Place& place : tree.places_) {
+    TRY(MakeGroup(place.path));
+    if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(place.path));
+  }
   return tree;
 }
 

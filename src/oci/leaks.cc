@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "oci/leaks.h"
+
+#include <dirent.h>
+#include <fmt/format.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+
+#include "oci/image.h"
+#include "sys/mounts.h"
+
+namespace atl::oci {
+namespace {
+
+std::vector<std::string> Names(const std::string& path) {
+  std::vector<std::string> names;
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return names;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  ::closedir(directory);
+  std::ranges::sort(names);
+  return names;
+}
+
+// The daemon that holds run_dir/lock writes its pid there; 0 when there is none.
+int DaemonPid(const std::string& run_dir) {
+  auto text = sys::ReadFile(run_dir + "/lock", 64);
+  if (!text) return 0;
+  int pid = 0;
+  std::from_chars(text->data(), text->data() + text->size(), pid);
+  return pid > 1 && sys::ReadFile(fmt::format("/proc/{}/stat", pid)) ? pid : 0;
+}
+
+// "<dir>/<name>/..." -> name; empty for what is not below.
+std::string OwnerOf(std::string_view path, std::string_view dir) {
+  if (!path.starts_with(dir) || path.size() <= dir.size() || path[dir.size()] != '/') return {};
+  path.remove_prefix(dir.size() + 1);
+  return std::string(path.substr(0, path.find('/')));
+}
+
+class Search {
+ public:
+  Search(const LauncherConfig& config, const std::set<std::string>& live,
+         const std::set<std::string>& running)
+      : config_(config), live_(live), running_(running), daemon_(DaemonPid(config.run_dir)) {}
+
+  Result<std::vector<Leak>> Run() {
+    TRY(Cgroups());
+    for (const std::string& iid : Names(config_.run_dir + "/crun")) {
+      if (!running_.contains(iid)) Add("container", config_.run_dir + "/crun/" + iid, iid);
+    }
+    Programs();
+    TRY(Mounts("self"));
+    if (daemon_ != 0) TRY(Mounts(fmt::format("{}", daemon_)));
+    for (const std::string& iid : Names(config_.run_dir + "/sandboxes")) {
+      if (!running_.contains(iid)) Add("directory", config_.run_dir + "/sandboxes/" + iid, iid);
+    }
+    for (const std::string& iid : Names(config_.state_dir + "/sandboxes")) {
+      if (!live_.contains(iid)) Add("directory", config_.state_dir + "/sandboxes/" + iid, iid);
+    }
+    ASSIGN(auto stale, ImageStore(ImagesDir(config_)).Stale());
+    for (const std::string& path : stale) Add("temporary", path, {});
+    return std::move(leaks_);
+  }
+
+  static std::string ImagesDir(const LauncherConfig& config) {
+    return config.images_dir.empty() ? config.state_dir + "/images" : config.images_dir;
+  }
+
+ private:
+  void Add(std::string kind, std::string what, std::string owner) {
+    leaks_.push_back({.kind = std::move(kind), .what = std::move(what), .owner = std::move(owner)});
+  }
+
+  Result<void> Cgroups() {
+    ASSIGN(auto tree, sys::CgroupTree::Inspect(config_.cgroup_root, daemon_));
+    ASSIGN(auto names, tree.List());
+    for (const std::string& iid : names) {
+      if (running_.contains(iid)) continue;
+      sys::Cgroup group = tree.Find(iid);
+      ASSIGN(auto pids, group.Processes());
+      for (int pid : pids) Add("process", fmt::format("{}", pid), iid);
+      std::string path = group.work_path();
+      Add("cgroup", path.substr(0, path.rfind('/')), iid);
+    }
+    return {};
+  }
+
+  // Calls of crun for a sandbox that is not there: they are in no group yet, or hang.
+  void Programs() {
+    std::string root = fmt::format("{}/crun", config_.run_dir);
+    for (const std::string& name : Names("/proc")) {
+      if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
+      auto line = sys::ReadFile(fmt::format("/proc/{}/cmdline", name), 65536);
+      if (!line || !line->contains(fmt::format("--root{}{}{}", '\0', root, '\0'))) continue;
+      while (!line->empty() && line->back() == '\0') line->pop_back();
+      std::string iid = line->substr(line->rfind('\0') + 1);
+      if (!running_.contains(iid)) Add("process", name, iid);
+    }
+  }
+
+  Result<void> Mounts(const std::string& pid) {
+    auto mounts = sys::ListMounts(pid);
+    if (!mounts) return {};  // the daemon ended just now, and its mounts with it
+    for (const sys::MountEntry& mount : *mounts) {
+      std::string iid = OwnerOf(mount.target, config_.run_dir + "/sandboxes");
+      if (!iid.empty() && !running_.contains(iid)) Add("mount", mount.target, iid);
+    }
+    return {};
+  }
+
+  const LauncherConfig& config_;
+  const std::set<std::string>& live_;
+  const std::set<std::string>& running_;
+  int daemon_;
+  std::vector<Leak> leaks_;
+};
+
+}  // namespace
+
+Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
+                                    const std::set<std::string>& running) {
+  return Search(config, live, running).Run();
+}
+
+Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
+                         const std::set<std::string>& live, const std::set<std::string>& running) {
+  ASSIGN(auto leaks, FindLeaks(config, live, running));
+  std::set<std::string> owners;
+  for (const Leak& leak : leaks) {
+    if (!leak.owner.empty()) owners.insert(leak.owner);
+  }
+  for (const std::string& iid : owners) {
+    auto gone = live.contains(iid) ? launcher.Stop(iid) : launcher.Destroy(iid);
+    if (gone) continue;
+    if (gone.error().code != Code::kInvalidArgument) return gone;
+    // A name that Atoll never gives: not a sandbox, but in a place where only sandboxes are.
+    TRY(launcher.CgroupOf(iid).Remove());
+    TRY(sys::Unmount(launcher.RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
+    TRY(sys::RemoveTree(launcher.RunDir(iid)));
+    TRY(sys::RemoveTree(launcher.LayerDir(iid)));
+  }
+  return ImageStore(Search::ImagesDir(config)).RemoveStale();
+}
+
+}  // namespace atl::oci
