@@ -38,8 +38,8 @@ class Egress {
  public:
   virtual ~Egress() = default;
 
-  // Configures the network namespace `netns` (lo, routes, rules, listeners). Also for a sandbox that
-  // outlived an earlier daemon: rules and listeners are made anew in the namespace as it is.
+  // Configures the network namespace `netns` (lo, routes, rules, listeners). Also for a sandbox
+  // that outlived an earlier daemon: rules and listeners are made anew in the namespace as it is.
   virtual async::Task<Result<std::unique_ptr<Attachment>>> Attach(std::string iid,
                                                                   sys::Fd netns) = 0;
 

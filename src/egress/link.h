@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts that serve one sandbox's network share. Internal to this room.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "async/mutex.h"
+#include "egress/egress.h"
+#include "egress/policy.h"
+#include "egress/resolver.h"
+
+namespace atl::egress {
+
+// Of all sandboxes.
+struct World {
+  Options options;
+  std::shared_ptr<Policy> policy;
+  std::unique_ptr<Resolver> resolver;
+  GatewayHandler gateway;
+};
+
+// Of one sandbox. The counts belong to its shard.
+struct Link {
+  std::string iid;
+  std::shared_ptr<World> world;
+  async::Event closing;
+  int connections = 0;
+  int lookups = 0;
+};
+
+// Counts one for as long as it lives.
+class Counted {
+ public:
+  explicit Counted(int& count) : count_(count) { ++count_; }
+  ~Counted() { --count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  int& count_;
+};
+
+}  // namespace atl::egress
