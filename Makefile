@@ -39,7 +39,7 @@ test: root ## Everything that must hold (STEPS="lint unit e2e setup" for a part)
 	@scripts/setup.sh build run test
 	@scripts/run_tests.py $(STEPS)
 
-bench: setup build image opencode ## Measure; see bench/RESULTS.md
+bench: root setup build image opencode ## Measure; see bench/RESULTS.md
 	@bench/run.sh $(RELEASE)
 
 fmt: ## Format the C++ sources
@@ -54,11 +54,11 @@ fuzz: ## Run each fuzzer for SECONDS (default 60)
 	@scripts/build.sh fuzz
 	@scripts/run_fuzzers.sh build/fuzz $(SECONDS)
 
-chaos: setup build image opencode ## Kill the daemon in the middle of things, again and again
-	@tests/chaos.sh $(RELEASE)
+chaos: root setup build image opencode ## Kill the daemon in the middle of things, for MINUTES (default 10)
+	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),10) tests/crash.test.mjs
 
-soak: setup build image opencode ## Create, use and delete sandboxes for a long time
-	@tests/soak.sh $(RELEASE)
+soak: root setup build image opencode ## Use sandboxes again and again, for MINUTES (default 60)
+	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs
 
 clean: ## Remove what was built
 	@rm -rf build
