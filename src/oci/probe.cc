@@ -131,7 +131,7 @@ Result<std::string> Redirect() {
         {.argv = {"nft", "-f", "-"},
          .stdin_data =
              "table inet probe { chain redirect_out { type nat hook output priority -100; "
-             "ip daddr != 127.0.0.0/8 meta l4proto tcp redirect to :9; } }\n"});
+             "ip daddr != 127.0.0.0/8 meta l4proto tcp redirect to :9; }\n}\n"});
     if (loaded) {
       result = std::string("available");
     } else {
@@ -176,7 +176,9 @@ std::vector<Check> ProbeHost(const std::string& scratch_parent) {
   checks.push_back(Do("cgroups", Cgroups));
   checks.push_back(Do("crun", [] { return Version("crun"); }));
   checks.push_back(Do("system call filter", Seccomp));
-  checks.push_back(Do("nftables in a namespace", Redirect));
+  // The daemon itself needs the library alone.
+  bool nft = Version("nft").has_value();
+  checks.push_back(Do("nftables in a namespace", Redirect, nft));
   checks.push_back(Do("open files", OpenFiles));
   checks.push_back(Do("mmdebstrap (to make images)", [] { return Version("mmdebstrap"); }, false));
   return checks;
