@@ -42,8 +42,7 @@ Result<Address> ToAddress(const Endpoint& endpoint) {
     address.size = sizeof(sockaddr_in6);
     return address;
   }
-  return Fail(Code::kInvalidArgument,
-              fmt::format("\"{}\" is not an IP address", endpoint.address));
+  return Fail(Code::kInvalidArgument, fmt::format("\"{}\" is not an IP address", endpoint.address));
 }
 
 void SetNoDelay(int fd) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting for a descriptor to be readable or writable; what streams, listeners and datagrams of this
-// room are made of.
+// Waiting for a descriptor to be readable or writable; what streams, listeners and datagrams of
+// this room are made of.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>

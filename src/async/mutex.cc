@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "async/mutex.h"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <algorithm>
 #include <deque>
 #include <mutex>
 #include <vector>
@@ -56,8 +56,8 @@ Task<Mutex::Lock> Mutex::Acquire() {
   }
   if (sleeper) {
     // The lock is handed over by Unlock, so this wait ends only with the lock held.
-    co_await sleeper->timer.async_wait(
-        asio::bind_cancellation_slot(asio::cancellation_slot(), asio::as_tuple(asio::use_awaitable)));
+    co_await sleeper->timer.async_wait(asio::bind_cancellation_slot(
+        asio::cancellation_slot(), asio::as_tuple(asio::use_awaitable)));
   }
   co_return Lock(this);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "async/runtime.h"
 
+#include <atomic>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -9,7 +10,6 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <atomic>
 #include <csignal>
 #include <exception>
 #include <thread>
@@ -46,15 +46,15 @@ Task<> BlockingPool::RunJob(std::function<void()> job) {
   auto initiate = [this, &job, &failure](auto handler) {
     auto executor = asio::get_associated_executor(handler);
     auto guard = asio::make_work_guard(executor);
-    asio::post(impl_->pool, [handler = std::move(handler), guard = std::move(guard), &job,
-                             &failure]() mutable {
-      try {
-        job();
-      } catch (...) {
-        failure = std::current_exception();
-      }
-      asio::post(guard.get_executor(), std::move(handler));
-    });
+    asio::post(impl_->pool,
+               [handler = std::move(handler), guard = std::move(guard), &job, &failure]() mutable {
+                 try {
+                   job();
+                 } catch (...) {
+                   failure = std::current_exception();
+                 }
+                 asio::post(guard.get_executor(), std::move(handler));
+               });
   };
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(initiate,
                                                                        asio::use_awaitable);
@@ -105,9 +105,8 @@ Runtime::Runtime(int shards, int blocking_threads)
     : impl_(std::make_unique<Impl>(blocking_threads)) {
   for (int i = 0; i < shards; ++i) impl_->shards.push_back(std::make_unique<Shard>());
   for (int i = 1; i < shards; ++i) {
-    impl_->threads.emplace_back([shard = impl_->shards[static_cast<size_t>(i)].get()] {
-      RunLoop(shard->context);
-    });
+    impl_->threads.emplace_back(
+        [shard = impl_->shards[static_cast<size_t>(i)].get()] { RunLoop(shard->context); });
   }
 }
 
@@ -137,8 +136,7 @@ void Runtime::Stop() {
 
 void Runtime::OnTerminate(std::function<void()> fn) {
   impl_->on_terminate = std::move(fn);
-  impl_->signals =
-      std::make_unique<asio::signal_set>(impl_->shards[0]->context, SIGTERM, SIGINT);
+  impl_->signals = std::make_unique<asio::signal_set>(impl_->shards[0]->context, SIGTERM, SIGINT);
   impl_->WaitForSignal();
 }
 

@@ -68,7 +68,8 @@ class Runtime {
   std::unique_ptr<Impl> impl_;
 };
 
-// Runs `task` to its end on an event loop of its own on this thread: for tests and the command line.
+// Runs `task` to its end on an event loop of its own on this thread: for tests and the command
+// line.
 void RunToEnd(Task<> task);
 
 }  // namespace atl::async

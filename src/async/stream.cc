@@ -79,8 +79,8 @@ Task<Result<size_t>> Stream::ReadSomeWithFd(std::span<char> buffer, sys::Fd& rec
     }
     // Room for one descriptor: the kernel drops what does not fit.
     cmsghdr* header = CMSG_FIRSTHDR(&message);
-    if (header != nullptr && header->cmsg_level == SOL_SOCKET &&
-        header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
+    if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(int))) {
       int passed = -1;
       std::memcpy(&passed, CMSG_DATA(header), sizeof(int));
       received = sys::Fd(passed);
@@ -98,9 +98,8 @@ Task<Result<void>> Stream::Write2(std::string_view first, std::string_view secon
   co_await impl_->Yield();
   while (!first.empty() || !second.empty()) {
     if (!is_open()) co_return Fail(Code::kCancelled, "write: the connection is closed");
-    iovec pieces[2] = {
-        {.iov_base = const_cast<char*>(first.data()), .iov_len = first.size()},
-        {.iov_base = const_cast<char*>(second.data()), .iov_len = second.size()}};
+    iovec pieces[2] = {{.iov_base = const_cast<char*>(first.data()), .iov_len = first.size()},
+                       {.iov_base = const_cast<char*>(second.data()), .iov_len = second.size()}};
     msghdr message{};
     message.msg_iov = pieces;
     message.msg_iovlen = 2;

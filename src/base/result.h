@@ -28,7 +28,8 @@ enum class Code {
 };
 
 // What was tried, on what, and why it failed. `reason` is the SCREAMING_SNAKE code that clients
-// see; empty means the code's default (DefaultReason). `sys_errno` is 0 unless a system call failed.
+// see; empty means the code's default (DefaultReason). `sys_errno` is 0 unless a system call
+// failed.
 struct Error {
   Code code = Code::kInternal;
   std::string message;
@@ -64,10 +65,10 @@ std::string_view ReasonOf(const Error& error);
 
 // Statements, not expressions: TRY(Check()); ASSIGN(auto fd, Open(path)); and their co_ twins for
 // coroutines, whose right-hand side may be a co_await.
-#define ATOLL_TRY_IMPL(tmp, ret, expr)                        \
-  do {                                                        \
-    auto tmp = (expr);                                        \
-    if (!tmp) ret ::std::unexpected(std::move(tmp).error());  \
+#define ATOLL_TRY_IMPL(tmp, ret, expr)                       \
+  do {                                                       \
+    auto tmp = (expr);                                       \
+    if (!tmp) ret ::std::unexpected(std::move(tmp).error()); \
   } while (false)
 #define TRY(...) ATOLL_TRY_IMPL(ATOLL_CONCAT(try_, __COUNTER__), return, (__VA_ARGS__))
 

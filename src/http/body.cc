@@ -111,8 +111,7 @@ async::Task<Result<size_t>> BodyReader::ReadChunked(ReadBuffer& buffer, const Re
   co_return 0UL;
 }
 
-async::Task<Result<size_t>> BodyReader::ReadUntilClose(ReadBuffer& buffer,
-                                                       const ReadFunction& read,
+async::Task<Result<size_t>> BodyReader::ReadUntilClose(ReadBuffer& buffer, const ReadFunction& read,
                                                        std::span<char> out) {
   size_t count = CopyOut(buffer, out);
   if (count == 0) {

@@ -31,8 +31,7 @@ using ReadFunction = std::function<async::Task<Result<size_t>>(std::span<char>)>
 class BodyReader {
  public:
   BodyReader() = default;
-  BodyReader(Framing framing, uint64_t content_length)
-      : framing_(framing), left_(content_length) {}
+  BodyReader(Framing framing, uint64_t content_length) : framing_(framing), left_(content_length) {}
 
   // At least one byte, or 0 at the end of the body. A connection that ends before the body does is
   // kUnavailable, CONNECTION_CLOSED.

@@ -114,7 +114,8 @@ async::Task<Result<std::string>> ClientRequest::ReadBody(size_t limit) {
     if (!n) co_return std::unexpected(std::move(n).error());
     if (*n == 0) co_return body;
     if (body.size() + *n > limit) {
-      co_return Fail(Code::kBadGateway, fmt::format("the response's body is above {} bytes", limit));
+      co_return Fail(Code::kBadGateway,
+                     fmt::format("the response's body is above {} bytes", limit));
     }
     body.append(piece.data(), *n);
   }

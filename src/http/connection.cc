@@ -227,10 +227,10 @@ async::Task<> Connection::FillHead(Result<bool>& result) {
 
 async::Task<Result<bool>> Connection::ReadHead() {
   if (buffer_.empty()) {
-    bool readable = co_await async::WithTimeout(
-        options_.idle_timeout, [](async::Stream& stream) -> async::Task<> {
-          (void)co_await stream.WaitReadable();
-        }(stream_));
+    bool readable = co_await async::WithTimeout(options_.idle_timeout,
+                                                [](async::Stream& stream) -> async::Task<> {
+                                                  (void)co_await stream.WaitReadable();
+                                                }(stream_));
     if (!readable) co_return false;
   }
   Result<bool> result = false;

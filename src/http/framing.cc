@@ -78,8 +78,9 @@ Result<Headers> ParseFields(std::string_view rest, const Failure& bad) {
       return bad(fmt::format("the value of header field {} has control bytes", name));
     }
     if (headers.fields().size() >= kMaxHeaderCount) {
-      return Fail(bad.code, fmt::format("more than {} header fields", kMaxHeaderCount),
-                  bad.code == Code::kInvalidArgument ? "HEADERS_TOO_LARGE" : std::string(bad.reason));
+      return Fail(
+          bad.code, fmt::format("more than {} header fields", kMaxHeaderCount),
+          bad.code == Code::kInvalidArgument ? "HEADERS_TOO_LARGE" : std::string(bad.reason));
     }
     headers.Add(std::string(name), std::string(value));
   }
@@ -209,15 +210,16 @@ Result<ResponseHead> ParseResponseHead(std::string_view data, std::string_view r
     return bad("the status is not a number from 100 to 999");
   }
   if (line.size() > 13) head.reason = line.substr(13);
-  if (!std::ranges::all_of(head.reason, IsFieldValueChar)) return bad("the reason has control bytes");
+  if (!std::ranges::all_of(head.reason, IsFieldValueChar))
+    return bad("the reason has control bytes");
   ASSIGN(head.headers, ParseFields(data, bad));
   ASSIGN(bool chunked, ParseChunked(head.headers, head.minor_version, bad));
   bool has_length = head.headers.Has("Content-Length");
   if (has_length) {
     ASSIGN(head.content_length, ParseContentLength(head.headers, bad));
   }
-  bool bodiless = request_method == "HEAD" || head.status < 200 || head.status == 204 ||
-                  head.status == 304;
+  bool bodiless =
+      request_method == "HEAD" || head.status < 200 || head.status == 204 || head.status == 304;
   if (bodiless) {
     head.framing = Framing::kNone;
   } else if (chunked) {

@@ -31,8 +31,8 @@ Result<ResponseHead> ParseResponseHead(std::string_view head, std::string_view r
 class ChunkedDecoder {
  public:
   struct Step {
-    size_t consumed = 0;     // of the input
-    std::string_view data;   // body bytes, a part of the input
+    size_t consumed = 0;    // of the input
+    std::string_view data;  // body bytes, a part of the input
   };
   // Consumes up to and including one piece of data. Call it again with the rest.
   Result<Step> Decode(std::string_view input);

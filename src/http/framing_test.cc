@@ -58,7 +58,8 @@ TEST_P(RefusedRequestTest, IsABadRequest) {
 INSTANTIATE_TEST_SUITE_P(
     Framing, RefusedRequestTest,
     ::testing::Values(
-        Bad{"NoHost", "GET / HTTP/1.1\r\n\r\n"}, Bad{"TwoHosts", Get("Host: demo.localhost:8787\r\n")},
+        Bad{"NoHost", "GET / HTTP/1.1\r\n\r\n"},
+        Bad{"TwoHosts", Get("Host: demo.localhost:8787\r\n")},
         Bad{"EmptyHost", "GET / HTTP/1.1\r\nHost:\r\n\r\n"},
         Bad{"HostWithUser", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"},
         Bad{"HostWithPath", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"},
@@ -72,8 +73,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"Connect", "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n"},
         Bad{"Version2", "GET / HTTP/2.0\r\nHost: h\r\n\r\n"},
         Bad{"Version9", "GET / HTTP/1.9\r\nHost: h\r\n\r\n"},
-        Bad{"NoVersion", "GET /\r\nHost: h\r\n\r\n"},
-        Bad{"BareLf", "GET / HTTP/1.1\nHost: h\n\n"},
+        Bad{"NoVersion", "GET /\r\nHost: h\r\n\r\n"}, Bad{"BareLf", "GET / HTTP/1.1\nHost: h\n\n"},
         Bad{"BareLfInField", Get("A: b\nC: d\r\n")}, Bad{"BareCr", Get("A: b\rC: d\r\n")},
         Bad{"Nul", Get(std::string("A: b\0c\r\n", 8))}, Bad{"ControlByte", Get("A: b\x01\r\n")},
         Bad{"ObsFold", Get("A: b\r\n c\r\n")}, Bad{"SpaceBeforeColon", Get("A : b\r\n")},
@@ -89,9 +89,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"TeEmpty", Get("Transfer-Encoding:\r\n")},
         Bad{"TeOnHttp10", "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"},
         Bad{"ClTwice", Get("Content-Length: 3\r\nContent-Length: 3\r\n")},
-        Bad{"ClList", Get("Content-Length: 3, 3\r\n")}, Bad{"ClSigned", Get("Content-Length: +3\r\n")},
-        Bad{"ClNegative", Get("Content-Length: -3\r\n")}, Bad{"ClHex", Get("Content-Length: 0x3\r\n")},
-        Bad{"ClEmpty", Get("Content-Length:\r\n")},
+        Bad{"ClList", Get("Content-Length: 3, 3\r\n")},
+        Bad{"ClSigned", Get("Content-Length: +3\r\n")},
+        Bad{"ClNegative", Get("Content-Length: -3\r\n")},
+        Bad{"ClHex", Get("Content-Length: 0x3\r\n")}, Bad{"ClEmpty", Get("Content-Length:\r\n")},
         Bad{"ClHuge", Get("Content-Length: 99999999999999999999\r\n")}),
     [](const auto& tested) { return tested.param.name; });
 
@@ -155,8 +156,9 @@ TEST(ChunkedDecoderTest, TakesApartInPiecesOfAnySize) {
 }
 
 TEST(ChunkedDecoderTest, RefusesWhatTwoReadersMayReadDifferently) {
-  for (const char* bad : {"x\r\n", "\r\n", "-1\r\n", "5\nhello\r\n", "5\r\nhelloX\r\n", "0x5\r\nhello\r\n",
-                          "ffffffffffffffffff\r\n", "5\r\nhello\n0\r\n\r\n", "5 5\r\n"}) {
+  for (const char* bad :
+       {"x\r\n", "\r\n", "-1\r\n", "5\nhello\r\n", "5\r\nhelloX\r\n", "0x5\r\nhello\r\n",
+        "ffffffffffffffffff\r\n", "5\r\nhello\n0\r\n\r\n", "5 5\r\n"}) {
     EXPECT_EQ(Decode(bad, 1000), "error") << bad;
   }
   EXPECT_EQ(Decode(std::string(5000, '1'), 100), "error");

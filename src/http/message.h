@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an HTTP/1.1 message head is made of. Field names keep their case and are compared without it.
+// What an HTTP/1.1 message head is made of. Field names keep their case and are compared without
+// it.
 #pragma once
 
 #include <optional>

@@ -32,8 +32,8 @@ class Exchange {
   // A whole response; Content-Length is set from `body`.
   virtual async::Task<Result<void>> Respond(ResponseHead head, std::string body) = 0;
 
-  // Begins a streamed response. A Content-Length in `head` is kept and must be honoured; without one
-  // the body is chunked (or ends with the connection for HTTP/1.0). HEAD gets no body.
+  // Begins a streamed response. A Content-Length in `head` is kept and must be honoured; without
+  // one the body is chunked (or ends with the connection for HTTP/1.0). HEAD gets no body.
   virtual async::Task<Result<void>> StartResponse(ResponseHead head) = 0;
   // Goes out at once; returns when the socket has taken it (back-pressure).
   virtual async::Task<Result<void>> Write(std::string_view data) = 0;
@@ -55,8 +55,8 @@ class Exchange {
 using Handler = std::function<async::Task<>(Exchange&)>;
 
 struct ServerOptions {
-  std::chrono::milliseconds head_timeout{30'000};   // first byte of a request to the end of its head
-  std::chrono::milliseconds idle_timeout{120'000};  // between requests on a connection
+  std::chrono::milliseconds head_timeout{30'000};  // first byte of a request to the end of its head
+  std::chrono::milliseconds idle_timeout{120'000};   // between requests on a connection
   std::chrono::milliseconds write_timeout{120'000};  // one write that makes no progress
   size_t max_connections = 8192;
 };

@@ -74,10 +74,10 @@ std::string Raw(std::string sent) {
 }
 
 TEST(ServerTest, AnswersPipelinedRequestsInOrder) {
-  std::string answer = Raw(
-      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
-      "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n"
-      "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  std::string answer =
+      Raw("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+          "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n"
+          "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
   size_t first = answer.find("POST abc");
   size_t second = answer.find("POST de");
   size_t third = answer.find("GET ");
@@ -88,7 +88,8 @@ TEST(ServerTest, AnswersPipelinedRequestsInOrder) {
 }
 
 TEST(ServerTest, MalformedHeadsGetAnErrorAndAClose) {
-  std::string answer = Raw("GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  std::string answer =
+      Raw("GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 ")) << answer;
   EXPECT_NE(answer.find(R"({"code":"BAD_REQUEST")"), std::string::npos);
   EXPECT_EQ(answer.find("200 OK"), std::string::npos);
@@ -96,14 +97,14 @@ TEST(ServerTest, MalformedHeadsGetAnErrorAndAClose) {
 
 TEST(ServerTest, AHeadThatDoesNotEndIsRefused) {
   EXPECT_TRUE(Raw("GET / HTTP/1.1\r\nHost: h\r\nA: ").starts_with("HTTP/1.1 408 "));
-  EXPECT_TRUE(
-      Raw("GET / HTTP/1.1\r\nHost: h\r\nA: " + std::string(100'000, 'x')).starts_with("HTTP/1.1 431 "));
+  EXPECT_TRUE(Raw("GET / HTTP/1.1\r\nHost: h\r\nA: " + std::string(100'000, 'x'))
+                  .starts_with("HTTP/1.1 431 "));
 }
 
 TEST(ServerTest, BodiesPastTheLimitGet413) {
-  EXPECT_TRUE(Raw("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" +
-                  std::string(1001, 'x'))
-                  .starts_with("HTTP/1.1 413 "));
+  EXPECT_TRUE(
+      Raw("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" + std::string(1001, 'x'))
+          .starts_with("HTTP/1.1 413 "));
   EXPECT_TRUE(Raw("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" +
                   std::string(2000, 'x'))
                   .starts_with("HTTP/1.1 413 "));
@@ -115,9 +116,9 @@ TEST(ServerTest, AHandlerThatThrowsOrIsSilentYields500) {
 }
 
 TEST(ServerTest, ExpectContinueIsAnsweredWhenTheBodyIsWanted) {
-  std::string answer = Raw(
-      "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nConnection: close\r\n"
-      "Content-Length: 2\r\n\r\nhi");
+  std::string answer =
+      Raw("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nConnection: close\r\n"
+          "Content-Length: 2\r\n\r\nhi");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")) << answer;
 }
 

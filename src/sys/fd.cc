@@ -136,7 +136,7 @@ Result<void> MakeDirs(const std::string& path, mode_t mode) {
     if (::mkdir(part.c_str(), mode) == 0 || errno == EEXIST) continue;
     return FailErrno(errno, fmt::format("make directory {}", part));
   }
-  struct stat st {};
+  struct stat st{};
   if (::stat(path.c_str(), &st) != 0) return FailErrno(errno, fmt::format("stat {}", path));
   if (!S_ISDIR(st.st_mode)) return FailErrno(ENOTDIR, path);
   return {};
@@ -174,7 +174,7 @@ Result<void> RemoveEntry(int dir, const std::string& name, dev_t device, const s
 constexpr int kMaxDepth = 200;
 
 Result<void> RemoveChildren(int dir, dev_t device, const std::string& shown, int depth) {
-  struct stat st {};
+  struct stat st{};
   if (::fstat(dir, &st) != 0) return FailErrno(errno, fmt::format("stat {}", shown));
   if (st.st_dev != device) {
     return Fail(Code::kFailedPrecondition,
@@ -233,7 +233,7 @@ Result<void> Flatten(int root, const std::string& shown, int round) {
 }  // namespace
 
 Result<void> RemoveTree(const std::string& path) {
-  struct stat st {};
+  struct stat st{};
   if (::lstat(path.c_str(), &st) != 0) {
     if (errno == ENOENT) return {};
     return FailErrno(errno, fmt::format("stat {}", path));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs that the daemon runs to completion: crun, git, mmdebstrap. Never forks a threaded parent.
+// Programs that the daemon runs to completion: crun, git, mmdebstrap. Never forks a threaded
+// parent.
 #pragma once
 
 #include <sys/types.h>

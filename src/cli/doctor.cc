@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "cli/verbs.h"
+#include "db/database.h"
+#include "json/writer.h"
+#include "oci/leaks.h"
+#include "oci/probe.h"
+#include "sys/fd.h"
+
+namespace atl::cli {
+namespace {
+
+struct Known {
+  std::set<std::string> live;
+  std::set<std::string> running;
+};
+
+Result<Known> ReadSandboxes(const daemon::Config& config) {
+  Known known;
+  std::string path = config.state_dir + "/atoll.db";
+  if (::access(path.c_str(), F_OK) != 0) return known;
+  ASSIGN(auto database, db::Database::Open(path, db::Database::Mode::kReadOnly));
+  ASSIGN(db::Transaction transaction, database->Begin());
+  ASSIGN(db::Statement statement, transaction.Prepare("SELECT iid, state FROM sandboxes"));
+  while (true) {
+    ASSIGN(bool row, statement.Step());
+    if (!row) return known;
+    known.live.insert(statement.Text(0));
+    if (statement.Text(1) != "stopped") known.running.insert(statement.Text(0));
+  }
+}
+
+void AddFile(std::vector<oci::Check>& checks, std::string name, const std::string& path,
+             const std::string& remedy) {
+  bool there = !path.empty() && ::access(path.c_str(), F_OK) == 0;
+  checks.push_back(
+      {.name = std::move(name), .ok = there, .required = false, .detail = there ? path : remedy});
+}
+
+}  // namespace
+
+Result<int> Doctor(const Globals& globals) {
+  ASSIGN(daemon::Config config, ConfigOf(globals));
+  char scratch[] = "/tmp/atoll-doctor-XXXXXX";
+  if (::mkdtemp(scratch) == nullptr) return FailErrno(errno, "make a scratch directory");
+  std::vector<oci::Check> checks = oci::ProbeHost(scratch);
+  TRY(sys::RemoveTree(scratch));
+  AddFile(checks, "default image", fmt::format("{}/{}/rootfs", config.images_dir, config.image),
+          fmt::format("not there: make it with `atoll image build {}`", config.image));
+  AddFile(checks, "OpenCode", config.opencode_binary(),
+          fmt::format("not in {}: fetch it with scripts/fetch_opencode.sh", config.opencode_dir));
+  bool configured = !config.model.upstream.api_key.empty();
+  checks.push_back({.name = "model provider",
+                    .ok = configured,
+                    .required = false,
+                    .detail = configured ? config.model.upstream.base_url
+                                         : "no key: set ANTHROPIC_API_KEY or [model]"});
+  bool good = true;
+  for (const oci::Check& check : checks) good = good && (check.ok || !check.required);
+  if (globals.json) {
+    json::Writer writer;
+    writer.BeginObject().Field("ok", good).Key("checks").BeginArray();
+    for (const oci::Check& check : checks) {
+      writer.BeginObject()
+          .Field("name", check.name)
+          .Field("ok", check.ok)
+          .Field("required", check.required)
+          .Field("detail", check.detail)
+          .EndObject();
+    }
+    writer.EndArray().EndObject();
+    fmt::print("{}\n", writer.Take());
+  } else {
+    for (const oci::Check& check : checks) {
+      std::string_view mark = check.ok ? "ok" : (check.required ? "MISSING" : "no");
+      fmt::print("{:<8} {:<28} {}\n", mark, check.name, check.detail);
+    }
+  }
+  return good ? 0 : 1;
+}
+
+Result<int> Leaks(const Globals& globals) {
+  ASSIGN(daemon::Config config, ConfigOf(globals));
+  ASSIGN(Known known, ReadSandboxes(config));
+  oci::LauncherConfig launcher;
+  launcher.state_dir = config.state_dir;
+  launcher.run_dir = config.run_dir;
+  launcher.images_dir = config.images_dir;
+  launcher.cgroup_root = config.cgroup;
+  ASSIGN(std::vector<oci::Leak> leaks, oci::FindLeaks(launcher, known.live, known.running));
+  if (globals.json) {
+    json::Writer writer;
+    writer.BeginObject().Key("leaks").BeginArray();
+    for (const oci::Leak& leak : leaks) {
+      writer.BeginObject()
+          .Field("kind", leak.kind)
+          .Field("what", leak.what)
+          .Field("owner", leak.owner)
+          .EndObject();
+    }
+    writer.EndArray().EndObject();
+    fmt::print("{}\n", writer.Take());
+  } else {
+    for (const oci::Leak& leak : leaks) {
+      fmt::print("{:<10} {}{}{}\n", leak.kind, leak.what, leak.owner.empty() ? "" : "  of ",
+                 leak.owner);
+    }
+    fmt::print("{} sandboxes, {} leaks\n", known.live.size(), leaks.size());
+  }
+  return leaks.empty() ? 0 : 1;
+}
+
+}  // namespace atl::cli

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `atoll`: parses the command line and calls the verb.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <exception>
+#include <functional>
+
+#include "cli/verbs.h"
+#include "daemon/serve.h"
+
+namespace atl::cli {
+namespace {
+
+using Verb = std::function<Result<int>()>;
+
+void AddCreate(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto* command = app.add_subcommand("create", "Create a sandbox, or start one that exists");
+  auto arguments = std::make_shared<CreateArguments>();
+  command->add_option("id", arguments->id, "Its name")->required();
+  command->add_flag("--no-opencode", arguments->no_opencode, "Start OpenCode on first use only");
+  command->add_option("--image", arguments->image, "The image it is made of");
+  command->add_option("--memory", arguments->memory, "Memory limit, such as 2G");
+  command->add_option("--cpus", arguments->cpus, "CPU limit, such as 1.5");
+  command->add_option("--pids", arguments->pids, "Limit of processes and threads");
+  command->add_option("--env,-e", arguments->env, "KEY=value for every program inside");
+  command->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Create(globals, *arguments); };
+  });
+}
+
+void AddRun(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto* command = app.add_subcommand("run", "Run a command; its exit code is atoll's");
+  auto arguments = std::make_shared<RunArguments>();
+  command->add_option("id", arguments->id, "The sandbox")->required();
+  command->add_option("command", arguments->command, "One shell command line, or its arguments")
+      ->required();
+  command->add_option("--cwd", arguments->cwd, "Where to run it (default /workspace)");
+  command->add_option("--env,-e", arguments->env, "KEY=value");
+  command->add_option("--timeout", arguments->timeout_ms, "Milliseconds until it is ended");
+  // Options behind the command belong to the command.
+  command->positionals_at_end();
+  command->prefix_command(false);
+  command->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Run(globals, *arguments); };
+  });
+}
+
+void AddImage(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto* image = app.add_subcommand("image", "Images that sandboxes are made of");
+  image->require_subcommand(1);
+  struct Arguments {
+    std::string name = "default";
+    std::string recipe;
+    bool replace = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  auto* build = image->add_subcommand("build", "Make an image by its recipe");
+  build->add_option("name", arguments->name, "Its name (default: default)");
+  build->add_option("--recipe", arguments->recipe, "A directory with a build.sh");
+  build->add_flag("--replace", arguments->replace, "Replace an image of this name");
+  build->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] {
+      return ImageBuild(globals, arguments->name, arguments->recipe, arguments->replace);
+    };
+  });
+  image->add_subcommand("ls", "List images")->callback([&verb, &globals] {
+    verb = [&globals] { return ImageList(globals); };
+  });
+  auto* remove = image->add_subcommand("rm", "Remove an image that no sandbox uses");
+  auto name = std::make_shared<std::string>();
+  remove->add_option("name", *name, "Its name")->required();
+  remove->callback(
+      [&verb, &globals, name] { verb = [&globals, name] { return ImageRemove(globals, *name); }; });
+}
+
+void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
+  app.add_subcommand("serve", "Run the daemon")->callback([&verb, &globals] {
+    verb = [&globals]() -> Result<int> {
+      ASSIGN(daemon::Config config, ConfigOf(globals));
+      TRY(daemon::Serve(std::move(config)));
+      return 0;
+    };
+  });
+  app.add_subcommand("ls", "List sandboxes")->callback([&verb, &globals] {
+    verb = [&globals] { return List(globals); };
+  });
+  auto ids = std::make_shared<std::vector<std::string>>();
+  auto* remove = app.add_subcommand("rm", "Delete sandboxes and their files");
+  remove->add_option("id", *ids, "Their names")->required();
+  remove->callback(
+      [&verb, &globals, ids] { verb = [&globals, ids] { return Remove(globals, *ids); }; });
+  auto leaks = std::make_shared<bool>(false);
+  auto* doctor = app.add_subcommand("doctor", "Say what this host offers");
+  doctor->add_flag("--leaks", *leaks, "Find what belongs to no sandbox; exit 1 if there is any");
+  doctor->callback([&verb, &globals, leaks] {
+    verb = [&globals, leaks] { return *leaks ? Leaks(globals) : Doctor(globals); };
+  });
+  app.add_subcommand("version", "Print the version")->callback([&verb, &globals] {
+    verb = [&globals] { return Version(globals); };
+  });
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Atoll: a Linux sandbox on its own subdomain for every coding agent", "atoll");
+  app.set_version_flag("--version", std::string(ATOLL_VERSION));
+  app.require_subcommand(1);
+  app.fallthrough();
+  Globals globals;
+  app.add_option("--config", globals.config_file, "Configuration file")->check(CLI::ExistingFile);
+  app.add_option("--url", globals.url, "The daemon's address, such as http://127.0.0.1:8787")
+      ->envname("ATOLL_URL");
+  app.add_flag("--json", globals.json, "Print JSON");
+  Verb verb;
+  AddCreate(app, globals, verb);
+  AddRun(app, globals, verb);
+  AddImage(app, globals, verb);
+  AddRest(app, globals, verb);
+  CLI11_PARSE(app, argc, argv);
+  Result<int> code = verb();
+  if (code) return *code;
+  fmt::print(stderr, "atoll: {}\n", code.error().message);
+  return 1;
+}
+
+}  // namespace
+
+}  // namespace atl::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return atl::cli::Main(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "atoll: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include "http/message.h"
+#include "sandbox/registry.h"
+#include "sys/fd.h"
+
+namespace atl::daemon {
+namespace {
+
+constexpr const char* kOpencodeVersion = "1.18.33";
+
+Unexpected Bad(std::string_view where, std::string_view key, std::string_view why) {
+  return Fail(Code::kInvalidArgument, fmt::format("{}: {} {}", where, key, why), "BAD_CONFIG");
+}
+
+// One value by its key, from wherever it is set; every typed reader goes through Find.
+class Source {
+ public:
+  Source(toml::table table, std::string file, const Environment& environment)
+      : table_(std::move(table)), file_(std::move(file)), environment_(environment) {}
+
+  struct Found {
+    std::optional<std::string> text;  // from the environment
+    toml::node* node = nullptr;       // from the file
+    std::string where;
+  };
+
+  Found Find(std::string_view section, std::string_view key) {
+    std::string name = "ATOLL_";
+    if (!section.empty()) name += fmt::format("{}_", section);
+    name += key;
+    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::toupper(c); });
+    known_.emplace(section, key);
+    Found found;
+    if (std::optional<std::string> text = environment_(name)) {
+      found.text = std::move(text);
+      found.where = name;
+      return found;
+    }
+    toml::table* table = &table_;
+    if (!section.empty()) table = table_[section].as_table();
+    if (table != nullptr) found.node = table->get(key);
+    found.where = file_;
+    return found;
+  }
+
+  Result<void> Read(std::string_view section, std::string_view key, std::string& into) {
+    Found found = Find(section, key);
+    if (found.text) {
+      into = *found.text;
+    } else if (found.node != nullptr) {
+      if (!found.node->is_string()) return Bad(found.where, key, "must be a string");
+      into = found.node->as_string()->get();
+    }
+    return {};
+  }
+
+  Result<void> Read(std::string_view section, std::string_view key, double& into, double least,
+                    double most) {
+    Found found = Find(section, key);
+    if (!found.text && found.node == nullptr) return {};
+    std::optional<double> value;
+    if (found.text) {
+      char* end = nullptr;
+      double number = std::strtod(found.text->c_str(), &end);
+      if (!found.text->empty() && *end == '\0') value = number;
+    } else if (found.node->is_number()) {
+      value = found.node->value<double>();
+    }
+    if (!value || !(*value >= least && *value <= most)) {
+      return Bad(found.where, key, fmt::format("must be a number from {} to {}", least, most));
+    }
+    into = *value;
+    return {};
+  }
+
+  // "2G", or a number of bytes.
+  Result<void> ReadBytes(std::string_view section, std::string_view key, uint64_t& into) {
+    Found found = Find(section, key);
+    if (!found.text && found.node == nullptr) return {};
+    std::string text = found.text.value_or("");
+    if (found.node != nullptr && !found.text) {
+      if (found.node->is_string()) {
+        text = found.node->as_string()->get();
+      } else if (found.node->is_integer()) {
+        text = fmt::to_string(found.node->as_integer()->get());
+      }
+    }
+    Result<uint64_t> bytes = sandbox::ParseBytes(text);
+    if (!bytes) return Bad(found.where, key, "must be a size such as \"2G\" or \"512M\"");
+    into = *bytes;
+    return {};
+  }
+
+  // A list of strings; in the environment separated by commas.
+  Result<void> ReadList(std::string_view section, std::string_view key,
+                        std::vector<std::string>& into) {
+    Found found = Find(section, key);
+    if (found.text) {
+      into = Split(*found.text);
+    } else if (found.node != nullptr) {
+      const toml::array* array = found.node->as_array();
+      if (array == nullptr) return Bad(found.where, key, "must be a list");
+      into.clear();
+      for (const toml::node& item : *array) {
+        if (item.is_string()) {
+          into.push_back(item.as_string()->get());
+        } else if (item.is_integer()) {
+          into.push_back(fmt::to_string(item.as_integer()->get()));
+        } else {
+          return Bad(found.where, key, "must be a list of strings or numbers");
+        }
+      }
+    }
+    return {};
+  }
+
+  // A key that nobody asked for is a typing error that would otherwise go unnoticed.
+  Result<void> RefuseUnknown() const {
+    for (const auto& [key, node] : table_) {
+      if (!node.is_table()) {
+        if (!known_.contains({"", std::string(key.str())})) {
+          return Bad(file_, key.str(), "is not a known key");
+        }
+        continue;
+      }
+      for (const auto& [inner, value] : *node.as_table()) {
+        if (!known_.contains({std::string(key.str()), std::string(inner.str())})) {
+          return Bad(file_, fmt::format("[{}] {}", key.str(), inner.str()), "is not a known key");
+        }
+      }
+    }
+    return {};
+  }
+
+ private:
+  static std::vector<std::string> Split(std::string_view text) {
+    std::vector<std::string> items;
+    while (!text.empty()) {
+      size_t comma = text.find(',');
+      std::string_view item = http::Trim(text.substr(0, comma));
+      if (!item.empty()) items.emplace_back(item);
+      if (comma == std::string_view::npos) break;
+      text.remove_prefix(comma + 1);
+    }
+    return items;
+  }
+
+  toml::table table_;
+  std::string file_;
+  const Environment& environment_;
+  std::set<std::pair<std::string, std::string>> known_;
+};
+
+Result<std::pair<toml::table, std::string>> ReadFile(const std::string& file) {
+  std::vector<std::string> candidates = {"./atoll.toml", "/etc/atoll/atoll.toml"};
+  if (!file.empty()) candidates = {file};
+  for (const std::string& candidate : candidates) {
+    Result<std::string> text = sys::ReadFile(candidate, 1U << 20U);
+    if (!text) {
+      if (file.empty() && text.error().code == Code::kNotFound) continue;
+      return std::unexpected(std::move(text).error().Wrap("read the configuration"));
+    }
+    try {
+      return std::pair(toml::parse(*text, candidate), candidate);
+    } catch (const toml::parse_error& error) {
+      return Fail(
+          Code::kInvalidArgument,
+          fmt::format("{}:{}: {}", candidate, error.source().begin.line, error.description()),
+          "BAD_CONFIG");
+    }
+  }
+  return std::pair(toml::table(), std::string("configuration"));
+}
+
+Result<void> ReadPorts(Source& source, std::vector<uint16_t>& into) {
+  std::vector<std::string> texts;
+  TRY(source.ReadList("egress", "host_ports", texts));
+  for (const std::string& text : texts) {
+    uint16_t port = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (error != std::errc() || end != text.data() + text.size() || port == 0) {
+      return Bad("[egress]", "host_ports", "must be a list of ports from 1 to 65535");
+    }
+    into.push_back(port);
+  }
+  return {};
+}
+
+std::string FirstOf(const Environment& environment, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    std::optional<std::string> value = environment(name);
+    if (value && !value->empty()) return *value;
+  }
+  return {};
+}
+
+using Protocol = egress::ModelOptions::Protocol;
+
+// Who speaks for the model: said outright, or told by which key or address there is.
+Result<Protocol> ChooseProtocol(const std::string& provider, const egress::ModelOptions& upstream,
+                                const Environment& environment) {
+  if (provider == "anthropic") return Protocol::kAnthropic;
+  if (provider == "openai") return Protocol::kOpenAi;
+  if (!provider.empty()) {
+    return Bad("[model]", "provider", R"(must be "anthropic" or "openai")");
+  }
+  if (!upstream.base_url.empty()) return Protocol::kOpenAi;
+  if (!FirstOf(environment, {"ANTHROPIC_API_KEY"}).empty()) return Protocol::kAnthropic;
+  if (!FirstOf(environment, {"OPENAI_API_KEY"}).empty()) return Protocol::kOpenAi;
+  if (!upstream.api_key.empty()) return Protocol::kAnthropic;
+  return Protocol::kNone;
+}
+
+Result<void> ReadModel(Source& source, const Environment& environment, ModelConfig& model) {
+  std::string provider;
+  TRY(source.Read("model", "provider", provider));
+  TRY(source.Read("model", "base_url", model.upstream.base_url));
+  TRY(source.Read("model", "api_key", model.upstream.api_key));
+  TRY(source.Read("model", "model", model.model));
+  TRY(source.Read("model", "small_model", model.small_model));
+  ASSIGN(model.upstream.protocol, ChooseProtocol(provider, model.upstream, environment));
+  if (model.upstream.protocol == Protocol::kNone) return {};
+  bool anthropic = model.upstream.protocol == Protocol::kAnthropic;
+  if (model.upstream.api_key.empty()) {
+    model.upstream.api_key =
+        FirstOf(environment, {anthropic ? "ANTHROPIC_API_KEY" : "OPENAI_API_KEY"});
+  }
+  bool own_address = !model.upstream.base_url.empty();
+  if (!own_address) {
+    model.upstream.base_url =
+        FirstOf(environment, {anthropic ? "ANTHROPIC_BASE_URL" : "OPENAI_BASE_URL"});
+    own_address = !model.upstream.base_url.empty();
+  }
+  if (!own_address) {
+    model.upstream.base_url = anthropic ? "https://api.anthropic.com" : "https://api.openai.com/v1";
+  }
+  if (!model.upstream.base_url.starts_with("http://") &&
+      !model.upstream.base_url.starts_with("https://")) {
+    return Bad("[model]", "base_url", "must begin with http:// or https://");
+  }
+  if (model.model.empty() && own_address && !anthropic) {
+    return Bad("[model]", "model", "must be set where base_url is");
+  }
+  if (model.model.empty()) model.model = anthropic ? "claude-sonnet-4-5" : "gpt-5";
+  if (model.small_model.empty()) {
+    bool known = model.model == "claude-sonnet-4-5" || model.model == "gpt-5";
+    model.small_model = !known ? model.model : (anthropic ? "claude-haiku-4-5" : "gpt-5-mini");
+  }
+  return {};
+}
+
+Result<void> RequireAbsolute(std::string_view key, const std::string& path) {
+  if (path.starts_with('/') && path.find('\0') == std::string::npos) return {};
+  return Bad("configuration", key, fmt::format("must be an absolute path, not \"{}\"", path));
+}
+
+// .dev.vars lies beside the process; what the real environment says goes before it.
+Environment WithDevVars(const Environment& environment) {
+  Result<std::string> text = sys::ReadFile(".dev.vars", 1U << 20U);
+  std::map<std::string, std::string> variables;
+  if (text) {
+    for (auto& [key, value] : ParseDevVars(*text)) variables[key] = value;
+  }
+  return [environment, variables](const std::string& name) -> std::optional<std::string> {
+    if (std::optional<std::string> value = environment(name)) return value;
+    auto found = variables.find(name);
+    return found == variables.end() ? std::nullopt : std::optional(found->second);
+  };
+}
+
+}  // namespace
+
+std::string Config::opencode_binary() const {
+  std::string path = fmt::format("{}/{}/opencode", opencode_dir, kOpencodeVersion);
+  return ::access(path.c_str(), X_OK) == 0 ? path : std::string();
+}
+
+Environment ProcessEnvironment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  };
+}
+
+Result<Config> LoadConfig(const std::string& file, const Environment& process_environment) {
+  Environment environment = WithDevVars(process_environment);
+  ASSIGN(auto read, ReadFile(file));
+  Source source(std::move(read.first), read.second, environment);
+  Config config;
+  TRY(source.ReadList("", "listen", config.listen));
+  TRY(source.Read("", "domain", config.domain));
+  TRY(source.Read("", "state_dir", config.state_dir));
+  TRY(source.Read("", "run_dir", config.run_dir));
+  TRY(source.Read("", "log_level", config.log_level));
+  TRY(source.Read("sandbox", "image", config.image));
+  TRY(source.ReadBytes("sandbox", "memory", config.memory_bytes));
+  TRY(source.Read("sandbox", "cpus", config.cpus, 0.01, 1024));
+  auto pids = static_cast<double>(config.pids);
+  TRY(source.Read("sandbox", "pids", pids, 16, 4'000'000));
+  config.pids = static_cast<uint64_t>(pids);
+  TRY(source.Read("sandbox", "cgroup", config.cgroup));
+  TRY(source.Read("sandbox", "images_dir", config.images_dir));
+  TRY(source.Read("sandbox", "opencode_dir", config.opencode_dir));
+  TRY(ReadPorts(source, config.host_ports));
+  TRY(source.ReadList("egress", "nameservers", config.nameservers));
+  TRY(source.ReadList("egress", "deny", config.deny));
+  TRY(ReadModel(source, environment, config.model));
+  TRY(source.Read("snapshots", "dir", config.snapshots_dir));
+  TRY(source.RefuseUnknown());
+  if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
+  if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";
+  if (config.snapshots_dir.empty()) config.snapshots_dir = config.state_dir + "/snapshots";
+  TRY(RequireAbsolute("state_dir", config.state_dir));
+  TRY(RequireAbsolute("run_dir", config.run_dir));
+  TRY(RequireAbsolute("images_dir", config.images_dir));
+  TRY(RequireAbsolute("opencode_dir", config.opencode_dir));
+  TRY(RequireAbsolute("dir", config.snapshots_dir));
+  return config;
+}
+
+std::vector<std::pair<std::string, std::string>> ParseDevVars(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> variables;
+  while (!text.empty()) {
+    size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    line = http::Trim(line);
+    if (line.starts_with("export ")) line = http::Trim(line.substr(7));
+    size_t equals = line.find('=');
+    if (line.starts_with('#') || equals == std::string_view::npos || equals == 0) continue;
+    std::string_view value = http::Trim(line.substr(equals + 1));
+    bool quoted = value.size() >= 2 && (value.front() == '"' || value.front() == '\'') &&
+                  value.back() == value.front();
+    if (quoted) value = value.substr(1, value.size() - 2);
+    variables.emplace_back(http::Trim(line.substr(0, equals)), value);
+  }
+  return variables;
+}
+
+Result<std::vector<async::Endpoint>> ListenEndpoints(const Config& config) {
+  std::vector<async::Endpoint> endpoints;
+  for (const std::string& text : config.listen) {
+    Result<async::Endpoint> endpoint = async::ParseEndpoint(text);
+    if (!endpoint) return std::unexpected(std::move(endpoint).error().Wrap("listen"));
+    bool loopback = endpoint->address == "::1" || endpoint->address.starts_with("127.");
+    if (!loopback) {
+      return Fail(Code::kInvalidArgument,
+                  fmt::format("listen: {} is not a loopback address, and whoever reaches Atoll can "
+                              "run programs; listen on 127.0.0.1 or [::1] and put what "
+                              "authenticates in front of it",
+                              text),
+                  "BAD_CONFIG");
+    }
+    endpoints.push_back(std::move(*endpoint));
+  }
+  if (endpoints.empty()) {
+    return Fail(Code::kInvalidArgument, "listen: name at least one address", "BAD_CONFIG");
+  }
+  return endpoints;
+}
+
+}  // namespace atl::daemon

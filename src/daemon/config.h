@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be configured, and where it is read from: a TOML file, the environment
+// (ATOLL_<SECTION>_<KEY>) which goes before the file, and .dev.vars for provider keys.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "async/stream.h"
+#include "base/result.h"
+#include "egress/model_gateway.h"
+
+namespace atl::daemon {
+
+struct ModelConfig {
+  egress::ModelOptions upstream;
+  std::string model;
+  std::string small_model;
+};
+
+struct Config {
+  std::vector<std::string> listen = {"127.0.0.1:8787", "[::1]:8787"};
+  std::string domain = "localhost";
+  std::string state_dir = "/var/lib/atoll";
+  std::string run_dir = "/run/atoll";
+  std::string log_level = "info";
+
+  // [sandbox]
+  std::string image = "default";
+  uint64_t memory_bytes = 4ULL << 30U;
+  double cpus = 2;
+  uint64_t pids = 2048;
+  std::string cgroup = "atoll";
+  std::string images_dir;    // default: <state_dir>/images
+  std::string opencode_dir;  // default: <state_dir>/opencode
+
+  // [egress]
+  std::vector<uint16_t> host_ports;
+  std::vector<std::string> nameservers;
+  std::vector<std::string> deny;
+
+  ModelConfig model;
+
+  // [snapshots]
+  std::string snapshots_dir;  // default: <state_dir>/snapshots
+
+  std::string opencode_binary() const;
+};
+
+// Looks a variable up; the process's environment in production.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+Environment ProcessEnvironment();
+
+// `file`: --config's value; empty: ./atoll.toml, then /etc/atoll/atoll.toml, then defaults alone.
+// Unknown keys, wrong types and values out of range are errors that name the key and the file.
+Result<Config> LoadConfig(const std::string& file, const Environment& environment);
+
+// Lines KEY=value, # comments, optional quotes and `export`, as wrangler reads its .dev.vars.
+std::vector<std::pair<std::string, std::string>> ParseDevVars(std::string_view text);
+
+// The loopback rule: without authentication the daemon serves this machine only.
+Result<std::vector<async::Endpoint>> ListenEndpoints(const Config& config);
+
+}  // namespace atl::daemon

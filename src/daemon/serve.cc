@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/serve.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <clocale>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "api/seed/seed.h"
+#include "api/v1/v1.h"
+#include "async/runtime.h"
+#include "base/log.h"
+#include "daemon/run_dir.h"
+#include "db/database.h"
+#include "egress/egress.h"
+#include "egress/model_gateway.h"
+#include "gateway/gateway.h"
+#include "http/server.h"
+#include "oci/launcher.h"
+#include "opencode/server.h"
+#include "sandbox/registry.h"
+#include "snapshot/store.h"
+#include "sys/mounts.h"
+
+namespace atl::daemon {
+namespace {
+
+constexpr int kBlockingThreads = 16;
+constexpr std::chrono::milliseconds kDrainLimit{10'000};
+
+// A file beside this program.
+Result<std::string> Sibling(std::string_view name) {
+  char self[4096];
+  ssize_t n = ::readlink("/proc/self/exe", self, sizeof(self));
+  if (n < 0) return FailErrno(errno, "find this program's own path");
+  std::string path(self, static_cast<size_t>(n));
+  path.resize(path.rfind('/') + 1);
+  path += name;
+  if (::access(path.c_str(), X_OK) != 0) return FailErrno(errno, path);
+  return path;
+}
+
+// Every sandbox, connection and stream costs descriptors: use what the host grants.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) {
+  sandbox::Options options;
+  options.state_dir = config.state_dir;
+  options.run_dir = config.run_dir;
+  options.images_dir = config.images_dir;
+  options.agent_binary = std::move(agent_binary);
+  options.opencode_binary = config.opencode_binary();
+  options.cgroup = config.cgroup;
+  options.default_image = config.image;
+  options.limits = {.memory_bytes = config.memory_bytes, .cpus = config.cpus, .pids = config.pids};
+  return options;
+}
+
+opencode::Options OpencodeOptions(const Config& config) {
+  using Protocol = egress::ModelOptions::Protocol;
+  opencode::Options options;
+  options.model = config.model.model;
+  options.small_model = config.model.small_model;
+  if (config.model.upstream.protocol == Protocol::kAnthropic) {
+    options.provider = opencode::Options::Provider::kAnthropic;
+  } else if (config.model.upstream.protocol == Protocol::kOpenAi) {
+    options.provider = opencode::Options::Provider::kOpenAi;
+  }
+  return options;
+}
+
+Result<egress::Options> EgressOptions(const Config& config) {
+  egress::Options options;
+  options.host_ports = config.host_ports;
+  options.deny = config.deny;
+  for (const std::string& text : config.nameservers) {
+    bool has_port = text.find(':') != std::string::npos;
+    ASSIGN(async::Endpoint endpoint, async::ParseEndpoint(has_port ? text : text + ":53"));
+    options.nameservers.push_back(std::move(endpoint));
+  }
+  return options;
+}
+
+// Everything that lives as long as the daemon, made from the bottom up.
+class Daemon {
+ public:
+  static Result<std::unique_ptr<Daemon>> Make(Config config);
+  Result<void> Start(std::vector<async::Endpoint> endpoints);
+
+ private:
+  explicit Daemon(Config config, RunDirLock lock)
+      : config_(std::move(config)),
+        lock_(std::move(lock)),
+        runtime_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 2U, 8U)),
+                 kBlockingThreads),
+        model_gateway_(config_.model.upstream) {}
+
+  Result<void> MakeParts();
+  void MakeRoutes();
+  async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
+  Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
+  async::Task<> Drain();
+
+  Config config_;
+  RunDirLock lock_;
+  async::Runtime runtime_;
+  egress::ModelGateway model_gateway_;
+  std::unique_ptr<db::Database> database_;
+  std::unique_ptr<oci::Launcher> launcher_;
+  std::unique_ptr<egress::Egress> egress_;
+  std::unique_ptr<snapshot::Store> snapshots_;
+  std::unique_ptr<sandbox::Registry> registry_;
+  std::unique_ptr<opencode::Servers> servers_;
+  std::unique_ptr<api::Seed> seed_;
+  std::unique_ptr<api::V1> v1_;
+  std::unique_ptr<gateway::Gateway> gateway_;
+  std::unique_ptr<http::Server> server_;
+  bool draining_ = false;
+};
+
+Result<void> Daemon::MakeParts() {
+  TRY(sys::MakeDirs(config_.state_dir, 0711));
+  TRY(sys::MakeDirs(config_.images_dir));
+  ASSIGN(std::string agent_binary, Sibling("atoll-agent"));
+  sandbox::Options options = SandboxOptions(config_, std::move(agent_binary));
+  if (options.opencode_binary.empty()) {
+    log::Warning("OpenCode is not in {}; sandboxes work, their UI does not", config_.opencode_dir);
+  }
+  ASSIGN(database_, db::Database::Open(config_.state_dir + "/atoll.db"));
+  ASSIGN(launcher_, oci::Launcher::Open(sandbox::LauncherConfigOf(options)));
+  ASSIGN(snapshots_, snapshot::Store::OpenDirectory(runtime_, config_.snapshots_dir));
+  ASSIGN(egress::Options egress_options, EgressOptions(config_));
+  auto model = [this](std::string iid, http::Exchange& exchange) {
+    return model_gateway_.Handle(std::move(iid), exchange);
+  };
+  ASSIGN(egress_, egress::Egress::Make(runtime_, std::move(egress_options), model));
+  registry_ = std::make_unique<sandbox::Registry>(runtime_, *database_, *launcher_, *egress_,
+                                                  *snapshots_, std::move(options));
+  servers_ = std::make_unique<opencode::Servers>(runtime_, *registry_, OpencodeOptions(config_));
+  return {};
+}
+
+void Daemon::MakeRoutes() {
+  seed_ = std::make_unique<api::Seed>(*registry_, *servers_, config_.domain);
+  v1_ = std::make_unique<api::V1>(*registry_, *servers_, config_.domain);
+  auto seed = [this](std::string id, http::Exchange& exchange) {
+    return seed_->Handle(std::move(id), exchange);
+  };
+  auto bare = [this](http::Exchange& exchange) { return v1_->Handle(exchange); };
+  gateway::Options options;
+  options.domain = config_.domain;
+  gateway_ = std::make_unique<gateway::Gateway>(options, *registry_, *servers_, seed, bare);
+  auto handle = [this](http::Exchange& exchange) { return gateway_->Handle(exchange); };
+  server_ = std::make_unique<http::Server>(handle, http::ServerOptions());
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::Make(Config config) {
+  ASSIGN(RunDirLock lock, RunDirLock::Take(config.run_dir));
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
+  TRY(daemon->MakeParts());
+  daemon->MakeRoutes();
+  return daemon;
+}
+
+Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
+  uint16_t port = 0;
+  std::string address;
+  for (const async::Endpoint& endpoint : endpoints) {
+    Result<sys::Fd> fd = async::Listener::BindTcp(endpoint);
+    // A host without IPv6 has no ::1; the IPv4 address is enough then.
+    bool absent =
+        !fd && (fd.error().sys_errno == EADDRNOTAVAIL || fd.error().sys_errno == EAFNOSUPPORT);
+    if (absent && &endpoint != &endpoints.front()) {
+      log::Warning("{}; going on without it", fd.error().message);
+      continue;
+    }
+    if (!fd) {
+      return std::unexpected(
+          std::move(fd).error().Wrap("is another daemon running? set `listen` to another port"));
+    }
+    async::Executor acceptor = runtime_.shard(0);
+    ASSIGN(sys::Fd copy, fd->Duplicate());
+    uint16_t bound = async::Listener(acceptor, std::move(copy)).port();
+    server_->Listen(std::move(*fd), acceptor, [this] { return runtime_.NextShard(); });
+    if (port != 0) continue;
+    port = bound;
+    address = fmt::format("{}:{}", endpoint.address, port);
+    if (endpoint.address.find(':') != std::string::npos) {
+      address = fmt::format("[{}]:{}", endpoint.address, port);
+    }
+  }
+  TRY(WriteAddress(config_.run_dir, address));
+  fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
+  std::fflush(stdout);
+  return {};
+}
+
+async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result) {
+  result = co_await registry_->Reconcile();
+  if (result) result = Listen(endpoints);
+  if (!result) runtime_.Stop();
+}
+
+async::Task<> Daemon::Drain() {
+  log::Info("stopping: sandboxes go on running and are adopted at the next start");
+  co_await server_->Drain(kDrainLimit);
+  std::fflush(nullptr);
+  // What sandboxes and connections refer to is not taken apart in an order that suits everybody,
+  // and nothing of it needs an end: state is in the database, the kernel closes the rest.
+  ::_exit(0);
+}
+
+Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
+  runtime_.OnTerminate([this] {
+    // A second signal does not wait.
+    if (draining_) ::_exit(0);
+    draining_ = true;
+    async::Spawn(runtime_.shard(0), Drain(), "drain");
+  });
+  Result<void> result;
+  async::Spawn(runtime_.shard(0), StartTask(std::move(endpoints), result), "start");
+  runtime_.Run();
+  return result;
+}
+
+}  // namespace
+
+Result<void> Serve(Config config) {
+  TRY(log::Init(config.log_level));
+  ASSIGN(std::vector<async::Endpoint> endpoints, ListenEndpoints(config));
+  if (::geteuid() != 0) {
+    return Fail(Code::kPermissionDenied,
+                "Atoll makes namespaces and mounts, so it must be started by root");
+  }
+  // Archive names and paths are UTF-8 whatever the caller's locale says.
+  std::setlocale(LC_CTYPE, "C.UTF-8");
+  std::signal(SIGPIPE, SIG_IGN);
+  ::umask(0022);
+  RaiseDescriptorLimit();
+  TRY(sys::EnterPrivateMountNamespace());
+  Result<std::unique_ptr<Daemon>> daemon = Daemon::Make(std::move(config));
+  if (!daemon) return std::unexpected(std::move(daemon).error());
+  Result<void> result = (*daemon)->Start(std::move(endpoints));
+  if (result) return result;
+  log::Error("could not start: {}", result.error().message);
+  std::fflush(nullptr);
+  ::_exit(1);
+}
+
+}  // namespace atl::daemon
