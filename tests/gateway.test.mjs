@@ -345,7 +345,7 @@ describe('start', () => {
   it('refuses to listen where others could reach it', async () => {
     for (const address of ['0.0.0.0:0', '[::]:0', '10.0.0.1:0']) {
       await assert.rejects(async () => {
-        const daemon = await Daemon.start({env: {ATOLL_LISTEN: JSON.stringify([address])}});
+        const daemon = await Daemon.start({env: {ATOLL_LISTEN: address}});
         await daemon.cleanup();
       }, /loopback/, address);
     }

@@ -26,4 +26,5 @@ if [ $# -eq 0 ]; then
   set -- "$here"/*.test.mjs
 fi
 export ATOLL_BUILD_DIR="$build"
-exec node --test --test-concurrency=1 --test-reporter=spec "$@"
+# A test that hangs must not hang whoever waits for the whole.
+exec timeout --foreground -k 10 1800 node --test --test-concurrency=1 --test-reporter=spec "$@"

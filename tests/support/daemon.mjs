@@ -51,8 +51,12 @@ export class Daemon {
     for (const [name, text] of Object.entries(files)) {
       fs.writeFileSync(path.join(daemon.dir, name), text, {mode: 0o600});
     }
-    await daemon.launch();
-    return daemon;
+    try {
+      return await daemon.launch();
+    } catch (error) {
+      fs.rmSync(daemon.dir, {recursive: true, force: true});
+      throw error;
+    }
   }
 
   constructor(sections, env) {
@@ -104,7 +108,7 @@ export class Daemon {
       const fail = (why) => reject(new Error(`atoll serve ${why}\n${text}${this.logTail()}`));
       const timer = setTimeout(() => fail('printed no address in time'), START_LIMIT_MS);
       child.stdout.on('data', (data) => {
-        if (this.port && child.readyPort) return;
+        if (child.readyPort) return;
         text += data;
         const match = text.match(/Atoll is at http:\/\/localhost:(\d+)/);
         if (!match) return;
@@ -191,7 +195,7 @@ export class Daemon {
   cliWith(options, ...args) {
     const result = spawnSync(path.join(buildDir, 'atoll'), args, {
       cwd: this.dir,
-      env: {...this.env, ATOLL_URL: this.origin, ATOLL_LISTEN: `["127.0.0.1:${this.port}"]`},
+      env: this.env,
       encoding: 'utf8',
       timeout: 60_000,
       maxBuffer: 64 << 20,

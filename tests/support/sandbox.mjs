@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 
 import {events, open} from './http.mjs';
 
+const RUN_LIMIT_MS = 180_000;
+
 export class Sandbox {
   constructor(daemon, id) {
     this.daemon = daemon;
@@ -43,7 +45,12 @@ export class Sandbox {
       assert.fail(`run ${JSON.stringify(command)}: ${started.status} ${text}`);
     }
     const all = [];
-    for await (const event of started.events) all.push(event);
+    const limit = setTimeout(() => started.close(), RUN_LIMIT_MS);
+    try {
+      for await (const event of started.events) all.push(event);
+    } finally {
+      clearTimeout(limit);
+    }
     const last = all.at(-1);
     const bytes = (type) => Buffer.concat(all.filter((one) => one.type === type).map(eventBytes));
     return {

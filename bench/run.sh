@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Measures what Atoll promises beside bare crun and bare OpenCode, in the same run, interleaved:
+#   bench/run.sh BUILD_DIR [--write] [--check] [--quick]
+# --write puts the table into bench/RESULTS.md, --check fails when a promise is not kept.
+# ATOLL_TEST_STATE names the state directory with the prepared image and OpenCode.
+set -eu
+
+if [ $# -lt 1 ]; then
+  echo "usage: bench/run.sh BUILD_DIR [--write] [--check] [--quick]" >&2
+  exit 2
+fi
+build=$(cd "$1" && pwd)
+shift
+export ATOLL_BUILD_DIR="$build"
+exec node "$(dirname "$0")/bench.mjs" "$@"
