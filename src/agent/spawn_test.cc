@@ -223,8 +223,11 @@ std::string OpenDoors(pid_t target) {
     std::array<__user_cap_data_struct, 2> caps{};
     std::string open_doors;
     if (syscall(SYS_capget, &header, caps.data()) != 0) open_doors += "?";
-    caps[0].effective &= ~(1U << CAP_SYS_PTRACE);
-    caps[0].permitted &= ~(1U << CAP_SYS_PTRACE);
+    for (int capability : kSeeAll) {
+      auto& word = caps[CAP_TO_INDEX(static_cast<unsigned>(capability))];
+      word.effective &= ~CAP_TO_MASK(static_cast<unsigned>(capability));
+      word.permitted &= ~CAP_TO_MASK(static_cast<unsigned>(capability));
+    }
     if (syscall(SYS_capset, &header, caps.data()) != 0) open_doors += "?";
     std::string base = "/proc/" + std::to_string(target);
     if (open((base + "/mem").c_str(), O_RDONLY) >= 0) open_doors += "m";
