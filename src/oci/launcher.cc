@@ -186,8 +186,9 @@ Result<Launched> Launcher::Adopt(const std::string& iid) {
 
 Result<void> Launcher::Stop(const std::string& iid) {
   TRY(CheckIid(iid));
-  TRY(runtime_->Delete(iid));
+  // First the processes: crun, finding some, sleeps ten milliseconds before it looks again.
   TRY(cgroups_.Find(iid).Remove());
+  TRY(runtime_->Delete(iid));
   TRY(sys::Unmount(RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
   return sys::RemoveTree(RunDir(iid));
 }

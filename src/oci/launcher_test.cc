@@ -184,6 +184,29 @@ TEST(Launcher, FailureLeavesNothing) {
   }
 }
 
+TEST(Launcher, RunsTheDefaultImage) {
+  ATOLL_NEEDS_ROOT();
+  const char* images = std::getenv("ATOLL_TEST_IMAGES");
+  if (images == nullptr) GTEST_SKIP() << "set ATOLL_TEST_IMAGES to a directory of images";
+  TestHost host;
+  host.mutable_config().images_dir = images;
+  host.mutable_config().agent_binary = "/bin/bash";
+  LaunchSpec spec = host.Spec(kFirst, kBase, "");
+  spec.image = "default";
+  spec.limits = {.memory_bytes = 1U << 30U, .cpus = 2, .pids = 256};
+  spec.env = {"PATH=/usr/bin:/bin", "HOME=/root"};
+  spec.agent_args = {"-c",
+                     "node -e 'console.log(6 * 7)'; git init -q /workspace/r && ls -d /workspace/r;"
+                     "python3 -c 'print(\"py\", 1 + 1)'; echo x | sort; touch /etc/y && echo over;"
+                     "sleep 100"};
+  auto launched = host.launcher().Launch(spec);
+  ASSERT_TRUE(launched) << launched.error().message;
+  EXPECT_TRUE(host.WaitForLog(kFirst, "over\n")) << host.Log(kFirst);
+  for (const char* line : {"42\n", "/workspace/r\n", "py 2\n", "x\n"}) {
+    EXPECT_TRUE(host.Log(kFirst).contains(line)) << host.Log(kFirst);
+  }
+}
+
 // The same bundle by crun alone, as a shell would run it; the mount is made beforehand.
 void RunBare(TestHost& host, std::map<std::string, std::vector<double>>& costs) {
   using Ms = std::chrono::duration<double, std::milli>;

@@ -60,6 +60,8 @@ class TestHost {
     }
     return *launcher_;
   }
+  // Before the first use of launcher().
+  LauncherConfig& mutable_config() { return config_; }
   const LauncherConfig& config() const { return config_; }
   const std::string& dir() const { return dir_; }
   std::string image_rootfs() const { return config_.state_dir + "/images/tiny/rootfs"; }
