@@ -1,6 +1,5 @@
 option(ATOLL_TESTS "Build the unit tests" ON)
 option(ATOLL_FUZZ "Build the fuzzers (clang only)" OFF)
-option(ATOLL_BENCH "Build the microbenchmarks" OFF)
 option(ATOLL_SANITIZE "Build with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
 option(ATOLL_WERROR "Treat warnings as errors" ON)
 

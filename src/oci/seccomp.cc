@@ -119,7 +119,8 @@ bool Applies(const json::object& rule, const std::set<std::string>& capabilities
 
 Result<uint32_t> ActionOf(const json::object& rule, std::string_view key, unsigned default_errno) {
   const json::value* value = rule.if_contains(key);
-  std::string_view name = value != nullptr && value->is_string() ? value->get_string() : "";
+  std::string_view name;
+  if (value != nullptr && value->is_string()) name = value->get_string();
   if (name == "SCMP_ACT_ALLOW") return SCMP_ACT_ALLOW;
   if (name == "SCMP_ACT_KILL_PROCESS") return SCMP_ACT_KILL_PROCESS;
   if (name == "SCMP_ACT_KILL" || name == "SCMP_ACT_KILL_THREAD") return SCMP_ACT_KILL;
