@@ -41,13 +41,20 @@ struct Options {
 class Gateway {
  public:
   // `seed` is asked first on a sandbox's host and answers what is its own (POST /create …);
-  // `bare` answers everything on the bare domain.
+  // `bare` answers everything on the bare domain. Requests from foreign origins reach neither.
   Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
           SeedHandler seed, BareHandler bare);
 
   async::Task<> Handle(http::Exchange& exchange);
 
  private:
+  // opencode_host.cc
+  async::Task<> HandleSandbox(std::string id, http::Exchange& exchange);
+  async::Task<> ServeOpencode(std::string id, http::Exchange& exchange);
+  async::Task<bool> HoldUntilReady(const std::string& id, http::Exchange& exchange);
+  // port_host.cc
+  async::Task<> HandlePort(PortHost host, http::Exchange& exchange);
+
   Options options_;
   sandbox::Registry& registry_;
   opencode::Servers& servers_;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/seed/actions.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "api/seed/requests.h"
+#include "api/seed/run_stream.h"
+#include "json/reader.h"
+#include "sandbox/git_clone.h"
+#include "sandbox/run.h"
+
+namespace atl::api {
+namespace {
+
+using std::chrono::milliseconds;
+
+// The start of OpenCode has its own limit, which ends first and says more.
+constexpr milliseconds kOpencodeLimit{200'000};
+
+async::Task<Result<json::Object>> ReadObject(http::Exchange& exchange) {
+  CO_ASSIGN(std::string body, co_await exchange.ReadBody(kMaxBodyBytes));
+  co_return json::Object::Parse(body, true);
+}
+
+std::string CreatedJson(const Services& services, const sandbox::Info& info,
+                        const sandbox::Phases& phases, const http::RequestHead& request) {
+  json::Writer writer;
+  writer.BeginObject().Field("id", info.id).Field("url", SandboxUrl(services, info.id, request));
+  writer.Field("state", sandbox::StateName(info.state));
+  writer.Field("opencode", OpencodeState(services, info));
+  writer.Key("phases").BeginObject();
+  for (const auto& [name, ms] : phases) writer.Field(name, ms);
+  writer.EndObject().EndObject();
+  return writer.Take();
+}
+
+async::Task<Result<std::string>> DoCreate(const Services& services, std::string id,
+                                          http::Exchange& exchange) {
+  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
+  CO_ASSIGN(CreateRequest request, ParseCreate(body));
+  CO_ASSIGN(sandbox::Registry::Created created,
+            co_await services.registry.Create(id, std::move(request.options)));
+  if (request.opencode) {
+    auto begin = std::chrono::steady_clock::now();
+    CO_TRY(co_await services.servers.WaitReady(id, kOpencodeLimit));
+    std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+    created.phases.emplace_back("opencode", took.count());
+  }
+  co_return CreatedJson(services, created.info, created.phases, exchange.request());
+}
+
+async::Task<> CloneInto(std::shared_ptr<sandbox::Sandbox> sandbox, sandbox::CloneRequest request,
+                        Result<sandbox::CloneResult>& result) {
+  result = co_await sandbox::GitClone(std::move(sandbox), std::move(request));
+}
+
+async::Task<Result<std::string>> DoGitClone(const Services& services, std::string id,
+                                            http::Exchange& exchange) {
+  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
+  CO_ASSIGN(sandbox::CloneRequest request, ParseClone(body));
+  CO_ASSIGN(std::shared_ptr<sandbox::Sandbox> sandbox,
+            co_await services.registry.Acquire(std::move(id)));
+  Result<sandbox::CloneResult> result = Fail(Code::kCancelled, "the client has gone away");
+  co_await async::Race(CloneInto(std::move(sandbox), std::move(request), result),
+                       exchange.WaitForHangup());
+  if (!result) co_return Unexpected(std::move(result).error());
+  json::Writer writer;
+  writer.BeginObject().Field("repo", result->repo).Field("dir", result->dir);
+  writer.Field("branch", result->branch).Field("commit", result->commit).EndObject();
+  co_return writer.Take();
+}
+
+async::Task<Result<std::string>> DoSnapshot(const Services& services, std::string id,
+                                            http::Exchange& exchange) {
+  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
+  CO_ASSIGN(SnapshotRequest request, ParseSnapshot(body));
+  std::string name = request.name;
+  CO_ASSIGN(sandbox::SnapshotResult result,
+            co_await services.registry.Snapshot(std::move(id), std::move(request.dir),
+                                                std::move(request.name)));
+  json::Writer writer;
+  writer.BeginObject().Field("snapshotId", result.snapshot_id).Field("dir", result.dir);
+  writer.Field("name", name).Field("bytes", result.bytes).Field("stored", result.stored);
+  writer.Field("files", result.files).Field("durationMs", result.duration_ms).EndObject();
+  co_return writer.Take();
+}
+
+async::Task<Result<std::string>> DoRestore(const Services& services, std::string id,
+                                           std::string snapshot_id, http::Exchange& exchange) {
+  // The body says nothing, but it has to be read and bounded.
+  CO_TRY(co_await ReadObject(exchange));
+  CO_ASSIGN(sandbox::SnapshotResult result,
+            co_await services.registry.Restore(std::move(id), std::move(snapshot_id)));
+  json::Writer writer;
+  writer.BeginObject().Field("snapshotId", result.snapshot_id).Field("dir", result.dir);
+  writer.Field("bytes", result.bytes).Field("files", result.files);
+  writer.Field("durationMs", result.duration_ms).EndObject();
+  co_return writer.Take();
+}
+
+// A failure of writing means that the client has gone away.
+async::Task<> Answer(http::Exchange& exchange, Result<std::string> json) {
+  if (json) {
+    Result<void> sent = co_await http::RespondJson(exchange, 200, std::move(*json));
+    (void)sent;
+  } else {
+    co_await http::RespondError(exchange, std::move(json).error());
+  }
+}
+
+struct Runnable {
+  std::shared_ptr<sandbox::Sandbox> sandbox;
+  sandbox::RunRequest request;
+};
+
+async::Task<Result<Runnable>> PrepareRun(const Services& services, std::string id,
+                                         http::Exchange& exchange) {
+  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
+  Runnable runnable;
+  CO_ASSIGN(runnable.request, ParseRun(body));
+  CO_TRY(sandbox::ValidateRun(runnable.request));
+  CO_ASSIGN(runnable.sandbox, co_await services.registry.Acquire(std::move(id)));
+  co_return runnable;
+}
+
+}  // namespace
+
+async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange) {
+  Result<std::string> json = co_await DoCreate(services, std::move(id), exchange);
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> Run(const Services& services, std::string id, http::Exchange& exchange) {
+  Result<Runnable> runnable = co_await PrepareRun(services, std::move(id), exchange);
+  if (!runnable) {
+    co_await http::RespondError(exchange, std::move(runnable).error());
+    co_return;
+  }
+  co_await StreamRun(exchange, std::move(runnable->sandbox), std::move(runnable->request));
+}
+
+async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange) {
+  Result<std::string> json = co_await DoGitClone(services, std::move(id), exchange);
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> Snapshot(const Services& services, std::string id, http::Exchange& exchange) {
+  Result<std::string> json = co_await DoSnapshot(services, std::move(id), exchange);
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> Restore(const Services& services, std::string id, std::string snapshot_id,
+                      http::Exchange& exchange) {
+  Result<std::string> json =
+      co_await DoRestore(services, std::move(id), std::move(snapshot_id), exchange);
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange) {
+  Result<void> deleted = co_await services.registry.Delete(id);
+  if (!deleted) {
+    co_await http::RespondError(exchange, std::move(deleted).error());
+    co_return;
+  }
+  services.servers.Forget(id);
+  http::ResponseHead head;
+  head.status = 204;
+  head.headers.Add("Cache-Control", "no-store");
+  Result<void> sent = co_await exchange.Respond(std::move(head), std::string());
+  (void)sent;  // the client has gone away
+}
+
+std::string SandboxUrl(const Services& services, std::string_view id,
+                       const http::RequestHead& request) {
+  // Behind a bracket: the colons of an IPv6 literal are none of a port.
+  std::string_view host = request.host;
+  size_t colon = host.find(':', host.starts_with('[') ? host.find(']') : 0);
+  std::string_view port = colon == std::string_view::npos ? "" : host.substr(colon);
+  return fmt::format("http://{}.{}{}/", id, services.domain, port);
+}
+
+std::string_view OpencodeState(const Services& services, const sandbox::Info& info) {
+  if (info.state != sandbox::State::kRunning) return "stopped";
+  return opencode::StatusName(services.servers.status(info.id));
+}
+
+async::Task<> RespondMethodNotAllowed(http::Exchange& exchange, std::string allow) {
+  Error error{.code = Code::kInvalidArgument,
+              .message = fmt::format("{} {}: use {}", exchange.request().method,
+                                     exchange.request().path(), allow),
+              .reason = "METHOD_NOT_ALLOWED"};
+  http::ResponseHead head = http::ErrorHead(error);
+  head.status = 405;
+  head.headers.Add("Allow", std::move(allow));
+  Result<void> sent = co_await exchange.Respond(std::move(head), http::ErrorBody(error));
+  (void)sent;  // the client has gone away
+}
+
+}  // namespace atl::api

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be done with a sandbox, for whatever routes offer it. Every action reads its body, acts
+// and answers, failures included.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "async/task.h"
+#include "http/server.h"
+#include "json/writer.h"
+#include "opencode/server.h"
+#include "sandbox/registry.h"
+
+namespace atl::api {
+
+inline constexpr size_t kMaxBodyBytes = 32UL << 20U;
+
+struct Services {
+  sandbox::Registry& registry;
+  opencode::Servers& servers;
+  std::string domain;
+};
+
+async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange);
+async::Task<> Run(const Services& services, std::string id, http::Exchange& exchange);
+async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange);
+async::Task<> Snapshot(const Services& services, std::string id, http::Exchange& exchange);
+async::Task<> Restore(const Services& services, std::string id, std::string snapshot_id,
+                      http::Exchange& exchange);
+async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange);
+
+// The URL of a sandbox, at the port under which `request` has found the daemon.
+std::string SandboxUrl(const Services& services, std::string_view id,
+                       const http::RequestHead& request);
+// "ready", "starting", "stopped" or "failed".
+std::string_view OpencodeState(const Services& services, const sandbox::Info& info);
+
+// 405 with the methods that are allowed: "GET, HEAD".
+async::Task<> RespondMethodNotAllowed(http::Exchange& exchange, std::string allow);
+
+}  // namespace atl::api

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/seed/requests.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "sandbox/limits.h"
+
+namespace atl::api {
+namespace {
+
+// A week: longer commands are services.
+constexpr int64_t kMaxTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
+constexpr int64_t kMaxDepth = std::numeric_limits<int32_t>::max();
+constexpr double kMaxCpus = 1024;
+constexpr int64_t kMaxPids = 4'194'304;
+constexpr size_t kMaxNameBytes = 256;
+
+// "2G" or a number of bytes.
+Result<std::optional<uint64_t>> Memory(const json::Object& body) {
+  if (body.IsString("memory")) {
+    ASSIGN(std::string text, body.Text("memory"));
+    ASSIGN(uint64_t bytes, sandbox::ParseBytes(text));
+    return bytes;
+  }
+  ASSIGN(std::optional<int64_t> bytes,
+         body.OptionalInt("memory", {.min = 1, .max = std::numeric_limits<int64_t>::max()}));
+  if (!bytes) return std::nullopt;
+  return static_cast<uint64_t>(*bytes);
+}
+
+}  // namespace
+
+Result<CreateRequest> ParseCreate(const json::Object& body) {
+  CreateRequest request;
+  ASSIGN(std::optional<bool> opencode, body.OptionalBool("opencode"));
+  request.opencode = opencode.value_or(true);
+  ASSIGN(request.options.image, body.OptionalText("image"));
+  ASSIGN(request.options.memory_bytes, Memory(body));
+  ASSIGN(request.options.cpus, body.OptionalNumber("cpus", 0, kMaxCpus));
+  ASSIGN(std::optional<int64_t> pids, body.OptionalInt("pids", {.min = 1, .max = kMaxPids}));
+  if (pids) request.options.pids = static_cast<uint64_t>(*pids);
+  ASSIGN(request.options.env, body.OptionalTextMap("env"));
+  TRY(sandbox::ValidateEnv(request.options.env));
+  return request;
+}
+
+Result<sandbox::RunRequest> ParseRun(const json::Object& body) {
+  sandbox::RunRequest request;
+  ASSIGN(request.command, body.Text("command"));
+  ASSIGN(std::optional<std::string> cwd, body.OptionalText("cwd"));
+  if (cwd) request.cwd = std::move(*cwd);
+  ASSIGN(request.env, body.OptionalTextMap("env"));
+  ASSIGN(std::optional<int64_t> timeout,
+         body.OptionalInt("timeout", {.min = 1, .max = kMaxTimeoutMs}));
+  if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
+  return request;
+}
+
+Result<sandbox::CloneRequest> ParseClone(const json::Object& body) {
+  sandbox::CloneRequest request;
+  ASSIGN(request.repo, body.Text("repo"));
+  ASSIGN(request.branch, body.OptionalText("branch"));
+  ASSIGN(request.dir, body.OptionalText("dir"));
+  ASSIGN(request.depth, body.OptionalInt("depth", {.min = 1, .max = kMaxDepth}));
+  return request;
+}
+
+Result<SnapshotRequest> ParseSnapshot(const json::Object& body) {
+  SnapshotRequest request;
+  ASSIGN(request.dir, body.Text("dir"));
+  ASSIGN(std::optional<std::string> name, body.OptionalText("name"));
+  request.name = name.value_or("");
+  bool control = std::ranges::any_of(
+      request.name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
+  if (control || request.name.size() > kMaxNameBytes) {
+    return Fail(Code::kInvalidArgument,
+                "\"name\" must be at most 256 bytes without control characters",
+                "INVALID_BACKUP_CONFIG");
+  }
+  return request;
+}
+
+}  // namespace atl::api

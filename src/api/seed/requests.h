@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bodies of the actions, parsed and checked as far as that needs no sandbox.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "json/reader.h"
+#include "sandbox/git_clone.h"
+#include "sandbox/registry.h"
+#include "sandbox/run.h"
+
+namespace atl::api {
+
+struct CreateRequest {
+  sandbox::CreateOptions options;
+  bool opencode = true;
+};
+Result<CreateRequest> ParseCreate(const json::Object& body);
+
+Result<sandbox::RunRequest> ParseRun(const json::Object& body);
+Result<sandbox::CloneRequest> ParseClone(const json::Object& body);
+
+struct SnapshotRequest {
+  std::string dir;
+  std::string name;
+};
+Result<SnapshotRequest> ParseSnapshot(const json::Object& body);
+
+}  // namespace atl::api

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/seed/seed.h"
+
+namespace atl::api {
+namespace {
+
+constexpr std::string_view kRestore = "/restore/";
+
+using Action = async::Task<> (*)(const Services&, std::string, http::Exchange&);
+
+Action ActionOf(std::string_view path) {
+  if (path == "/create") return Create;
+  if (path == "/run") return Run;
+  if (path == "/gitClone") return GitClone;
+  if (path == "/snapshot") return Snapshot;
+  return nullptr;
+}
+
+}  // namespace
+
+async::Task<bool> Seed::Handle(std::string id, http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  std::string path(request.path());
+  bool restore = path.starts_with(kRestore) && path.size() > kRestore.size();
+  Action action = ActionOf(path);
+  if (path == "/" && request.method == "DELETE") {
+    co_await Delete(services_, std::move(id), exchange);
+    co_return true;
+  }
+  if (action == nullptr && !restore) co_return false;
+  if (request.method != "POST") {
+    co_await RespondMethodNotAllowed(exchange, "POST");
+  } else if (restore) {
+    co_await Restore(services_, std::move(id), path.substr(kRestore.size()), exchange);
+  } else {
+    co_await action(services_, std::move(id), exchange);
+  }
+  co_return true;
+}
+
+}  // namespace atl::api

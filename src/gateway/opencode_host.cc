@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// `<id>`: the seed's routes, then OpenCode.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <optional>
+
+#include "gateway/gateway.h"
+#include "gateway/opencode_policy.h"
+#include "gateway/pages.h"
+#include "gateway/reverse_proxy.h"
+
+namespace atl::gateway {
+namespace {
+
+// How long a request that is no page waits for OpenCode.
+constexpr std::chrono::milliseconds kHoldLimit{60'000};
+// OpenCode itself has no limit and keeps the whole body in memory.
+constexpr uint64_t kBodyLimit = 64UL << 20U;
+constexpr int kDialAttempts = 2;
+
+async::Task<> RespondRedirect(http::Exchange& exchange, std::string location) {
+  http::ResponseHead head;
+  head.status = 302;
+  head.headers.Add("Location", std::move(location));
+  head.headers.Add("Cache-Control", "no-store");
+  Result<void> sent = co_await exchange.Respond(std::move(head), std::string());
+  (void)sent;  // the client has gone away
+}
+
+}  // namespace
+
+bool IsBlockedPath(std::string_view path) {
+  // /global/upgrade replaces the binary, /doc stalls the server for seconds.
+  constexpr std::array<std::string_view, 2> kBlocked = {"/global/upgrade", "/doc"};
+  std::optional<std::string> decoded = http::PercentDecode(path);
+  std::string_view text = decoded ? std::string_view(*decoded) : path;
+  std::string plain;
+  for (char c : text) {
+    if (c != '/' || !plain.ends_with('/')) plain += c;
+  }
+  while (plain.size() > 1 && plain.ends_with('/')) plain.pop_back();
+  return std::ranges::any_of(
+      kBlocked, [&](std::string_view one) { return http::EqualsIgnoreCase(plain, one); });
+}
+
+async::Task<> Gateway::HandleSandbox(std::string id, http::Exchange& exchange) {
+  bool answered = co_await seed_(id, exchange);
+  if (answered) co_return;
+  if (registry_.Find(id)) {
+    co_await ServeOpencode(std::move(id), exchange);
+  } else if (IsNavigation(exchange.request())) {
+    co_await RespondCreate(exchange, std::move(id));
+  } else {
+    Error missing{.code = Code::kNotFound,
+                  .message = fmt::format("there is no sandbox {}; POST /create makes it", id),
+                  .reason = "SANDBOX_NOT_FOUND"};
+    co_await http::RespondError(exchange, std::move(missing));
+  }
+}
+
+// True when OpenCode is ready; otherwise the exchange has been answered.
+async::Task<bool> Gateway::HoldUntilReady(const std::string& id, http::Exchange& exchange) {
+  if (servers_.status(id) == opencode::Status::kReady) co_return true;
+  if (IsNavigation(exchange.request())) {
+    std::string failure = servers_.failure(id);
+    servers_.Start(id);
+    co_await RespondHolding(exchange, id, std::move(failure));
+    co_return false;
+  }
+  Result<void> ready = co_await servers_.WaitReady(id, kHoldLimit);
+  if (ready) co_return true;
+  co_await http::RespondError(exchange, std::move(ready).error());
+  co_return false;
+}
+
+async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  if (IsBlockedPath(request.path())) {
+    Error blocked{.code = Code::kPermissionDenied,
+                  .message = fmt::format("{} is not served here", request.path())};
+    co_await http::RespondError(exchange, std::move(blocked));
+    co_return;
+  }
+  if (request.path() == "/" && IsNavigation(request)) {
+    co_await RespondRedirect(exchange, opencode::LandingPath("/workspace"));
+    co_return;
+  }
+  Error failure;
+  for (int attempt = 0; attempt < kDialAttempts; ++attempt) {
+    bool ready = co_await HoldUntilReady(id, exchange);
+    if (!ready) co_return;
+    Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(id);
+    if (!sandbox) {
+      failure = std::move(sandbox).error();
+      break;
+    }
+    Result<async::Stream> upstream = co_await (*sandbox)->agent().Dial(opencode::kPort);
+    if (upstream) {
+      ProxyPolicy policy{.body_limit = kBodyLimit, .strip_cors = true};
+      co_await ProxyTo(exchange, std::move(*upstream), policy);
+      co_return;
+    }
+    // It was ready and is gone: the next round starts it again.
+    failure = std::move(upstream).error();
+    servers_.Forget(id);
+  }
+  co_await http::RespondError(exchange, std::move(failure));
+}
+
+}  // namespace atl::gateway

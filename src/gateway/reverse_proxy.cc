@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/reverse_proxy.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "gateway/header_policy.h"
+#include "http/client.h"
+
+namespace atl::gateway {
+namespace {
+
+constexpr size_t kPieceBytes = 64UL * 1024;
+// WebSockets without traffic are cut by nobody but their ends; this only frees what both forgot.
+constexpr std::chrono::milliseconds kTunnelIdle{24L * 60 * 60 * 1000};
+
+// The state of one exchange, shared by its two directions.
+struct Passing {
+  http::Exchange& exchange;
+  http::ClientRequest& upstream;
+  const ProxyPolicy& policy;
+  std::optional<Error> failure = std::nullopt;
+  bool complete = false;  // the response has gone out whole
+};
+
+Error TooLarge(uint64_t limit) {
+  return {.code = Code::kTooLarge,
+          .message = fmt::format("the request's body is above {} bytes", limit)};
+}
+
+// Copies the request's body. True to go on with waiting for the response.
+async::Task<bool> PassBody(Passing& passing) {
+  std::vector<char> piece(kPieceBytes);
+  uint64_t total = 0;
+  for (;;) {
+    Result<size_t> n = co_await passing.exchange.ReadSome(piece);
+    if (!n) {
+      passing.failure = std::move(n).error();
+      co_return false;
+    }
+    if (*n == 0) break;
+    total += *n;
+    if (total > passing.policy.body_limit) {
+      passing.failure = TooLarge(passing.policy.body_limit);
+      co_return false;
+    }
+    std::string_view data(piece.data(), *n);
+    Result<void> sent = co_await passing.upstream.SendBody(data);
+    // A server may answer before it has read everything; that answer counts.
+    if (!sent) co_return true;
+  }
+  Result<void> ended = co_await passing.upstream.SendEnd();
+  (void)ended;  // the response tells
+  co_return true;
+}
+
+// Ends when there is no use in waiting for the response.
+async::Task<> PassRequest(Passing& passing) {
+  if (passing.exchange.request().framing != http::Framing::kNone) {
+    bool go_on = co_await PassBody(passing);
+    if (!go_on) co_return;
+  }
+  co_await passing.exchange.WaitForHangup();
+  passing.failure = Error{.code = Code::kCancelled, .message = "the client has gone away"};
+}
+
+// The final head; informational ones go out on the way.
+async::Task<Result<http::ResponseHead>> ReadFinalHead(Passing& passing, bool upgrade) {
+  for (;;) {
+    CO_ASSIGN(http::ResponseHead head, co_await passing.upstream.ReadHead());
+    if (head.status == 101 && !upgrade) {
+      co_return Fail(Code::kBadGateway, "the program inside switched protocols unasked");
+    }
+    if (head.status >= 200 || head.status == 101) co_return head;
+    // 100 is between neighbours; the server sends its own when the body is read.
+    if (head.status == 100) continue;
+    http::ResponseHead info = DownstreamHead(std::move(head), "GET", passing.policy.strip_cors);
+    info.headers.Remove("Content-Length");
+    CO_TRY(co_await passing.exchange.Inform(std::move(info)));
+  }
+}
+
+async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head) {
+  const std::string& method = passing.exchange.request().method;
+  http::ResponseHead out = DownstreamHead(std::move(head), method, passing.policy.strip_cors);
+  CO_TRY(co_await passing.exchange.StartResponse(std::move(out)));
+  std::vector<char> piece(kPieceBytes);
+  for (;;) {
+    CO_ASSIGN(size_t n, co_await passing.upstream.ReadSome(piece));
+    if (n == 0) break;
+    std::string_view data(piece.data(), n);
+    CO_TRY(co_await passing.exchange.Write(data));
+  }
+  CO_TRY(co_await passing.exchange.Finish());
+  co_return Result<void>();
+}
+
+async::Task<> ReadAndPassResponse(Passing& passing) {
+  Result<http::ResponseHead> head = co_await ReadFinalHead(passing, false);
+  if (!head) {
+    passing.failure = std::move(head).error();
+    co_return;
+  }
+  Result<void> passed = co_await PassResponse(passing, std::move(*head));
+  if (!passed) {
+    passing.failure = std::move(passed).error();
+    co_return;
+  }
+  passing.failure.reset();
+  passing.complete = true;
+}
+
+async::Task<> ReadHeadInto(Passing& passing, std::optional<http::ResponseHead>& head) {
+  Result<http::ResponseHead> read = co_await ReadFinalHead(passing, true);
+  if (!read) {
+    passing.failure = std::move(read).error();
+    co_return;
+  }
+  head = std::move(*read);
+}
+
+async::Task<> WaitForHangup(Passing& passing) { co_await passing.exchange.WaitForHangup(); }
+
+async::Task<Result<void>> Tunnel(Passing& passing, http::Transport& transport,
+                                 http::ResponseHead head) {
+  std::string early;
+  http::ResponseHead out = UpgradeHead(std::move(head));
+  CO_ASSIGN(async::Stream * client, co_await passing.exchange.Upgrade(std::move(out), early));
+  passing.complete = true;
+  CO_TRY(co_await transport.Write(early));
+  std::string from_upstream = passing.upstream.TakeEarly();
+  CO_TRY(co_await client->Write(from_upstream));
+  co_await async::Relay(*client, *transport.stream(), kTunnelIdle);
+  co_return Result<void>();
+}
+
+// An Upgrade: nothing is read from the client until the upstream has agreed or not.
+async::Task<> PassUpgrade(Passing& passing, http::Transport& transport) {
+  std::optional<http::ResponseHead> head;
+  co_await async::Race(ReadHeadInto(passing, head), WaitForHangup(passing));
+  if (!head) {
+    if (!passing.failure) {
+      passing.failure = Error{.code = Code::kCancelled, .message = "the client has gone away"};
+    }
+    co_return;
+  }
+  Result<void> passed;
+  if (head->status == 101) {
+    passed = co_await Tunnel(passing, transport, std::move(*head));
+  } else {
+    passed = co_await PassResponse(passing, std::move(*head));
+    passing.complete = passed.has_value();
+  }
+  if (!passed) passing.failure = std::move(passed).error();
+}
+
+}  // namespace
+
+async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPolicy policy) {
+  const http::RequestHead& request = exchange.request();
+  if (request.framing == http::Framing::kLength && request.content_length > policy.body_limit) {
+    co_await http::RespondError(exchange, TooLarge(policy.body_limit));
+    co_return;
+  }
+  std::unique_ptr<http::Transport> transport = http::PlainTransport(std::move(upstream));
+  http::ClientRequest client(*transport);
+  Passing passing{.exchange = exchange, .upstream = client, .policy = policy};
+  bool upgrade = IsUpgrade(request);
+  http::RequestHead head = UpstreamHead(request, exchange.peer(), upgrade);
+  Result<void> sent = co_await client.SendHead(std::move(head));
+  if (!sent) {
+    passing.failure = std::move(sent).error();
+    passing.failure->code = Code::kBadGateway;
+  } else if (upgrade) {
+    co_await PassUpgrade(passing, *transport);
+  } else {
+    co_await async::Race(ReadAndPassResponse(passing), PassRequest(passing));
+  }
+  transport->Close();
+  if (passing.complete) co_return;
+  if (exchange.response_started()) {
+    exchange.Abort();
+    co_return;
+  }
+  Error error = passing.failure.value_or(
+      Error{.code = Code::kBadGateway, .message = "the program inside gave no answer"});
+  co_await http::RespondError(exchange, std::move(error));
+}
+
+}  // namespace atl::gateway

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// One request to a port inside a sandbox and its response, each streaming while the other does, or
+// a tunnel when both sides agree on another protocol.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "async/stream.h"
+#include "async/task.h"
+#include "http/server.h"
+
+namespace atl::gateway {
+
+struct ProxyPolicy {
+  uint64_t body_limit = std::numeric_limits<uint64_t>::max();  // 413 past it
+  bool strip_cors = false;
+};
+
+// `upstream`: a new connection, used for this exchange alone. Always answers; a response that
+// breaks off is cut, so that the client does not take it for whole.
+async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPolicy policy);
+
+}  // namespace atl::gateway
