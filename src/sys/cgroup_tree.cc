@@ -64,7 +64,7 @@ Result<void> StepAside(const std::string& group) {
   return WriteFile(aside + "/cgroup.procs", "0");
 }
 
-Result<void> HandDown(const std::string& group) {
+Result<void> HandDown(const std::string& group, bool may_step_aside = false) {
   ASSIGN(std::string available, ReadFile(group + "/cgroup.controllers", 4096));
   std::replace(available.begin(), available.end(), '\n', ' ');
   available.insert(0, " ");
@@ -76,7 +76,7 @@ Result<void> HandDown(const std::string& group) {
   }
   constexpr std::string_view kEnable = "+memory +pids +cpu";
   auto enabled = WriteFile(group + "/cgroup.subtree_control", kEnable);
-  if (enabled || enabled.error().sys_errno != EBUSY) return enabled;
+  if (enabled || enabled.error().sys_errno != EBUSY || !may_step_aside) return enabled;
   TRY(StepAside(group));
   return WriteFile(group + "/cgroup.subtree_control", kEnable);
 }
@@ -140,7 +140,7 @@ Result<CgroupTree> CgroupTree::Inspect(const std::string& root, int daemon) {
 
 Result<CgroupTree> CgroupTree::Open(const std::string& root) {
   ASSIGN(CgroupTree tree, Look(root, "self"));
-  if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(tree.top_path_));
+  if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(tree.top_path_, true));
   for (const Cgroup::Place& place : tree.places_) {
     TRY(MakeGroup(place.path));
     if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(place.path));
