@@ -2,38 +2,25 @@
 // All sandboxes of this daemon: their states, who may act on them and when.
 #pragma once
 
-#include <atomic>
-#include <chrono>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "async/mutex.h"
 #include "async/runtime.h"
 #include "base/result.h"
 #include "db/database.h"
 #include "egress/egress.h"
-#include "oci/runtime.h"
+#include "oci/launcher.h"
 #include "sandbox/agent_client.h"
+#include "sandbox/limits.h"
+#include "sandbox/state.h"
 #include "snapshot/store.h"
 
 namespace atl::sandbox {
-
-enum class State { kCreating, kRunning, kStopping, kStopped, kRestoring, kFailed, kDeleting };
-std::string_view StateName(State state);
-
-struct Limits {
-  uint64_t memory_bytes = 0;
-  double cpus = 0;
-  uint64_t pids = 0;
-};
-// "512M", "2G", "1073741824"
-Result<uint64_t> ParseBytes(std::string_view text);
 
 struct CreateOptions {
   std::optional<std::string> image;
@@ -58,8 +45,8 @@ using Phases = std::vector<std::pair<std::string, double>>;  // name, millisecon
 struct Options {
   std::string state_dir;
   std::string run_dir;
-  std::string images_dir;     // <state_dir>/images
-  std::string agent_binary;   // atoll-agent
+  std::string images_dir;       // <state_dir>/images
+  std::string agent_binary;     // atoll-agent
   std::string opencode_binary;  // the ELF; empty when it is not installed
   std::string cgroup = "atoll";
   std::string default_image = "default";
@@ -67,11 +54,15 @@ struct Options {
   std::vector<std::pair<std::string, std::string>> env;  // of every program inside
 };
 
-// A running sandbox, as the API and the gateway use it. Alive as long as somebody holds it; once the
-// sandbox is deleted its operations fail.
+// What the launcher that goes with these options is opened with.
+oci::LauncherConfig LauncherConfigOf(const Options& options);
+
+// A running sandbox, as the API and the gateway use it. Alive as long as somebody holds it; once
+// the sandbox is deleted its operations fail.
 class Sandbox {
  public:
   Sandbox(Info info, std::unique_ptr<AgentClient> agent);
+  ~Sandbox();
   const std::string& id() const { return info_.id; }
   const std::string& iid() const { return info_.iid; }
   AgentClient& agent() { return *agent_; }
@@ -81,6 +72,7 @@ class Sandbox {
   Info info_;
   std::unique_ptr<AgentClient> agent_;
   std::unique_ptr<egress::Attachment> network_;
+  sys::Fd pidfd_;  // of its PID 1
 };
 
 struct SnapshotResult {
@@ -94,15 +86,16 @@ struct SnapshotResult {
 
 class Registry {
  public:
-  Registry(async::Runtime& runtime, db::Database& database, oci::Runtime& oci,
+  Registry(async::Runtime& runtime, db::Database& database, oci::Launcher& launcher,
            egress::Egress& egress, snapshot::Store& snapshots, Options options);
   ~Registry();
 
-  // At start: adopts running sandboxes, undoes what was half-made, finishes deletes. Logs what it did.
+  // At start: adopts running sandboxes, undoes what was half-made, finishes deletes. Logs what it
+  // did.
   async::Task<Result<void>> Reconcile();
 
-  // Idempotent: a sandbox that exists and runs is returned as it is; one that is stopped is started.
-  // Concurrent calls for one id wait for each other.
+  // Idempotent: a sandbox that exists and runs is returned as it is; one that is stopped is
+  // started. Concurrent calls for one id wait for each other.
   struct Created {
     Info info;
     Phases phases;
@@ -117,8 +110,8 @@ class Registry {
   std::optional<Info> Find(std::string_view id) const;
 
   async::Task<Result<SnapshotResult>> Snapshot(std::string id, std::string dir, std::string name);
-  // To the directory the snapshot came from. kNotFound, BACKUP_NOT_FOUND. Any sandbox may restore
-  // only its own snapshots... of its id: an id that is created again still has them.
+  // To the directory the snapshot came from. kNotFound, BACKUP_NOT_FOUND. Snapshots belong to an
+  // id: one that is created again still has them, another one cannot restore them.
   async::Task<Result<SnapshotResult>> Restore(std::string id, std::string snapshot_id);
   async::Task<Result<std::vector<snapshot::Meta>>> Snapshots(std::string id);
 

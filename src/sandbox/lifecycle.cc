@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// Creating, starting and deleting. A state is written to the database before what it announces is
+// begun: `creating` is undone after a crash, `running` is adopted or started again, `deleting` is
+// finished.
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+
+#include "base/log.h"
+#include "oci/image.h"
+#include "sandbox/id.h"
+#include "sandbox/registry_impl.h"
+#include "sys/fd.h"
+
+namespace atl::sandbox {
+namespace {
+
+constexpr std::chrono::milliseconds kReadyLimit{15'000};
+
+int64_t NowMs() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+// Says whether the sandbox's count of programs that were ended for want of memory has grown.
+AgentClient::OomCheck MakeOomCheck(sys::Cgroup cgroup) {
+  auto count = [cgroup = std::move(cgroup)] {
+    auto usage = cgroup.Usage();
+    return usage ? usage->oom_kills : 0;
+  };
+  auto seen = std::make_shared<std::atomic<uint64_t>>(count());
+  return [count = std::move(count), seen = std::move(seen)] {
+    uint64_t now = count();
+    return now > seen->exchange(now);
+  };
+}
+
+}  // namespace
+
+std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) const {
+  return std::make_unique<AgentClient>(launcher.RunDir(row.iid) + "/agent.sock",
+                                       ProgramEnv(options.env, row.env),
+                                       MakeOomCheck(launcher.CgroupOf(row.iid)));
+}
+
+Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, Phases& phases) {
+  Stopwatch watch;
+  std::string run_dir = launcher.RunDir(row.iid);
+  TRY(sys::MakeDirs(run_dir, 0711));
+  ASSIGN(sys::Fd socket, async::Listener::BindUnix(run_dir + "/agent.sock"));
+  phases.emplace_back("socket", watch.Lap());
+  oci::LaunchSpec spec{.iid = row.iid,
+                       .hostname = row.id,
+                       .image = row.image,
+                       .id_base = row.id_base(),
+                       .limits = {.memory_bytes = row.limits.memory_bytes,
+                                  .cpus = row.limits.cpus,
+                                  .pids = row.limits.pids},
+                       .agent_args = {"serve", "--listen-fd", "3", "--cgroup-fds",
+                                      std::to_string(launcher.agent_procs_count())},
+                       .agent_socket = socket.get()};
+  for (const auto& [name, value] : ProgramEnv({}, {})) spec.env.push_back(name + "=" + value);
+  ASSIGN(oci::Launched launched, launcher.Launch(spec));
+  for (auto& phase : launched.phases) phases.push_back(std::move(phase));
+  return launched;
+}
+
+async::Task<Result<void>> Registry::Impl::Launch(EntryPtr entry, bool commit, Phases& phases) {
+  auto launch = [this, &entry, &phases] { return LaunchBlocking(entry->row, phases); };
+  CO_ASSIGN(oci::Launched launched, co_await runtime.blocking().Run(launch));
+  Result<void> connected = co_await Connect(entry, std::move(launched), commit, phases);
+  co_return connected;
+}
+
+namespace {
+
+using Attached = Result<std::unique_ptr<egress::Attachment>>;
+
+async::Task<> AttachNetwork(egress::Egress& egress, std::string iid, sys::Fd netns,
+                            Attached& result, Phases& phases) {
+  Stopwatch watch;
+  result = co_await egress.Attach(std::move(iid), std::move(netns));
+  phases.emplace_back("network", watch.Lap());
+}
+
+async::Task<> AwaitAgent(AgentClient& agent, Result<void>& result, Phases& phases) {
+  Stopwatch watch;
+  result = co_await agent.WaitReady(kReadyLimit);
+  phases.emplace_back("agent", watch.Lap());
+}
+
+async::Task<> CommitRunning(async::Runtime& runtime, const Rows& rows, const std::string& iid,
+                            Result<void>& result, Phases& phases) {
+  Stopwatch watch;
+  auto write = [&rows, &iid] { return rows.SetState(iid, State::kRunning); };
+  result = co_await runtime.blocking().Run(write);
+  phases.emplace_back("commit", watch.Lap());
+}
+
+}  // namespace
+
+async::Task<Result<void>> Registry::Impl::Connect(EntryPtr entry, oci::Launched launched,
+                                                  bool commit, Phases& phases) {
+  Info info;
+  {
+    std::lock_guard guard(mutex);
+    info = InfoOf(*entry);
+  }
+  auto sandbox = std::make_shared<Sandbox>(info, MakeAgent(entry->row));
+  sandbox->pidfd_ = std::move(launched.pidfd);
+  Attached network;
+  Result<void> ready;
+  Result<void> committed;
+  async::Task<> inside = async::Both(
+      AttachNetwork(egress, info.iid, std::move(launched.net_namespace), network, phases),
+      AwaitAgent(sandbox->agent(), ready, phases));
+  // The container runs, so `running` is what a new daemon has to find, whatever happens next.
+  if (commit) {
+    co_await async::Both(std::move(inside),
+                         CommitRunning(runtime, rows, info.iid, committed, phases));
+  } else {
+    co_await std::move(inside);
+  }
+  if (!network) co_return Unexpected(std::move(network).error().Wrap("attach the network"));
+  CO_TRY(std::move(ready));
+  CO_TRY(std::move(committed));
+  sandbox->network_ = *std::move(network);
+  std::lock_guard guard(mutex);
+  entry->row.state = State::kRunning;
+  entry->row.failure.clear();
+  sandbox->info_ = InfoOf(*entry);
+  entry->sandbox = std::move(sandbox);
+  co_return Result<void>();
+}
+
+async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
+                                         Result<Created>& result) {
+  co_await async::DisableCancellation();
+  Stopwatch watch;
+  Result<Held> held = co_await Hold(id, true);
+  if (!held) {
+    result = Unexpected(std::move(held).error());
+    co_return;
+  }
+  EntryPtr entry = held->entry;
+  Phases phases;
+  Result<void> done;
+  if (!entry->exists) {
+    entry->row.id = id;
+    done = co_await CreateNew(entry, std::move(create), phases);
+  } else if (!Alive(entry)) {
+    bool broken = entry->row.state == State::kFailed || entry->row.state == State::kDeleting;
+    if (broken) {
+      done = Fail(Code::kFailedPrecondition,
+                  fmt::format("sandbox {} cannot be used, delete it: {}", id, entry->row.failure),
+                  "CONTAINER_UNAVAILABLE");
+    } else {
+      done = co_await StartAgain(entry, phases);
+    }
+  }
+  if (!done) {
+    result = Unexpected(std::move(done).error());
+    co_return;
+  }
+  phases.emplace_back("total", watch.Lap());
+  std::lock_guard guard(mutex);
+  result = Created{.info = InfoOf(*entry), .phases = std::move(phases)};
+}
+
+async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOptions create,
+                                                    Phases& phases) {
+  Row row{.id = entry->row.id,
+          .iid = NewInternalId(),
+          .image = create.image.value_or(options.default_image),
+          .limits = {.memory_bytes = create.memory_bytes.value_or(options.limits.memory_bytes),
+                     .cpus = create.cpus.value_or(options.limits.cpus),
+                     .pids = create.pids.value_or(options.limits.pids)},
+          .env = std::move(create.env),
+          .created_at_ms = NowMs()};
+  auto insert = [this, &row]() -> Result<Row> {
+    TRY(ValidateLimits(row.limits));
+    TRY(ValidateCreateEnv(row.env));
+    TRY(oci::ImageStore(options.images_dir).Find(row.image));
+    return rows.Insert(row);
+  };
+  Stopwatch watch;
+  Result<Row> inserted = co_await runtime.blocking().Run(insert);
+  phases.emplace_back("row", watch.Lap());
+  if (!inserted) {
+    Discard(entry);
+    co_return Unexpected(std::move(inserted).error());
+  }
+  {
+    std::lock_guard guard(mutex);
+    entry->row = *std::move(inserted);
+    entry->exists = true;
+  }
+  Result<void> launched = co_await Launch(entry, true, phases);
+  if (launched) co_return launched;
+  Error error = std::move(launched).error().Wrap(fmt::format("create sandbox {}", row.id));
+  Result<void> undone = co_await DestroyAll(entry);
+  if (!undone) {
+    error.message += "; undoing it failed too: " + undone.error().message;
+    log::Error("{}", error.message);
+  }
+  co_return Unexpected(std::move(error));
+}
+
+async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& phases) {
+  Stopwatch watch;
+  CO_TRY(co_await StopContainer(entry));
+  phases.emplace_back("clean", watch.Lap());
+  // Written first: a new daemon that finds no container will start it again.
+  auto write = [this, &entry] { return rows.SetState(entry->row.iid, State::kRunning); };
+  CO_TRY(co_await runtime.blocking().Run(write));
+  phases.emplace_back("row", watch.Lap());
+  Result<void> launched = co_await Launch(entry, false, phases);
+  if (launched) co_return launched;
+  Error error = std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id));
+  Result<void> stopped = co_await StopContainer(entry);
+  if (!stopped) log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
+  co_return Unexpected(std::move(error));
+}
+
+async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry) {
+  std::shared_ptr<Sandbox> sandbox;
+  {
+    std::lock_guard guard(mutex);
+    sandbox = std::move(entry->sandbox);
+  }
+  if (sandbox) sandbox->network_.reset();
+  auto stop = [this, &entry]() -> Result<void> {
+    TRY(launcher.Stop(entry->row.iid));
+    return rows.SetState(entry->row.iid, State::kStopped);
+  };
+  CO_TRY(co_await runtime.blocking().Run(stop));
+  SetState(entry, State::kStopped);
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry) {
+  std::shared_ptr<Sandbox> sandbox;
+  {
+    std::lock_guard guard(mutex);
+    sandbox = std::move(entry->sandbox);
+    entry->row.state = State::kDeleting;
+  }
+  // Who still holds the sandbox keeps an object whose connections are gone.
+  if (sandbox) sandbox->network_.reset();
+  const std::string& iid = entry->row.iid;
+  auto destroy = [this, &iid]() -> Result<void> {
+    TRY(rows.SetState(iid, State::kDeleting));
+    Result<void> destroyed = launcher.Destroy(iid);
+    if (destroyed) return rows.Remove(iid);
+    (void)rows.SetState(iid, State::kFailed, destroyed.error().message);
+    return destroyed;
+  };
+  Result<void> destroyed = co_await runtime.blocking().Run(destroy);
+  if (destroyed) {
+    Discard(entry);
+  } else {
+    SetState(entry, State::kFailed, destroyed.error().message);
+  }
+  co_return destroyed;
+}
+
+async::Task<> Registry::Impl::DeleteInto(std::string id, Result<void>& result) {
+  co_await async::DisableCancellation();
+  Result<Held> held = co_await Hold(std::move(id), false);
+  if (!held) {
+    result = Unexpected(std::move(held).error());
+    co_return;
+  }
+  result = co_await DestroyAll(held->entry);
+}
+
+}  // namespace atl::sandbox

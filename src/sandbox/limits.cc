@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/limits.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "sandbox/run.h"
+
+namespace atl::sandbox {
+namespace {
+
+constexpr uint64_t kMinMemory = 32ULL << 20U;
+constexpr uint64_t kMaxMemory = 64ULL << 40U;
+constexpr double kMinCpus = 0.01;
+constexpr double kMaxCpus = 1024;
+constexpr uint64_t kMinPids = 16;
+constexpr uint64_t kMaxPids = 4'194'304;
+constexpr size_t kMaxEnvBytes = 64U << 10U;
+constexpr size_t kMaxDirBytes = 4096;
+
+double HostCpus() {
+  return std::clamp(static_cast<double>(std::thread::hardware_concurrency()), 1.0, kMaxCpus);
+}
+
+Unexpected Invalid(std::string message) {
+  return Fail(Code::kInvalidArgument, std::move(message), "VALIDATION_FAILED");
+}
+
+unsigned ShiftOf(char unit) {
+  switch (unit) {
+    case 'k':
+    case 'K':
+      return 10;
+    case 'm':
+    case 'M':
+      return 20;
+    case 'g':
+    case 'G':
+      return 30;
+    case 't':
+    case 'T':
+      return 40;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+Result<uint64_t> ParseBytes(std::string_view text) {
+  uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  auto [rest, error] = std::from_chars(text.data(), end, number);
+  unsigned shift = 0;
+  if (error == std::errc() && rest + 1 == end) {
+    shift = ShiftOf(*rest);
+    if (shift != 0) ++rest;
+  }
+  if (error != std::errc() || rest != end) {
+    return Invalid(fmt::format("\"{:.40}\" is not a size such as 512M or 2G", text));
+  }
+  if (number > std::numeric_limits<uint64_t>::max() >> shift) {
+    return Invalid(fmt::format("{:.40} is too large", text));
+  }
+  return number << shift;
+}
+
+Result<void> ValidateLimits(const Limits& limits) {
+  if (limits.memory_bytes < kMinMemory || limits.memory_bytes > kMaxMemory) {
+    return Invalid("\"memory\" must be between 32M and 64T");
+  }
+  // Also false for what is not a number.
+  if (!(limits.cpus >= kMinCpus && limits.cpus <= HostCpus())) {
+    return Invalid(fmt::format("\"cpus\" must be between {} and {}, which this host has", kMinCpus,
+                               HostCpus()));
+  }
+  if (limits.pids < kMinPids || limits.pids > kMaxPids) {
+    return Invalid(fmt::format("\"pids\" must be between {} and {}", kMinPids, kMaxPids));
+  }
+  return {};
+}
+
+Limits FitToHost(Limits limits) {
+  limits.cpus = std::min(limits.cpus, HostCpus());
+  return limits;
+}
+
+Result<void> ValidateCreateEnv(const Environment& env) {
+  TRY(ValidateEnv(env));
+  size_t bytes = 0;
+  for (const auto& [name, value] : env) {
+    if (value.contains('\0')) return Invalid(fmt::format("\"env\": {} holds a NUL", name));
+    bytes += name.size() + value.size() + 2;
+    if (bytes > kMaxEnvBytes) return Invalid("\"env\" is larger than 64 KiB");
+  }
+  return {};
+}
+
+Environment ProgramEnv(const Environment& common, const Environment& own) {
+  Environment env = {
+      {"PATH", "/opt/opencode/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+      {"HOME", "/root"},
+      {"USER", "root"},
+      {"SHELL", "/bin/bash"},
+      {"LANG", "C.UTF-8"},
+      {"TERM", "xterm-256color"},
+  };
+  for (const Environment* more : {&common, &own}) {
+    for (const auto& [name, value] : *more) {
+      auto same = std::ranges::find(env, name, &Environment::value_type::first);
+      if (same == env.end()) {
+        env.emplace_back(name, value);
+      } else {
+        same->second = value;
+      }
+    }
+  }
+  return env;
+}
+
+Result<std::string> NormalSnapshotDir(std::string_view dir) {
+  auto invalid = [](std::string why) {
+    return Fail(Code::kInvalidArgument, "\"dir\" " + std::move(why), "INVALID_BACKUP_CONFIG");
+  };
+  if (!dir.starts_with('/')) return invalid("must be an absolute path");
+  if (dir.size() > kMaxDirBytes) return invalid("is longer than 4096 bytes");
+  if (dir.contains('\0')) return invalid("holds a NUL");
+  std::string normal;
+  while (!dir.empty()) {
+    dir.remove_prefix(1);
+    std::string_view part = dir.substr(0, dir.find('/'));
+    dir.remove_prefix(part.size());
+    // What lies above is the kernel's to say, by way of symlinks: refused instead of guessed.
+    if (part == "..") return invalid("must not contain \"..\"");
+    if (part.empty() || part == ".") continue;
+    normal.append("/").append(part);
+  }
+  if (normal.empty()) return invalid("must not be the root directory");
+  return normal;
+}
+
+}  // namespace atl::sandbox

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the registry share: registry.cc (look-ups), lifecycle.cc (create, start,
+// delete), reconcile.cc (after a restart), transfer.cc (snapshot, restore).
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "async/mutex.h"
+#include "sandbox/registry.h"
+#include "sandbox/rows.h"
+
+namespace atl::sandbox {
+
+struct Registry::Entry {
+  async::Mutex lifecycle;  // held by who creates, starts or deletes it
+  async::Mutex transfer;   // held by who takes or restores a snapshot
+
+  // Guarded by Impl::mutex.
+  Row row;
+  bool exists = false;   // it has a row
+  bool removed = false;  // no longer in the map: look again
+  int restoring = 0;
+  std::shared_ptr<Sandbox> sandbox;  // while it runs
+};
+
+struct Registry::Impl {
+  using EntryPtr = std::shared_ptr<Entry>;
+
+  Impl(async::Runtime& runtime_in, db::Database& database, oci::Launcher& launcher_in,
+       egress::Egress& egress_in, snapshot::Store& snapshots_in, Options options_in)
+      : runtime(runtime_in),
+        rows(database),
+        launcher(launcher_in),
+        egress(egress_in),
+        snapshots(snapshots_in),
+        options(std::move(options_in)) {}
+
+  async::Runtime& runtime;
+  Rows rows;
+  oci::Launcher& launcher;
+  egress::Egress& egress;
+  snapshot::Store& snapshots;
+  Options options;
+
+  mutable std::mutex mutex;
+  std::map<std::string, EntryPtr, std::less<>> entries;
+
+  // An entry with its lifecycle lock.
+  struct Held {
+    EntryPtr entry;
+    async::Mutex::Lock lock;
+  };
+
+  EntryPtr Lookup(std::string_view id) const;
+  EntryPtr Obtain(const std::string& id);
+  // Waits for whoever is at work on `id`. SANDBOX_NOT_FOUND unless `make`.
+  async::Task<Result<Held>> Hold(std::string id, bool make);
+  // Takes an entry without a row out of the map. The caller holds its lock.
+  void Discard(const EntryPtr& entry);
+  Info InfoOf(const Entry& entry) const;  // with the mutex held
+  void SetState(const EntryPtr& entry, State state, const std::string& failure = {});
+
+  // The running sandbox, if it runs and its PID 1 lives.
+  std::shared_ptr<Sandbox> Alive(const EntryPtr& entry) const;
+
+  // All of these run to their end whoever cancels, and are called with the lifecycle lock held.
+  async::Task<> CreateInto(std::string id, CreateOptions create, Result<Created>& result);
+  async::Task<> DeleteInto(std::string id, Result<void>& result);
+  async::Task<> AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result);
+
+  async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases);
+  async::Task<Result<void>> StartAgain(EntryPtr entry, Phases& phases);
+  // From the container to an agent that answers. `commit`: `running` is written to the database
+  // once the container runs.
+  async::Task<Result<void>> Launch(EntryPtr entry, bool commit, Phases& phases);
+  async::Task<Result<void>> Connect(EntryPtr entry, oci::Launched launched, bool commit,
+                                    Phases& phases);
+  // Stop or Destroy, network first.
+  async::Task<Result<void>> StopContainer(EntryPtr entry);
+  async::Task<Result<void>> DestroyAll(EntryPtr entry);
+
+  std::unique_ptr<AgentClient> MakeAgent(const Row& row) const;
+  Result<oci::Launched> LaunchBlocking(const Row& row, Phases& phases);
+
+  // One snapshot or restore of a sandbox at a time.
+  struct Transfer {
+    EntryPtr entry;
+    async::Mutex::Lock lock;
+    std::shared_ptr<Sandbox> sandbox;
+  };
+  async::Task<Result<Transfer>> BeginTransfer(Registry& registry, std::string id);
+
+  async::Task<> ReconcileInto(Result<void>& result);
+  async::Task<> ReconcileAll(const std::vector<EntryPtr>& all, size_t begin, size_t end);
+  async::Task<> ReconcileOne(EntryPtr entry);
+  async::Task<Result<void>> Adopt(EntryPtr entry);
+};
+
+// Milliseconds since it was made, or since the last lap.
+class Stopwatch {
+ public:
+  double Lap() {
+    auto now = std::chrono::steady_clock::now();
+    double ms = std::chrono::duration<double, std::milli>(now - start_).count();
+    start_ = now;
+    return ms;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace atl::sandbox

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/rows.h"
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+namespace atl::sandbox {
+namespace bj = boost::json;
+
+namespace {
+
+// 0x10000000 + index * 65536 must stay below 2^32 - 1, which is no id.
+constexpr int64_t kMaxIndex = (0xFFFFFFFFLL - 0x10000000LL) / 65536 - 1;
+
+std::string EncodeEnv(const Environment& env) {
+  bj::array list;
+  for (const auto& [name, value] : env) list.push_back(bj::array{name, value});
+  return bj::serialize(list);
+}
+
+Result<Environment> DecodeEnv(std::string_view text) {
+  boost::system::error_code error;
+  bj::value value = bj::parse(bj::string_view(text.data(), text.size()), error);
+  Environment env;
+  if (error || !value.is_array()) return Fail(Code::kInternal, "the environment is not a list");
+  for (const bj::value& item : value.get_array()) {
+    const bj::array* pair = item.if_array();
+    if (pair == nullptr || pair->size() != 2 || !(*pair)[0].is_string() ||
+        !(*pair)[1].is_string()) {
+      return Fail(Code::kInternal, "the environment holds something else than pairs");
+    }
+    env.emplace_back((*pair)[0].get_string(), (*pair)[1].get_string());
+  }
+  return env;
+}
+
+// The smallest index that no row has.
+constexpr std::string_view kFreeIndex =
+    "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM sandboxes WHERE id_index = 0) THEN 0 ELSE "
+    "(SELECT min(id_index) + 1 FROM sandboxes AS a WHERE NOT EXISTS "
+    "(SELECT 1 FROM sandboxes AS b WHERE b.id_index = a.id_index + 1)) END";
+
+Result<int64_t> FreeIndex(db::Transaction& transaction) {
+  ASSIGN(db::Statement statement, transaction.Prepare(kFreeIndex));
+  TRY(statement.Step());
+  int64_t index = statement.Int(0);
+  if (index <= kMaxIndex) return index;
+  return Fail(Code::kResourceExhausted, "every range of user ids is taken");
+}
+
+Result<Row> ReadRow(const db::Statement& statement) {
+  Row row{.id = statement.Text(0), .iid = statement.Text(1)};
+  auto state = ParseState(statement.Text(2));
+  if (!state) return Fail(Code::kInternal, fmt::format("sandbox {}: unknown state", row.id));
+  row.state = *state;
+  row.image = statement.Text(3);
+  row.id_index = static_cast<uint32_t>(statement.Int(4));
+  row.limits = {.memory_bytes = static_cast<uint64_t>(statement.Int(5)),
+                .cpus = statement.Real(6),
+                .pids = static_cast<uint64_t>(statement.Int(7))};
+  ASSIGN(row.env, DecodeEnv(statement.Text(8)));
+  row.created_at_ms = statement.Int(9);
+  row.failure = statement.Text(10);
+  return row;
+}
+
+}  // namespace
+
+Result<std::vector<Row>> Rows::All() const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  ASSIGN(db::Statement statement,
+         transaction.Prepare("SELECT id, iid, state, image, id_index, memory_bytes, cpus, pids, "
+                             "env, created_at_ms, failure FROM sandboxes ORDER BY created_at_ms"));
+  std::vector<Row> rows;
+  while (true) {
+    ASSIGN(bool more, statement.Step());
+    if (!more) return rows;
+    ASSIGN(Row row, ReadRow(statement));
+    rows.push_back(std::move(row));
+  }
+}
+
+Result<Row> Rows::Insert(Row row) const {
+  std::string env = EncodeEnv(row.env);
+  // A row that could not be read again would keep the next daemon from starting.
+  if (!DecodeEnv(env)) {
+    return Fail(Code::kInvalidArgument, "\"env\" is not UTF-8", "VALIDATION_FAILED");
+  }
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  ASSIGN(int64_t index, FreeIndex(transaction));
+  TRY(transaction.Execute(
+      "INSERT INTO sandboxes (id, iid, state, image, id_index, memory_bytes, cpus, pids, env, "
+      "created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+      row.id, row.iid, StateName(row.state), row.image, index,
+      static_cast<int64_t>(row.limits.memory_bytes), row.limits.cpus,
+      static_cast<int64_t>(row.limits.pids), env, row.created_at_ms));
+  TRY(transaction.Commit());
+  row.id_index = static_cast<uint32_t>(index);
+  return row;
+}
+
+Result<void> Rows::SetState(const std::string& iid, State state, const std::string& failure) const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  TRY(transaction.Execute("UPDATE sandboxes SET state = ?2, failure = ?3 WHERE iid = ?1", iid,
+                          StateName(state), failure));
+  if (transaction.changes() != 1) {
+    return Fail(Code::kInternal, fmt::format("the database has no sandbox {}", iid));
+  }
+  return transaction.Commit();
+}
+
+Result<void> Rows::Remove(const std::string& iid) const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
+  return transaction.Commit();
+}
+
+Result<KnownIids> Rows::Known() const {
+  ASSIGN(std::vector<Row> rows, All());
+  KnownIids known;
+  for (const Row& row : rows) {
+    known.live.insert(row.iid);
+    if (row.state != State::kStopped) known.running.insert(row.iid);
+  }
+  return known;
+}
+
+}  // namespace atl::sandbox
