@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/registry.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+
+#include <map>
+#include <thread>
+
+#include "oci/leaks.h"
+#include "sandbox/rows.h"
+#include "sandbox/test_world.h"
+
+namespace atl::sandbox {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+// Before the first thread: see EnterPrivateMountNamespace.
+class PrivateMounts : public testing::Environment {
+ public:
+  void SetUp() override {
+    if (::geteuid() != 0) return;
+    auto entered = sys::EnterPrivateMountNamespace();
+    ASSERT_TRUE(entered) << entered.error().message;
+  }
+};
+const auto* const kPrivateMounts = testing::AddGlobalTestEnvironment(new PrivateMounts);
+
+class RegistryTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "must be root";
+    if (!std::filesystem::exists(ATOLL_AGENT_PROGRAM)) GTEST_SKIP() << "atoll-agent is not built";
+    world_ = std::make_unique<World>();
+  }
+  void TearDown() override {
+    if (world_) ExpectNoLeaks();
+  }
+
+  void ExpectNoLeaks() {
+    auto known = Rows(world_->database()).Known();
+    ASSERT_TRUE(known);
+    auto leaks = oci::FindLeaks(LauncherConfigOf(world_->options()), known->live, known->running);
+    ASSERT_TRUE(leaks) << leaks.error().message;
+    for (const oci::Leak& leak : *leaks) ADD_FAILURE() << leak.kind << " " << leak.what;
+  }
+  void ExpectNothingLeft() {
+    EXPECT_THAT(world_->registry().List(), IsEmpty());
+    EXPECT_THAT(*Rows(world_->database()).All(), IsEmpty());
+    EXPECT_THAT(*world_->launcher().cgroups().List(), IsEmpty());
+    EXPECT_THAT(*world_->launcher().runtime().List(), IsEmpty());
+    for (const std::string& dir : {world_->options().state_dir, world_->options().run_dir}) {
+      EXPECT_TRUE(std::filesystem::is_empty(dir + "/sandboxes")) << dir;
+    }
+  }
+  // A new daemon: the old one had no chance to clean up.
+  void Restart() {
+    world_->Close();
+    world_->Open();
+    auto reconciled = world_->Wait(world_->registry().Reconcile());
+    ASSERT_TRUE(reconciled) << reconciled.error().message;
+  }
+  Result<void> Delete(const std::string& id) { return world_->Wait(world_->registry().Delete(id)); }
+  pid_t PidOf(const std::string& iid) { return world_->launcher().Adopt(iid)->pid; }
+  void KillContainer(const std::string& iid) {
+    auto launched = world_->launcher().Adopt(iid);
+    ASSERT_TRUE(launched);
+    ASSERT_EQ(::kill(launched->pid, SIGKILL), 0);
+    pollfd wait{.fd = launched->pidfd.get(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&wait, 1, 5000), 1);
+  }
+
+  std::unique_ptr<World> world_;
+};
+
+TEST_F(RegistryTest, ACreatedSandboxRunsProgramsAndADeletedOneLeavesNothing) {
+  auto created = world_->Create("demo", {.env = {{"GREETING", "hi there"}}});
+  ASSERT_TRUE(created) << created.error().message;
+  EXPECT_EQ(created->info.id, "demo");
+  EXPECT_EQ(created->info.state, State::kRunning);
+  EXPECT_FALSE(created->phases.empty());
+  EXPECT_EQ(world_->Say("demo", "hostname; echo $GREETING; echo $HOME; ls -d /workspace"),
+            "demo\nhi there\n/root\n/workspace\n");
+  auto failed = world_->Run("demo", "echo oops >&2; exit 3");
+  EXPECT_EQ(failed->err, "oops\n");
+  EXPECT_EQ(failed->exit.exit_code, 3);
+  auto killed = world_->Run("demo", "kill -9 $$");
+  EXPECT_EQ(killed->exit.exit_code, 137);
+  EXPECT_EQ(killed->exit.signal, 9);
+  EXPECT_FALSE(killed->exit.out_of_memory);
+
+  ASSERT_TRUE(Delete("demo"));
+  ExpectNothingLeft();
+  EXPECT_EQ(Delete("demo").error().reason, "SANDBOX_NOT_FOUND");
+  EXPECT_EQ(world_->Run("demo", "true").error().reason, "SANDBOX_NOT_FOUND");
+}
+
+TEST_F(RegistryTest, CreateIsIdempotentAndConcurrentCallsMakeOneSandbox) {
+  std::vector<std::future<Result<Registry::Created>>> calls;
+  for (int i = 0; i < 6; ++i) {
+    calls.push_back(world_->Start(world_->registry().Create("demo", {}), 1));
+  }
+  std::string iid;
+  for (auto& call : calls) {
+    auto created = call.get();
+    ASSERT_TRUE(created) << created.error().message;
+    if (iid.empty()) iid = created->info.iid;
+    EXPECT_EQ(created->info.iid, iid);
+  }
+  EXPECT_THAT(world_->registry().List(), SizeIs(1));
+}
+
+TEST_F(RegistryTest, CreateAndDeleteAtOnceEndInOneStateOrTheOther) {
+  for (int round = 0; round < 5; ++round) {
+    auto create = world_->Start(world_->registry().Create("demo", {}));
+    auto remove = world_->Start(world_->registry().Delete("demo"));
+    auto again = world_->Start(world_->registry().Create("demo", {}));
+    EXPECT_TRUE(create.get());
+    (void)remove.get();
+    auto last = again.get();
+    ASSERT_TRUE(last) << last.error().message;
+    EXPECT_EQ(world_->Say("demo", "echo here"), "here\n");
+    ExpectNoLeaks();
+  }
+}
+
+TEST_F(RegistryTest, SandboxesHaveTheirOwnIdsAndFiles) {
+  ASSERT_TRUE(world_->Create("one"));
+  ASSERT_TRUE(world_->Create("two"));
+  EXPECT_EQ(world_->Say("one", "echo 1 > /workspace/f; cat /workspace/f"), "1\n");
+  EXPECT_EQ(world_->Say("two", "ls /workspace"), "");
+  auto rows = Rows(world_->database()).All();
+  ASSERT_THAT(*rows, SizeIs(2));
+  EXPECT_NE((*rows)[0].id_base(), (*rows)[1].id_base());
+  ASSERT_TRUE(Delete("one"));
+  ASSERT_TRUE(world_->Create("three"));
+  rows = Rows(world_->database()).All();
+  EXPECT_NE((*rows)[0].id_base(), (*rows)[1].id_base());
+}
+
+TEST_F(RegistryTest, WhatCannotBeCreatedLeavesNothing) {
+  auto no_image = world_->Create("demo", {.image = "missing"});
+  ASSERT_FALSE(no_image);
+  EXPECT_EQ(no_image.error().reason, "IMAGE_NOT_FOUND");
+  for (auto options : {CreateOptions{.image = "../tiny"}, CreateOptions{.memory_bytes = 1},
+                       CreateOptions{.memory_bytes = UINT64_MAX}, CreateOptions{.cpus = 0},
+                       CreateOptions{.cpus = -1}, CreateOptions{.cpus = 100'000},
+                       CreateOptions{.pids = 0}, CreateOptions{.env = {{"A B", "x"}}},
+                       CreateOptions{.env = {{"A", std::string(100'000, 'x')}}}}) {
+    EXPECT_FALSE(world_->Create("demo", options));
+  }
+  EXPECT_EQ(world_->Create("Bad_Id").error().code, Code::kInvalidArgument);
+  // PID 1 cannot even begin: its program's root file system has no directory to mount it on.
+  std::string bad = world_->options().images_dir + "/bad/rootfs";
+  std::filesystem::create_directories(bad + "/etc");
+  std::filesystem::permissions(bad, std::filesystem::perms(0));
+  std::filesystem::create_symlink("/nowhere", bad + "/proc");
+  auto broken = world_->Create("demo", {.image = "bad"});
+  ASSERT_FALSE(broken);
+  EXPECT_THAT(broken.error().message, HasSubstr("create sandbox demo"));
+  ExpectNothingLeft();
+  EXPECT_TRUE(world_->Create("demo")) << "and the id is free";
+}
+
+TEST_F(RegistryTest, ANewDaemonAdoptsWhatRuns) {
+  auto created = world_->Create("demo");
+  ASSERT_TRUE(created);
+  ASSERT_TRUE(world_->Create("other"));
+  pid_t pid = PidOf(created->info.iid);
+  EXPECT_EQ(world_->Say("demo", "echo kept > /tmp/f"), "");
+  Restart();
+  EXPECT_THAT(world_->registry().List(), SizeIs(2));
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kRunning);
+  EXPECT_EQ(world_->Say("demo", "cat /tmp/f"), "kept\n");
+  EXPECT_EQ(PidOf(created->info.iid), pid) << "the same container";
+  ASSERT_TRUE(Delete("demo"));
+  ASSERT_TRUE(Delete("other"));
+  ExpectNothingLeft();
+}
+
+TEST_F(RegistryTest, AfterARebootASandboxStartsWithItsFilesWhenItIsNeeded) {
+  auto created = world_->Create("demo");
+  ASSERT_TRUE(created);
+  EXPECT_EQ(world_->Say("demo", "echo kept > /workspace/f"), "");
+  world_->Close();
+  KillContainer(created->info.iid);
+  Restart();
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kStopped);
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/f"), "kept\n");
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kRunning);
+  EXPECT_EQ(world_->registry().Find("demo")->iid, created->info.iid);
+}
+
+TEST_F(RegistryTest, ASandboxWhosePidOneDiedStartsAgain) {
+  auto created = world_->Create("demo");
+  ASSERT_TRUE(created);
+  EXPECT_EQ(world_->Say("demo", "echo kept > /workspace/f"), "");
+  KillContainer(created->info.iid);
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/f"), "kept\n");
+  KillContainer(created->info.iid);
+  auto again = world_->Create("demo");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/f"), "kept\n");
+}
+
+TEST_F(RegistryTest, ANewDaemonUndoesAndFinishesWhatWasHalfDone) {
+  auto creating = world_->Create("creating");
+  auto deleting = world_->Create("deleting");
+  auto running = world_->Create("running");
+  ASSERT_TRUE(creating && deleting && running);
+  Rows rows(world_->database());
+  ASSERT_TRUE(rows.SetState(creating->info.iid, State::kCreating));
+  ASSERT_TRUE(rows.SetState(deleting->info.iid, State::kDeleting));
+  // A container whose row is gone altogether.
+  auto orphan = world_->Create("orphan");
+  ASSERT_TRUE(orphan);
+  ASSERT_TRUE(rows.Remove(orphan->info.iid));
+  // A row whose daemon was killed before anything was made.
+  ASSERT_TRUE(rows.Insert(Row{.id = "early", .iid = "00000000000000ee", .image = "tiny"}));
+  Restart();
+  auto infos = world_->registry().List();
+  ASSERT_THAT(infos, SizeIs(1));
+  EXPECT_EQ(infos[0].id, "running");
+  EXPECT_THAT(*world_->launcher().cgroups().List(), SizeIs(1));
+  EXPECT_THAT(*world_->launcher().runtime().List(), SizeIs(1));
+  EXPECT_EQ(world_->Say("running", "echo fine"), "fine\n");
+}
+
+TEST_F(RegistryTest, ASnapshotBringsADirectoryBack) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo",
+              "cd /workspace; echo one > a; mkdir -p d/empty; ln -s a link; ln a hard; "
+              "head -c 3000000 /dev/urandom > big 2>/dev/null || cat /bin/sh > big");
+  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace/", "first"));
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  EXPECT_THAT(snapshot->snapshot_id, SizeIs(64));
+  EXPECT_EQ(snapshot->dir, "/workspace");
+  EXPECT_GT(snapshot->files, 4U);
+  std::string before = world_->Say("demo", "cd /workspace; ls -lR .");
+  world_->Say("demo", "cd /workspace; rm -rf a d link big; echo new > later");
+  auto restored = world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id));
+  ASSERT_TRUE(restored) << restored.error().message;
+  EXPECT_EQ(restored->dir, "/workspace");
+  EXPECT_EQ(world_->Say("demo", "cd /workspace; ls -lR ."), before);
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/link"), "one\n");
+  auto metas = world_->Wait(world_->registry().Snapshots("demo"));
+  ASSERT_THAT(*metas, SizeIs(1));
+  EXPECT_EQ((*metas)[0].name, "first");
+
+  // Another sandbox has no part in it; the same id, made anew, has.
+  ASSERT_TRUE(world_->Create("other"));
+  auto foreign = world_->Wait(world_->registry().Restore("other", snapshot->snapshot_id));
+  ASSERT_FALSE(foreign);
+  EXPECT_EQ(foreign.error().reason, "BACKUP_NOT_FOUND");
+  ASSERT_TRUE(Delete("demo"));
+  ASSERT_TRUE(world_->Create("demo"));
+  ASSERT_TRUE(world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id)));
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/a"), "one\n");
+}
+
+TEST_F(RegistryTest, WhatCannotBeSnapshotOrRestored) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "echo x > /workspace/file");
+  for (std::string dir : {"", "workspace", "/", "/workspace/../etc", "/nowhere", "/workspace/file",
+                          "/proc", "/sys"}) {
+    auto snapshot = world_->Wait(world_->registry().Snapshot("demo", dir, ""));
+    EXPECT_FALSE(snapshot) << dir;
+  }
+  EXPECT_EQ(world_->Wait(world_->registry().Restore("demo", "zz")).error().code,
+            Code::kInvalidArgument);
+  EXPECT_EQ(world_->Wait(world_->registry().Restore("demo", std::string(64, 'a'))).error().reason,
+            "BACKUP_NOT_FOUND");
+  EXPECT_THAT(*world_->Wait(world_->registry().Snapshots("demo")), IsEmpty());
+}
+
+TEST_F(RegistryTest, ADamagedSnapshotLeavesTheDirectoryAsItWas) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "cat /bin/sh /bin/ls /bin/cat > /workspace/old");
+  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace", ""));
+  ASSERT_TRUE(snapshot);
+  world_->Say("demo", "rm /workspace/old; echo now > /workspace/new");
+  for (const auto& file :
+       std::filesystem::directory_iterator(world_->options().state_dir + "/snapshots")) {
+    if (file.path().extension() != ".zst") continue;
+    sys::Fd fd = *sys::Open(file.path(), O_RDWR);
+    ASSERT_EQ(::pwrite(fd.get(), "damage", 6, static_cast<off_t>(snapshot->stored - 100)), 6);
+  }
+  EXPECT_FALSE(world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id)));
+  EXPECT_EQ(world_->Say("demo", "ls /workspace"), "new\n");
+}
+
+TEST_F(RegistryTest, ProgramsThatOutliveTheirConnection) {
+  ASSERT_TRUE(world_->Create("demo"));
+  auto sandbox = *world_->Wait(world_->registry().Acquire("demo"));
+  SpawnSpec spec;
+  spec.argv = {"sh", "-c", "echo started; sleep 100"};
+  auto pid = world_->Wait(sandbox->agent().SpawnDetached("sleeper", spec));
+  ASSERT_TRUE(pid) << pid.error().message;
+  auto listed = world_->Wait(sandbox->agent().ListDetached());
+  ASSERT_THAT(*listed, SizeIs(1));
+  EXPECT_TRUE((*listed)[0].running);
+  EXPECT_EQ((*listed)[0].pid, *pid);
+  auto attached = world_->Wait(sandbox->agent().Attach("sleeper", 0));
+  ASSERT_TRUE(attached);
+  auto output = world_->Wait((*attached)->Next());
+  EXPECT_EQ(output->data, "started\n");
+  ASSERT_TRUE(world_->Wait(sandbox->agent().SignalDetached("sleeper", SIGTERM)));
+  auto ended = world_->Wait((*attached)->Next());
+  ASSERT_TRUE(ended) << ended.error().message;
+  EXPECT_EQ(ended->exit_code, 128 + SIGTERM);
+}
+
+TEST_F(RegistryTest, StdinAndSignals) {
+  ASSERT_TRUE(world_->Create("demo"));
+  auto sandbox = *world_->Wait(world_->registry().Acquire("demo"));
+  SpawnSpec spec{.argv = {"cat"}, .want_stdin = true};
+  auto process = *world_->Wait(sandbox->agent().Spawn(spec));
+  ASSERT_TRUE(world_->Wait(process->WriteStdin("line\n")));
+  EXPECT_EQ(world_->Wait(process->Next())->data, "line\n");
+  ASSERT_TRUE(world_->Wait(process->CloseStdin()));
+  EXPECT_EQ(world_->Wait(process->Next())->exit_code, 0);
+
+  spec = {.argv = {"sleep", "100"}};
+  process = *world_->Wait(sandbox->agent().Spawn(spec));
+  ASSERT_TRUE(world_->Wait(process->Signal(SIGINT)));
+  EXPECT_EQ(world_->Wait(process->Next())->exit_code, 128 + SIGINT);
+
+  auto missing = world_->Wait(sandbox->agent().Spawn({.argv = {"no-such-program"}}));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Code::kNotFound);
+  auto nothing = world_->Wait(sandbox->agent().Dial(4096));
+  ASSERT_FALSE(nothing);
+  EXPECT_EQ(nothing.error().reason, "SERVICE_NOT_RESPONDING");
+}
+
+// Not a test of speed: prints what creating costs where somebody asks for it.
+TEST_F(RegistryTest, Cost) {
+  const char* wanted = ::getenv("ATOLL_COST");
+  if (wanted == nullptr) GTEST_SKIP() << "set ATOLL_COST to a number of rounds";
+  std::map<std::string, std::vector<double>> costs;
+  using Ms = std::chrono::duration<double, std::milli>;
+  for (int round = 0; round < std::atoi(wanted); ++round) {
+    auto created = world_->Create("demo");
+    ASSERT_TRUE(created);
+    for (const auto& [name, ms] : created->phases) costs[name].push_back(ms);
+    for (int i = 0; i < 10; ++i) {
+      auto start = std::chrono::steady_clock::now();
+      EXPECT_EQ(world_->Say("demo", "echo hi"), "hi\n");
+      costs[i == 0 ? "= first run" : "= run"].push_back(
+          Ms(std::chrono::steady_clock::now() - start).count());
+    }
+    auto start = std::chrono::steady_clock::now();
+    ASSERT_TRUE(Delete("demo"));
+    costs["= delete"].push_back(Ms(std::chrono::steady_clock::now() - start).count());
+  }
+  for (auto& [name, values] : costs) {
+    std::ranges::sort(values);
+    fmt::print("{:12} best {:7.2f} median {:7.2f} p90 {:7.2f} ms\n", name, values.front(),
+               values[values.size() / 2], values[values.size() * 9 / 10]);
+  }
+}
+
+}  // namespace
+}  // namespace atl::sandbox
