@@ -72,30 +72,32 @@ void AppendLabel(std::string_view label, std::string& text) {
 
 Result<void> Reader::Name(bool pointers_allowed, std::string* text) {
   size_t at = offset_;
-  size_t lowest = offset_;  // where the part being read began: pointers must lead before it
+  size_t begin = offset_;        // of the part being read: pointers must lead before it
+  size_t end = message_.size();  // what a pointer leads to must have ended where its own part began
   size_t length = 1;
   bool jumped = false;
   int pointers = 0;
   while (true) {
-    if (at >= message_.size()) return Malformed("a name ends early");
+    if (at >= end) return Malformed("a name ends early");
     auto size = static_cast<unsigned char>(message_[at]);
     if (size >= 0xC0) {
       if (!pointers_allowed) return Malformed("a compressed name where none may be");
-      if (at + 1 >= message_.size()) return Malformed("a name ends early");
+      if (at + 1 >= end) return Malformed("a name ends early");
       size_t target = ((size & 0x3FU) << 8U) | static_cast<unsigned char>(message_[at + 1]);
-      if (target >= lowest || target < kHeader || ++pointers > kMaxPointers) {
+      if (target >= begin || target < kHeader || ++pointers > kMaxPointers) {
         return Malformed("a name's pointer leads nowhere");
       }
       if (!jumped) offset_ = at + 2;
       jumped = true;
-      at = lowest = target;
+      end = begin;
+      at = begin = target;
       continue;
     }
     if (size > 63) return Malformed("a label of unknown kind");
     length += size + 1U;
     if (length > kMaxName) return Malformed("a name is too long");
     if (size == 0) break;
-    if (message_.size() - at <= size) return Malformed("a name ends early");
+    if (end - at <= size) return Malformed("a name ends early");
     if (text != nullptr) AppendLabel(message_.substr(at + 1, size), *text);
     at += size + 1U;
   }

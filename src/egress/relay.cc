@@ -129,6 +129,7 @@ async::Task<> Accept(std::shared_ptr<Link> link, async::Listener& listener) {
   while (true) {
     Result<sys::Fd> fd = co_await listener.Accept();
     if (!fd) {
+      if (fd.error().code == Code::kCancelled) co_return;
       log::Error("sandbox {}: accepting its connections: {}", link->iid, fd.error().message);
       co_return;
     }

@@ -79,11 +79,11 @@ async::Task<> AskUdp(Transaction& transaction) {
   std::string query = dns::BuildQuery(id, transaction.question, transaction.edns);
   if (::send(fd.get(), query.data(), query.size(), MSG_NOSIGNAL) < 0) co_return;
   async::Executor executor = co_await async::ThisExecutor();
-  async::Datagram socket(executor, std::move(fd));
+  // As a stream, a refusal by the server's host ends the wait.
+  async::Stream socket(executor, std::move(fd));
   std::array<char, 4096> buffer;
   while (true) {
-    async::Datagram::Peer peer;
-    Result<size_t> n = co_await socket.ReceiveFrom(buffer, peer);
+    Result<size_t> n = co_await socket.ReadSome(buffer);
     if (!n || transaction.Take(std::string_view(buffer.data(), *n), id)) co_return;
   }
 }
