@@ -257,11 +257,12 @@ TEST_F(SpawnTest, NeitherAgentNorSpawnerCanBeOpenedByTheirUser) {
   EXPECT_EQ(OpenDoors(SpawnerPid()), "");
   // The same tries succeed on an ordinary program: the agent is what refuses them.
   Client client(Connect());
-  client.Send(Shell("exec 3</dev/null; sleep 1000"));
+  client.Send(Shell("exec 3</dev/null; echo ready; sleep 1000"));
   auto started = client.Expect<protocol::Started>();
   ASSERT_TRUE(started.has_value());
+  ASSERT_TRUE(client.reader().Next().has_value());
   auto pid = static_cast<pid_t>(started->pid);
-  EXPECT_TRUE(Eventually([&] { return OpenDoors(pid) == "meflgp"; })) << OpenDoors(pid);
+  EXPECT_EQ(OpenDoors(pid), "meflgp");
 }
 
 TEST_F(SpawnTest, MalformedFramesAreRefusedAndHarmOnlyTheirConnection) {
