@@ -25,7 +25,14 @@ struct Passing {
   const ProxyPolicy& policy;
   std::optional<Error> failure = std::nullopt;
   bool complete = false;  // the response has gone out whole
+
+  // The first failure is the cause; what fails behind it was cancelled because of it.
+  void NoteFailure(Error error) {
+    if (!failure) failure = std::move(error);
+  }
 };
+
+Error ClientGone() { return {.code = Code::kCancelled, .message = "the client has gone away"}; }
 
 Error TooLarge(uint64_t limit) {
   return {.code = Code::kTooLarge,
@@ -39,13 +46,13 @@ async::Task<bool> PassBody(Passing& passing) {
   for (;;) {
     Result<size_t> n = co_await passing.exchange.ReadSome(piece);
     if (!n) {
-      passing.failure = std::move(n).error();
+      passing.NoteFailure(std::move(n).error());
       co_return false;
     }
     if (*n == 0) break;
     total += *n;
     if (total > passing.policy.body_limit) {
-      passing.failure = TooLarge(passing.policy.body_limit);
+      passing.NoteFailure(TooLarge(passing.policy.body_limit));
       co_return false;
     }
     std::string_view data(piece.data(), *n);
@@ -65,7 +72,7 @@ async::Task<> PassRequest(Passing& passing) {
     if (!go_on) co_return;
   }
   co_await passing.exchange.WaitForHangup();
-  passing.failure = Error{.code = Code::kCancelled, .message = "the client has gone away"};
+  passing.NoteFailure(ClientGone());
 }
 
 // The final head; informational ones go out on the way.
@@ -102,22 +109,21 @@ async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head
 async::Task<> ReadAndPassResponse(Passing& passing) {
   Result<http::ResponseHead> head = co_await ReadFinalHead(passing, false);
   if (!head) {
-    passing.failure = std::move(head).error();
+    passing.NoteFailure(std::move(head).error());
     co_return;
   }
   Result<void> passed = co_await PassResponse(passing, std::move(*head));
   if (!passed) {
-    passing.failure = std::move(passed).error();
+    passing.NoteFailure(std::move(passed).error());
     co_return;
   }
-  passing.failure.reset();
   passing.complete = true;
 }
 
 async::Task<> ReadHeadInto(Passing& passing, std::optional<http::ResponseHead>& head) {
   Result<http::ResponseHead> read = co_await ReadFinalHead(passing, true);
   if (!read) {
-    passing.failure = std::move(read).error();
+    passing.NoteFailure(std::move(read).error());
     co_return;
   }
   head = std::move(*read);
@@ -143,9 +149,7 @@ async::Task<> PassUpgrade(Passing& passing, http::Transport& transport) {
   std::optional<http::ResponseHead> head;
   co_await async::Race(ReadHeadInto(passing, head), WaitForHangup(passing));
   if (!head) {
-    if (!passing.failure) {
-      passing.failure = Error{.code = Code::kCancelled, .message = "the client has gone away"};
-    }
+    passing.NoteFailure(ClientGone());
     co_return;
   }
   Result<void> passed;
@@ -155,7 +159,7 @@ async::Task<> PassUpgrade(Passing& passing, http::Transport& transport) {
     passed = co_await PassResponse(passing, std::move(*head));
     passing.complete = passed.has_value();
   }
-  if (!passed) passing.failure = std::move(passed).error();
+  if (!passed) passing.NoteFailure(std::move(passed).error());
 }
 
 }  // namespace
@@ -173,8 +177,9 @@ async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPol
   http::RequestHead head = UpstreamHead(request, exchange.peer(), upgrade);
   Result<void> sent = co_await client.SendHead(std::move(head));
   if (!sent) {
-    passing.failure = std::move(sent).error();
-    passing.failure->code = Code::kBadGateway;
+    Error error = std::move(sent).error();
+    error.code = Code::kBadGateway;
+    passing.NoteFailure(std::move(error));
   } else if (upgrade) {
     co_await PassUpgrade(passing, *transport);
   } else {

@@ -1,6 +1,7 @@
 # cmake -D WEB=<web/> -D DIR=<where to build it> -D OUTPUT=<.cc> -P embed_assets.cmake
 # Builds the dashboard and writes its files into a C++ source.
 cmake_minimum_required(VERSION 3.25)
+file(REMOVE_RECURSE ${DIR})
 file(MAKE_DIRECTORY ${DIR})
 set(files "")
 if(EXISTS ${WEB}/build.sh)
