@@ -294,6 +294,65 @@ TEST_F(RegistryTest, ADamagedSnapshotLeavesTheDirectoryAsItWas) {
   EXPECT_EQ(world_->Say("demo", "ls /workspace"), "new\n");
 }
 
+async::Task<> RestoreQuietly(Registry& registry, std::string snapshot_id) {
+  co_await registry.Restore("demo", std::move(snapshot_id));
+}
+
+async::Task<bool> RestoreWithin(Registry& registry, std::string snapshot_id,
+                                std::chrono::milliseconds limit) {
+  bool ended = co_await async::WithTimeout(limit, RestoreQuietly(registry, std::move(snapshot_id)));
+  co_return ended;
+}
+
+TEST_F(RegistryTest, ARestoreThatIsCancelledLeavesTheOldOrTheNewAndNothingBetween) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > new$i; done");
+  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace", ""));
+  ASSERT_TRUE(snapshot);
+  int cancelled = 0;
+  for (int ms : {1, 3, 10, 20, 40}) {
+    world_->Say("demo", "cd /workspace; rm -rf *; echo old > old");
+    bool ended = world_->Wait(
+        RestoreWithin(world_->registry(), snapshot->snapshot_id, std::chrono::milliseconds(ms)));
+    cancelled += ended ? 0 : 1;
+    EXPECT_EQ(world_->registry().Find("demo")->state, State::kRunning);
+    std::string files = world_->Say("demo", "cd /workspace; echo *");
+    EXPECT_THAT(files, testing::AnyOf("old\n", "new1 new2 new3 new4 new5 new6 new7 new8\n"));
+  }
+  EXPECT_GT(cancelled, 0);
+  auto whole = world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id));
+  EXPECT_TRUE(whole) << "the lock is free again";
+}
+
+async::Task<bool> CreateWithin(Registry& registry, std::chrono::milliseconds limit) {
+  auto create = [](Registry& to) -> async::Task<> { co_await to.Create("demo", {}); };
+  bool ended = co_await async::WithTimeout(limit, create(registry));
+  co_return ended;
+}
+
+TEST_F(RegistryTest, ACreateNobodyWaitsForIsFinishedAllTheSame) {
+  for (int ms : {0, 2, 10, 20}) {
+    (void)world_->Wait(CreateWithin(world_->registry(), std::chrono::milliseconds(ms)));
+    auto created = world_->Create("demo");
+    ASSERT_TRUE(created) << created.error().message;
+    EXPECT_EQ(world_->Say("demo", "echo fine"), "fine\n");
+    ASSERT_TRUE(Delete("demo"));
+  }
+  ExpectNothingLeft();
+}
+
+TEST_F(RegistryTest, ASnapshotUnderDeletionFailsAndLeavesNothing) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > f$i; done");
+  auto snapshot = world_->Start(world_->registry().Snapshot("demo", "/workspace", ""));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(Delete("demo"));
+  auto taken = snapshot.get();
+  auto metas = world_->Wait(world_->registry().Snapshots("demo"));
+  EXPECT_THAT(*metas, SizeIs(taken ? 1 : 0));
+  ExpectNothingLeft();
+}
+
 TEST_F(RegistryTest, ProgramsThatOutliveTheirConnection) {
   ASSERT_TRUE(world_->Create("demo"));
   auto sandbox = *world_->Wait(world_->registry().Acquire("demo"));
