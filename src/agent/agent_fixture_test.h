@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -87,6 +88,14 @@ class AgentTest : public testing::Test {
 
   void StopAgent() {
     if (agent_ <= 0) return;
+    // Programs that still run lead a group each; they would outlive the agent.
+    for (int round = 0; round < 3; ++round) {
+      std::string base = "/proc/" + std::to_string(agent_) + "/task";
+      for (const auto& task : std::filesystem::directory_iterator(base)) {
+        std::istringstream children(Slurp(task.path() / "children"));
+        for (pid_t child = 0; children >> child;) kill(-child, SIGKILL);
+      }
+    }
     kill(agent_, SIGKILL);
     waitpid(agent_, nullptr, 0);
     agent_ = -1;

@@ -121,14 +121,23 @@ TEST_F(SpawnTest, ProgramsRunAsWhomTheRequestSays) {
 }
 
 TEST_F(SpawnTest, ClosingTheConnectionEndsTheGroupAndTheSession) {
-  std::filesystem::path pids = dir_ / "pids";
+  std::string pids = (dir_ / "pids").string();
   Client client(Connect());
-  // One in the group, one in a group of its own in the same session.
-  client.Send(Shell("sleep 1000 & echo $! >> " + pids.string() +
-                    "; set -m 2>/dev/null; sleep 1001 & echo $! >> " + pids.string() +
-                    "; echo $$ >> " + pids.string() + "; echo ready; wait"));
+  // One in the group; with job control, one in a group of its own in the same session.
+  protocol::Spawn request = Shell("sleep 1000 & echo $! >> " + pids + "; echo $$ >> " + pids +
+                                  "; set -m; sleep 1001 & echo $! >> " + pids +
+                                  "; ps -o pgid= -p $! | tr -d ' '; echo $!; wait");
+  request.argv[0] = "bash";
+  client.Send(request);
   ASSERT_TRUE(client.Expect<protocol::Started>().has_value());
-  ASSERT_TRUE(client.reader().Next().has_value());
+  std::string out;
+  while (std::count(out.begin(), out.end(), '\n') < 2) {
+    auto frame = client.reader().Next();
+    ASSERT_TRUE(frame.has_value() && frame->has_value());
+    if ((*frame)->type == FrameType::kStdout) out += (*frame)->payload;
+  }
+  ASSERT_EQ(out.substr(0, out.find('\n')), out.substr(out.find('\n') + 1, out.find('\n')))
+      << "it has no group of its own";
   client.Close();
   std::ifstream in(pids);
   int count = 0;
