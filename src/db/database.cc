@@ -3,8 +3,12 @@
 
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <cerrno>
 
 #include "db/migrations.h"
+#include "sys/fd.h"
 
 namespace atl::db {
 namespace {
@@ -124,6 +128,11 @@ Result<void> Transaction::Commit() {
 Database::~Database() { sqlite3_close_v2(connection_); }
 
 Result<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode mode) {
+  if (mode == Mode::kReadWrite) {
+    // Rows may hold what users pass to their sandboxes. The files beside it get the same mode.
+    ASSIGN(sys::Fd file, sys::Open(path, O_RDWR | O_CREAT, 0600));
+    if (::fchmod(file.get(), 0600) != 0) return FailErrno(errno, fmt::format("chmod {}", path));
+  }
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   flags |=
       mode == Mode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <thread>
@@ -129,6 +130,16 @@ TEST_F(DatabaseTest, ADatabaseOfANewerVersionIsRefused) {
   auto database = Database::Open(path_);
   ASSERT_FALSE(database);
   EXPECT_EQ(database.error().code, Code::kFailedPrecondition);
+}
+
+TEST_F(DatabaseTest, OnlyItsOwnerMayReadIt) {
+  auto database = Open();
+  EXPECT_EQ(Count(*database), 0);
+  for (std::string suffix : {"", "-wal", "-shm"}) {
+    struct stat st{};
+    ASSERT_EQ(::stat((path_ + suffix).c_str(), &st), 0) << suffix;
+    EXPECT_EQ(st.st_mode & 0777U, 0600U) << suffix;
+  }
 }
 
 TEST_F(DatabaseTest, AFileThatIsNoDatabaseIsRefused) {

@@ -3,13 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
 
 #include <map>
 #include <thread>
 
-#include "oci/leaks.h"
 #include "sandbox/rows.h"
 #include "sandbox/test_world.h"
 
@@ -30,53 +28,6 @@ class PrivateMounts : public testing::Environment {
   }
 };
 const auto* const kPrivateMounts = testing::AddGlobalTestEnvironment(new PrivateMounts);
-
-class RegistryTest : public testing::Test {
- protected:
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "must be root";
-    if (!std::filesystem::exists(ATOLL_AGENT_PROGRAM)) GTEST_SKIP() << "atoll-agent is not built";
-    world_ = std::make_unique<World>();
-  }
-  void TearDown() override {
-    if (world_) ExpectNoLeaks();
-  }
-
-  void ExpectNoLeaks() {
-    auto known = Rows(world_->database()).Known();
-    ASSERT_TRUE(known);
-    auto leaks = oci::FindLeaks(LauncherConfigOf(world_->options()), known->live, known->running);
-    ASSERT_TRUE(leaks) << leaks.error().message;
-    for (const oci::Leak& leak : *leaks) ADD_FAILURE() << leak.kind << " " << leak.what;
-  }
-  void ExpectNothingLeft() {
-    EXPECT_THAT(world_->registry().List(), IsEmpty());
-    EXPECT_THAT(*Rows(world_->database()).All(), IsEmpty());
-    EXPECT_THAT(*world_->launcher().cgroups().List(), IsEmpty());
-    EXPECT_THAT(*world_->launcher().runtime().List(), IsEmpty());
-    for (const std::string& dir : {world_->options().state_dir, world_->options().run_dir}) {
-      EXPECT_TRUE(std::filesystem::is_empty(dir + "/sandboxes")) << dir;
-    }
-  }
-  // A new daemon: the old one had no chance to clean up.
-  void Restart() {
-    world_->Close();
-    world_->Open();
-    auto reconciled = world_->Wait(world_->registry().Reconcile());
-    ASSERT_TRUE(reconciled) << reconciled.error().message;
-  }
-  Result<void> Delete(const std::string& id) { return world_->Wait(world_->registry().Delete(id)); }
-  pid_t PidOf(const std::string& iid) { return world_->launcher().Adopt(iid)->pid; }
-  void KillContainer(const std::string& iid) {
-    auto launched = world_->launcher().Adopt(iid);
-    ASSERT_TRUE(launched);
-    ASSERT_EQ(::kill(launched->pid, SIGKILL), 0);
-    pollfd wait{.fd = launched->pidfd.get(), .events = POLLIN, .revents = 0};
-    ASSERT_EQ(::poll(&wait, 1, 5000), 1);
-  }
-
-  std::unique_ptr<World> world_;
-};
 
 TEST_F(RegistryTest, ACreatedSandboxRunsProgramsAndADeletedOneLeavesNothing) {
   auto created = world_->Create("demo", {.env = {{"GREETING", "hi there"}}});
@@ -231,99 +182,6 @@ TEST_F(RegistryTest, ANewDaemonUndoesAndFinishesWhatWasHalfDone) {
   EXPECT_EQ(world_->Say("running", "echo fine"), "fine\n");
 }
 
-TEST_F(RegistryTest, ASnapshotBringsADirectoryBack) {
-  ASSERT_TRUE(world_->Create("demo"));
-  world_->Say("demo",
-              "cd /workspace; echo one > a; mkdir -p d/empty; ln -s a link; ln a hard; "
-              "head -c 3000000 /dev/urandom > big 2>/dev/null || cat /bin/sh > big");
-  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace/", "first"));
-  ASSERT_TRUE(snapshot) << snapshot.error().message;
-  EXPECT_THAT(snapshot->snapshot_id, SizeIs(64));
-  EXPECT_EQ(snapshot->dir, "/workspace");
-  EXPECT_GT(snapshot->files, 4U);
-  std::string before = world_->Say("demo", "cd /workspace; ls -lR .");
-  world_->Say("demo", "cd /workspace; rm -rf a d link big; echo new > later");
-  auto restored = world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id));
-  ASSERT_TRUE(restored) << restored.error().message;
-  EXPECT_EQ(restored->dir, "/workspace");
-  EXPECT_EQ(world_->Say("demo", "cd /workspace; ls -lR ."), before);
-  EXPECT_EQ(world_->Say("demo", "cat /workspace/link"), "one\n");
-  auto metas = world_->Wait(world_->registry().Snapshots("demo"));
-  ASSERT_THAT(*metas, SizeIs(1));
-  EXPECT_EQ((*metas)[0].name, "first");
-
-  // Another sandbox has no part in it; the same id, made anew, has.
-  ASSERT_TRUE(world_->Create("other"));
-  auto foreign = world_->Wait(world_->registry().Restore("other", snapshot->snapshot_id));
-  ASSERT_FALSE(foreign);
-  EXPECT_EQ(foreign.error().reason, "BACKUP_NOT_FOUND");
-  ASSERT_TRUE(Delete("demo"));
-  ASSERT_TRUE(world_->Create("demo"));
-  ASSERT_TRUE(world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id)));
-  EXPECT_EQ(world_->Say("demo", "cat /workspace/a"), "one\n");
-}
-
-TEST_F(RegistryTest, WhatCannotBeSnapshotOrRestored) {
-  ASSERT_TRUE(world_->Create("demo"));
-  world_->Say("demo", "echo x > /workspace/file");
-  for (std::string dir : {"", "workspace", "/", "/workspace/../etc", "/nowhere", "/workspace/file",
-                          "/proc", "/sys"}) {
-    auto snapshot = world_->Wait(world_->registry().Snapshot("demo", dir, ""));
-    EXPECT_FALSE(snapshot) << dir;
-  }
-  EXPECT_EQ(world_->Wait(world_->registry().Restore("demo", "zz")).error().code,
-            Code::kInvalidArgument);
-  EXPECT_EQ(world_->Wait(world_->registry().Restore("demo", std::string(64, 'a'))).error().reason,
-            "BACKUP_NOT_FOUND");
-  EXPECT_THAT(*world_->Wait(world_->registry().Snapshots("demo")), IsEmpty());
-}
-
-TEST_F(RegistryTest, ADamagedSnapshotLeavesTheDirectoryAsItWas) {
-  ASSERT_TRUE(world_->Create("demo"));
-  world_->Say("demo", "cat /bin/sh /bin/ls /bin/cat > /workspace/old");
-  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace", ""));
-  ASSERT_TRUE(snapshot);
-  world_->Say("demo", "rm /workspace/old; echo now > /workspace/new");
-  for (const auto& file :
-       std::filesystem::directory_iterator(world_->options().state_dir + "/snapshots")) {
-    if (file.path().extension() != ".zst") continue;
-    sys::Fd fd = *sys::Open(file.path(), O_RDWR);
-    ASSERT_EQ(::pwrite(fd.get(), "damage", 6, static_cast<off_t>(snapshot->stored - 100)), 6);
-  }
-  EXPECT_FALSE(world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id)));
-  EXPECT_EQ(world_->Say("demo", "ls /workspace"), "new\n");
-}
-
-async::Task<> RestoreQuietly(Registry& registry, std::string snapshot_id) {
-  co_await registry.Restore("demo", std::move(snapshot_id));
-}
-
-async::Task<bool> RestoreWithin(Registry& registry, std::string snapshot_id,
-                                std::chrono::milliseconds limit) {
-  bool ended = co_await async::WithTimeout(limit, RestoreQuietly(registry, std::move(snapshot_id)));
-  co_return ended;
-}
-
-TEST_F(RegistryTest, ARestoreThatIsCancelledLeavesTheOldOrTheNewAndNothingBetween) {
-  ASSERT_TRUE(world_->Create("demo"));
-  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > new$i; done");
-  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace", ""));
-  ASSERT_TRUE(snapshot);
-  int cancelled = 0;
-  for (int ms : {1, 3, 10, 20, 40}) {
-    world_->Say("demo", "cd /workspace; rm -rf *; echo old > old");
-    bool ended = world_->Wait(
-        RestoreWithin(world_->registry(), snapshot->snapshot_id, std::chrono::milliseconds(ms)));
-    cancelled += ended ? 0 : 1;
-    EXPECT_EQ(world_->registry().Find("demo")->state, State::kRunning);
-    std::string files = world_->Say("demo", "cd /workspace; echo *");
-    EXPECT_THAT(files, testing::AnyOf("old\n", "new1 new2 new3 new4 new5 new6 new7 new8\n"));
-  }
-  EXPECT_GT(cancelled, 0);
-  auto whole = world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id));
-  EXPECT_TRUE(whole) << "the lock is free again";
-}
-
 async::Task<bool> CreateWithin(Registry& registry, std::chrono::milliseconds limit) {
   auto create = [](Registry& to) -> async::Task<> { co_await to.Create("demo", {}); };
   bool ended = co_await async::WithTimeout(limit, create(registry));
@@ -338,18 +196,6 @@ TEST_F(RegistryTest, ACreateNobodyWaitsForIsFinishedAllTheSame) {
     EXPECT_EQ(world_->Say("demo", "echo fine"), "fine\n");
     ASSERT_TRUE(Delete("demo"));
   }
-  ExpectNothingLeft();
-}
-
-TEST_F(RegistryTest, ASnapshotUnderDeletionFailsAndLeavesNothing) {
-  ASSERT_TRUE(world_->Create("demo"));
-  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > f$i; done");
-  auto snapshot = world_->Start(world_->registry().Snapshot("demo", "/workspace", ""));
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  ASSERT_TRUE(Delete("demo"));
-  auto taken = snapshot.get();
-  auto metas = world_->Wait(world_->registry().Snapshots("demo"));
-  EXPECT_THAT(*metas, SizeIs(taken ? 1 : 0));
   ExpectNothingLeft();
 }
 

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -20,7 +22,9 @@
 #include "egress/egress.h"
 #include "http/message.h"
 #include "oci/launcher.h"
+#include "oci/leaks.h"
 #include "sandbox/registry.h"
+#include "sandbox/rows.h"
 #include "snapshot/store.h"
 #include "sys/mounts.h"
 #include "sys/process.h"
@@ -173,6 +177,53 @@ class World {
   std::unique_ptr<db::Database> database_;
   std::unique_ptr<snapshot::Store> store_;
   std::unique_ptr<Registry> registry_;
+};
+
+class RegistryTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "must be root";
+    if (!std::filesystem::exists(ATOLL_AGENT_PROGRAM)) GTEST_SKIP() << "atoll-agent is not built";
+    world_ = std::make_unique<World>();
+  }
+  void TearDown() override {
+    if (world_) ExpectNoLeaks();
+  }
+
+  void ExpectNoLeaks() {
+    auto known = Rows(world_->database()).Known();
+    ASSERT_TRUE(known);
+    auto leaks = oci::FindLeaks(LauncherConfigOf(world_->options()), known->live, known->running);
+    ASSERT_TRUE(leaks) << leaks.error().message;
+    for (const oci::Leak& leak : *leaks) ADD_FAILURE() << leak.kind << " " << leak.what;
+  }
+  void ExpectNothingLeft() {
+    EXPECT_TRUE(world_->registry().List().empty());
+    EXPECT_TRUE(Rows(world_->database()).All()->empty());
+    EXPECT_TRUE(world_->launcher().cgroups().List()->empty());
+    EXPECT_TRUE(world_->launcher().runtime().List()->empty());
+    for (const std::string& dir : {world_->options().state_dir, world_->options().run_dir}) {
+      EXPECT_TRUE(std::filesystem::is_empty(dir + "/sandboxes")) << dir;
+    }
+  }
+  // A new daemon: the old one had no chance to clean up.
+  void Restart() {
+    world_->Close();
+    world_->Open();
+    auto reconciled = world_->Wait(world_->registry().Reconcile());
+    ASSERT_TRUE(reconciled) << reconciled.error().message;
+  }
+  Result<void> Delete(const std::string& id) { return world_->Wait(world_->registry().Delete(id)); }
+  pid_t PidOf(const std::string& iid) { return world_->launcher().Adopt(iid)->pid; }
+  void KillContainer(const std::string& iid) {
+    auto launched = world_->launcher().Adopt(iid);
+    ASSERT_TRUE(launched);
+    ASSERT_EQ(::kill(launched->pid, SIGKILL), 0);
+    pollfd wait{.fd = launched->pidfd.get(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&wait, 1, 5000), 1);
+  }
+
+  std::unique_ptr<World> world_;
 };
 
 }  // namespace atl::sandbox
