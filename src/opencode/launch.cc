@@ -75,6 +75,12 @@ async::Task<> Probe(sandbox::AgentClient& agent, bool& healthy) {
   healthy = says && says->value_or(false);
 }
 
+// A probe that is cancelled because the other one succeeded has nothing to say.
+async::Task<> ProbeInto(Startup& startup) {
+  bool healthy = co_await IsHealthy(startup.agent);
+  if (healthy) startup.healthy = true;
+}
+
 std::string EndText(const sandbox::ProcessEvent& event) {
   if (event.out_of_memory) return "it ran out of the sandbox's memory";
   if (event.signal != 0) return fmt::format("signal {} ended it", event.signal);
@@ -106,7 +112,7 @@ async::Task<> FollowOutput(Startup& startup) {
     }
   }
   for (int i = 0; i < kReadyProbes; ++i) {
-    startup.healthy = co_await IsHealthy(startup.agent);
+    co_await ProbeInto(startup);
     if (startup.healthy) co_return;
     co_await async::Sleep(kReadyPause);
   }
@@ -117,18 +123,12 @@ async::Task<> FollowOutput(Startup& startup) {
 async::Task<> ProbeUntilHealthy(Startup& startup) {
   while (!startup.healthy) {
     co_await async::Sleep(kProbePause);
-    startup.healthy = co_await IsHealthy(startup.agent);
+    co_await ProbeInto(startup);
   }
 }
 
 async::Task<> WaitHealthy(Startup& startup) {
   co_await async::Race(FollowOutput(startup), ProbeUntilHealthy(startup));
-}
-
-async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent) {
-  CO_ASSIGN(std::vector<sandbox::DetachedInfo> all, co_await agent.ListDetached());
-  co_return std::ranges::any_of(
-      all, [](const sandbox::DetachedInfo& one) { return one.name == kName && one.running; });
 }
 
 async::Task<> WaitForEndInto(sandbox::AgentClient& agent, std::string& why) {
@@ -177,6 +177,12 @@ async::Task<bool> IsHealthy(sandbox::AgentClient& agent) {
   bool healthy = false;
   bool in_time = co_await async::WithTimeout(kProbeLimit, Probe(agent, healthy));
   co_return in_time&& healthy;
+}
+
+async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent) {
+  CO_ASSIGN(std::vector<sandbox::DetachedInfo> all, co_await agent.ListDetached());
+  co_return std::ranges::any_of(
+      all, [](const sandbox::DetachedInfo& one) { return one.name == kName && one.running; });
 }
 
 async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options) {

@@ -17,6 +17,9 @@ sandbox::SpawnSpec ServerSpec(const Options& options);
 // once?
 async::Task<bool> IsHealthy(sandbox::AgentClient& agent);
 
+// Has the server been started, and not ended?
+async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent);
+
 // Starts the server, or finds the one that runs, and returns when it is healthy.
 async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options);
 

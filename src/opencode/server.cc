@@ -158,6 +158,17 @@ Servers::~Servers() = default;
 
 void Servers::Start(std::string id) { impl_->Begin(impl_, id); }
 
+async::Task<> Servers::Adopt() {
+  std::shared_ptr<Impl> impl = impl_;
+  for (const sandbox::Info& info : impl->registry.List()) {
+    if (info.state != sandbox::State::kRunning) continue;
+    Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await impl->registry.Acquire(info.id);
+    if (!sandbox) continue;
+    Result<bool> running = co_await IsRunning((*sandbox)->agent());
+    if (running && *running) impl->Begin(impl, info.id);
+  }
+}
+
 namespace {
 
 async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }

@@ -38,6 +38,8 @@ class Servers {
   // calls share one start. Finds a server that outlived an earlier daemon. One that failed or
   // crashed is started again, each time after a longer pause.
   void Start(std::string id);
+  // After the daemon's start: finds the servers that outlived an earlier one.
+  async::Task<> Adopt();
   // Starts it where needed and waits until it is healthy. OPENCODE_STARTUP_FAILED (503) otherwise.
   async::Task<Result<void>> WaitReady(std::string id, std::chrono::milliseconds limit);
   Status status(std::string_view id) const;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -24,6 +25,13 @@ constexpr milliseconds kOpencodeLimit{200'000};
 async::Task<Result<json::Object>> ReadObject(http::Exchange& exchange) {
   CO_ASSIGN(std::string body, co_await exchange.ReadBody(kMaxBodyBytes));
   co_return json::Object::Parse(body, true);
+}
+
+// `total` stays the last one and the sum.
+void AddPhase(sandbox::Phases& phases, std::string name, double ms) {
+  auto total = std::ranges::find(phases, "total", &sandbox::Phases::value_type::first);
+  if (total != phases.end()) total->second += ms;
+  phases.emplace(total, std::move(name), ms);
 }
 
 std::string CreatedJson(const Services& services, const sandbox::Info& info,
@@ -48,7 +56,7 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
     auto begin = std::chrono::steady_clock::now();
     CO_TRY(co_await services.servers.WaitReady(id, kOpencodeLimit));
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
-    created.phases.emplace_back("opencode", took.count());
+    AddPhase(created.phases, "opencode", took.count());
   }
   co_return CreatedJson(services, created.info, created.phases, exchange.request());
 }

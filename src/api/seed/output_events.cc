@@ -52,16 +52,16 @@ void OutputEvents::Start(std::string_view command, std::string& out) {
 }
 
 void OutputEvents::Piece(Stream stream, std::string_view data, std::string& out) {
-  if (data.empty()) return;
-  out.append("data: {\"type\":\"").append(Name(stream));
-  if (json::IsUtf8(data)) {
-    out.append("\",\"data\":");
-    json::AppendUtf8String(out, data);
-  } else {
-    out.append("\",\"base64\":\"");
-    json::AppendBase64(out, data);
-    out.push_back('"');
+  size_t text = json::ScanUtf8(data).valid;
+  if (text > 0) {
+    out.append("data: {\"type\":\"").append(Name(stream)).append("\",\"data\":");
+    json::AppendUtf8String(out, data.substr(0, text));
+    End(out);
   }
+  if (text == data.size()) return;
+  out.append("data: {\"type\":\"").append(Name(stream)).append("\",\"base64\":\"");
+  json::AppendBase64(out, data.substr(text));
+  out.push_back('"');
   End(out);
 }
 

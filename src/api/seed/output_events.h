@@ -30,6 +30,7 @@ class OutputEvents {
   void Failure(const Error& error, std::string& out);
 
  private:
+  // The text at its beginning, then the rest of it as bytes.
   void Piece(Stream stream, std::string_view data, std::string& out);
   void Flush(std::string& out);
   void End(std::string& out);

@@ -128,8 +128,9 @@ TEST(OutputEventsTest, BytesThatAreNoTextComeAsBase64) {
   std::vector<json::Object> all = Events(out);
   EXPECT_EQ(Received(all, "stdout"), "ok\xff\nfine\n");
   EXPECT_EQ(Received(all, "stderr"), "\xE2\x82");
-  EXPECT_TRUE(all[0].Has("base64"));
-  EXPECT_TRUE(all[1].Has("data"));
+  EXPECT_EQ(all[0].String("data").value(), "ok");
+  EXPECT_EQ(all[1].String("base64").value(), "/wo=");
+  EXPECT_EQ(all[2].String("data").value(), "fine\n");
 }
 
 TEST(OutputEventsTest, RandomBytesInRandomPiecesArriveWhole) {
