@@ -61,6 +61,8 @@ struct Meaning {
 constexpr std::array kMeanings = {
     Meaning{"already exists and is not an empty directory", Code::kAlreadyExists, "FILE_EXISTS"},
     Meaning{"no space left on device", Code::kResourceExhausted, "NO_SPACE"},
+    Meaning{"could not create work tree", Code::kInvalidArgument, "VALIDATION_FAILED"},
+    Meaning{"could not create leading directories", Code::kInvalidArgument, "VALIDATION_FAILED"},
     Meaning{"not found in upstream", Code::kNotFound, "GIT_BRANCH_NOT_FOUND"},
     Meaning{"could not find remote branch", Code::kNotFound, "GIT_BRANCH_NOT_FOUND"},
     Meaning{"authentication failed", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
