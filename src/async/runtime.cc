@@ -53,7 +53,10 @@ Task<> BlockingPool::RunJob(std::function<void()> job) {
                  } catch (...) {
                    failure = std::current_exception();
                  }
-                 asio::post(guard.get_executor(), std::move(handler));
+                 // The guard travels along: the loop must not end before the handler has run.
+                 auto home = guard.get_executor();
+                 asio::post(home, [handler = std::move(handler),
+                                   guard = std::move(guard)]() mutable { std::move(handler)(); });
                });
   };
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(initiate,

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <functional>
+#include <set>
+#include <string_view>
 
 #include "cli/verbs.h"
 #include "daemon/serve.h"
@@ -39,9 +42,6 @@ void AddRun(CLI::App& app, const Globals& globals, Verb& verb) {
   command->add_option("--cwd", arguments->cwd, "Where to run it (default /workspace)");
   command->add_option("--env,-e", arguments->env, "KEY=value");
   command->add_option("--timeout", arguments->timeout_ms, "Milliseconds until it is ended");
-  // Options behind the command belong to the command.
-  command->positionals_at_end();
-  command->prefix_command(false);
   command->callback([&verb, &globals, arguments] {
     verb = [&globals, arguments] { return Run(globals, *arguments); };
   });
@@ -102,6 +102,30 @@ void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   });
 }
 
+// Options behind the sandbox's name belong to the command that is run: `atoll run demo ls -la`.
+// Marks its beginning with `--`, as the parser wants it.
+std::vector<std::string> MarkCommand(int argc, char** argv) {
+  const std::set<std::string_view> with_value = {"--config", "--url", "--cwd",
+                                                 "--env",    "-e",    "--timeout"};
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  bool run = false;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--") break;
+    if (arguments[i].starts_with('-')) {
+      if (with_value.contains(arguments[i])) ++i;
+    } else if (!run) {
+      if (arguments[i] != "run") break;
+      run = true;
+    } else {
+      if (i + 1 < arguments.size() && arguments[i + 1] != "--") {
+        arguments.insert(arguments.begin() + static_cast<long>(i) + 1, "--");
+      }
+      break;
+    }
+  }
+  return arguments;
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Atoll: a Linux sandbox on its own subdomain for every coding agent", "atoll");
   app.set_version_flag("--version", std::string(ATOLL_VERSION));
@@ -117,7 +141,13 @@ int Main(int argc, char** argv) {
   AddRun(app, globals, verb);
   AddImage(app, globals, verb);
   AddRest(app, globals, verb);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    std::vector<std::string> arguments = MarkCommand(argc, argv);
+    std::ranges::reverse(arguments);  // the parser takes them from the back
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
   Result<int> code = verb();
   if (code) return *code;
   fmt::print(stderr, "atoll: {}\n", code.error().message);

@@ -193,6 +193,13 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
     ASSIGN(sys::Fd copy, fd->Duplicate());
     uint16_t bound = async::Listener(acceptor, std::move(copy)).port();
     server_->Listen(std::move(*fd), acceptor, [this] { return runtime_.NextShard(); });
+    if (std::ranges::find(config_.host_ports, bound) != config_.host_ports.end()) {
+      return Fail(Code::kInvalidArgument,
+                  fmt::format("[egress] host_ports: {} is Atoll's own port; a sandbox that reached "
+                              "it could command every other one",
+                              bound),
+                  "BAD_CONFIG");
+    }
     if (port != 0) continue;
     port = bound;
     address = fmt::format("{}:{}", endpoint.address, port);
@@ -209,12 +216,14 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
 async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result) {
   result = co_await registry_->Reconcile();
   if (result) result = Listen(endpoints);
+  if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();
 }
 
 async::Task<> Daemon::Drain() {
   log::Info("stopping: sandboxes go on running and are adopted at the next start");
   co_await server_->Drain(kDrainLimit);
+  if (registry_->List().empty()) (void)launcher_->cgroups().RemoveRoot();
   std::fflush(nullptr);
   // What sandboxes and connections refer to is not taken apart in an order that suits everybody,
   // and nothing of it needs an end: state is in the database, the kernel closes the rest.

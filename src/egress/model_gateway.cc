@@ -251,13 +251,14 @@ async::Task<> ModelGateway::Handle(std::string iid, http::Exchange& exchange) {
   std::string_view missing = Missing(options_);
   if (!missing.empty()) {
     co_await RespondModelError(
-        exchange, Error(Code::kUnavailable, std::string(missing), "MODEL_NOT_CONFIGURED"));
+        // Not a 503: OpenCode would try that again and again instead of showing it.
+        exchange, Error(Code::kPermissionDenied, std::string(missing), "MODEL_NOT_CONFIGURED"));
     co_return;
   }
   Result<ModelUrl> url = ParseModelUrl(options_.base_url);
   if (!url) {
     co_await RespondModelError(
-        exchange, Error(Code::kUnavailable, url.error().message, "MODEL_NOT_CONFIGURED"));
+        exchange, Error(Code::kPermissionDenied, url.error().message, "MODEL_NOT_CONFIGURED"));
     co_return;
   }
   auto transport = co_await http::ConnectUrlHost(url->host, url->port, url->tls, kConnectTimeout);

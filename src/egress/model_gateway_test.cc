@@ -174,7 +174,7 @@ TEST_F(ModelGatewayTest, ServesNothingElse) {
 TEST_F(ModelGatewayTest, SaysWhatIsMissing) {
   Start(ModelOptions{});
   std::string answer = Exchange(Post("/v1/messages", "", "{}"));
-  EXPECT_THAT(answer, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 403"));
   EXPECT_THAT(answer, HasSubstr(R"("code":"MODEL_NOT_CONFIGURED")"));
   EXPECT_THAT(answer, HasSubstr("ANTHROPIC_API_KEY"));
   EXPECT_THAT(answer, HasSubstr(R"("error":{"type":"api_error")"));

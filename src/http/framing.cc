@@ -34,6 +34,17 @@ bool IsTargetChar(char c) {
 // reg-name, IPv4 or [IPv6], with an optional port: no user information, no path.
 bool IsHost(std::string_view host) {
   if (host.empty() || host.size() > 300) return false;
+  // Behind the last colon outside of brackets stands a port.
+  size_t bracket = host.rfind(']');
+  size_t colon = host.rfind(':');
+  if (colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket)) {
+    std::string_view port = host.substr(colon + 1);
+    uint16_t number = 0;
+    auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+    if (error != std::errc() || end != port.data() + port.size() || number == 0) return false;
+    host = host.substr(0, colon);
+    if (host.empty() || (bracket == std::string_view::npos && host.contains(':'))) return false;
+  }
   return std::ranges::all_of(host, [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
            c == '-' || c == '_' || c == ':' || c == '[' || c == ']' || c == '%' || c == '~';

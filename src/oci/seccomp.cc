@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -201,6 +202,17 @@ Result<void> AddOwnRules(Filter& filter, SeccompFilter& result) {
         {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = bit, .datum_b = bit}};
     TRY(Add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), some, "clone"));
   }
+  // Sockets of the families that sandboxes need. The others are doors to the host (AF_VSOCK knows
+  // no network namespace) or code that nobody there has a use for.
+  constexpr int kFamilies = AF_MAX;
+  for (int family = 0; family < kFamilies; ++family) {
+    bool wanted =
+        family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK;
+    std::vector<scmp_arg_cmp> is = {
+        {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = static_cast<uint64_t>(family), .datum_b = 0}};
+    uint32_t action = wanted ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT);
+    TRY(Add(filter, action, SCMP_SYS(socket), is, "socket"));
+  }
   // ENOSYS: libc then falls back to clone.
   TRY(Add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), {}, "clone3"));
   return {};
@@ -216,7 +228,10 @@ Result<void> AddProfileRule(Filter& filter, const json::object& rule, SeccompFil
   for (const json::value& item : names->get_array()) {
     if (!item.is_string()) return Fail(Code::kInvalidArgument, "a name that is no string");
     std::string name(item.get_string());
-    if (kRefused.contains(name) || name == "clone" || name == "clone3") continue;
+    if (kRefused.contains(name) || name == "clone" || name == "clone3" || name == "socket" ||
+        name == "socketcall") {
+      continue;
+    }
     int number = seccomp_syscall_resolve_name(name.c_str());
     if (number == __NR_SCMP_ERROR) {
       result.unknown.push_back(name);
@@ -309,7 +324,7 @@ Result<std::string> LoadSeccomp(const std::string& profile_path, const std::stri
     return Unexpected(std::move(profile).error().Wrap("reading the system call profile"));
   }
   const scmp_version* version = seccomp_version();
-  std::string key = fmt::format("2 {} {}.{}.{} {}.{}", NativeArch(), version->major, version->minor,
+  std::string key = fmt::format("3 {} {}.{}.{} {}.{}", NativeArch(), version->major, version->minor,
                                 version->micro, KernelVersion().first, KernelVersion().second);
   for (const std::string& capability : Capabilities()) key += " " + capability;
   key += fmt::format(" {:016x}", Fnv1a(*profile));

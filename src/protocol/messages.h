@@ -51,7 +51,7 @@ struct Spawn {
   bool want_stdin = false;  // false: stdin is /dev/null
   bool detached = false;
   std::string name;            // of a detached process: 1 to 64 characters
-  uint32_t ring_bytes = 0;     // of a detached process: 0 is 256 KiB, at most 16 MiB
+  uint32_t ring_bytes = 0;     // of a detached process: 0 is 256 KiB, at most 4 MiB
   uint32_t kill_grace_ms = 0;  // when the client goes away: SIGTERM, this long, SIGKILL
 
   void Fields(this auto& self, auto& io) {
