@@ -103,7 +103,24 @@ try:
         out['write'] = 1
 except OSError as e:
     out['write'] = -1
-for name in ('fd', 'map_files', 'root', 'cwd'):
+# The numbers in fd can be listed; what matters is that nothing behind them can be reached.
+try:
+    fds = os.listdir('/proc/1/fd')
+except OSError:
+    fds = []
+out['fd'] = -1
+for fd in fds:
+    try:
+        os.readlink('/proc/1/fd/' + fd)
+        out['fd'] = 1
+    except OSError:
+        pass
+    try:
+        os.close(os.open('/proc/1/fd/' + fd, os.O_RDONLY))
+        out['fd'] = 1
+    except OSError:
+        pass
+for name in ('map_files', 'root', 'cwd'):
     try:
         out[name] = len(os.listdir('/proc/1/' + name))
     except OSError:

@@ -54,7 +54,7 @@ describe('routes', () => {
 
     it('takes a body that is not there, limits and environment', async () => {
       const small = daemon.sandbox('small');
-      await small.create({memory: '256M', cpus: 1, pids: 100, env: {GREETING: 'hello there'}});
+      await small.create({memory: '2G', cpus: 1, pids: 200, env: {GREETING: 'hello there'}});
       assert.equal(await small.sh('echo $GREETING'), 'hello there\n');
       const answer = await small.post('/create', undefined, {json: undefined});
       assert.equal(answer.status, 200, answer.text);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -49,6 +50,32 @@ bool IsPseudo(long magic) {
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> MakeMissingDirs(const std::string& path) {
+  ASSIGN(auto components, Components(path));
+  std::vector<std::string> made;
+  ASSIGN(sys::Fd at, sys::Open("/", O_PATH | O_DIRECTORY));
+  std::string so_far;
+  for (const std::string& component : components) {
+    so_far += "/" + component;
+    if (mkdirat(at.get(), component.c_str(), 0755) == 0) {
+      made.push_back(so_far);
+    } else if (errno != EEXIST) {
+      int err = errno;
+      RemoveMadeDirs(made);
+      return FailErrno(err, "make directory " + so_far);
+    }
+    auto next = sys::OpenAt2(at.get(), component, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+    // What is there and cannot be entered is for OpenArchiveDir to explain.
+    if (!next) break;
+    at = std::move(*next);
+  }
+  return made;
+}
+
+void RemoveMadeDirs(const std::vector<std::string>& made) {
+  for (auto dir = made.rbegin(); dir != made.rend(); ++dir) rmdir(dir->c_str());
+}
 
 Result<sys::Fd> OpenArchiveDir(const std::string& path) {
   ASSIGN(auto components, Components(path));

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "protocol/messages.h"
@@ -14,6 +15,11 @@ namespace atl::agent {
 // Opens a directory by an absolute path without symlinks. Refuses `/`, what belongs to the system
 // (/proc, /sys, /dev, /.atoll) and anything on a pseudo file system.
 Result<sys::Fd> OpenArchiveDir(const std::string& path);
+
+// Makes what is missing of a directory's path, following no symlink; says what it made, outermost
+// first, for RemoveMadeDirs to take back when the directory stayed empty.
+Result<std::vector<std::string>> MakeMissingDirs(const std::string& path);
+void RemoveMadeDirs(const std::vector<std::string>& made);
 
 // The directory that a restore extracts into, inside the one that it replaces.
 inline constexpr std::string_view kStagingPrefix = ".atoll-restore-";

@@ -288,7 +288,11 @@ Result<protocol::End> Restore(const std::string& dir) {
 
 int TarInMain(const std::string& dir) {
   umask(022);
-  return ReportOutcome(Restore(dir));
+  auto made = MakeMissingDirs(dir);
+  if (!made) return ReportOutcome(Unexpected(std::move(made).error()));
+  auto outcome = Restore(dir);
+  if (!outcome) RemoveMadeDirs(*made);
+  return ReportOutcome(outcome);
 }
 
 }  // namespace atl::agent

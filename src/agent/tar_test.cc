@@ -247,8 +247,7 @@ TEST_F(TarTest, WhatIsNoDirectoryOfTheUserIsRefused) {
     std::string reason;
   };
   for (const Case& test :
-       {Case{work_ / "none", Code::kNotFound, "FILE_NOT_FOUND"},
-        Case{work_ / "file", Code::kInvalidArgument, "NOT_DIRECTORY"},
+       {Case{work_ / "file", Code::kInvalidArgument, "NOT_DIRECTORY"},
         Case{work_ / "link", Code::kInvalidArgument, ""},
         Case{work_ / "link" / "sub", Code::kInvalidArgument, ""},
         Case{work_ / ".." / "outside", Code::kInvalidArgument, ""},
@@ -266,6 +265,17 @@ TEST_F(TarTest, WhatIsNoDirectoryOfTheUserIsRefused) {
     }
   }
   EXPECT_TRUE(fs::exists(outside_ / "sub"));
+}
+
+TEST_F(TarTest, AMissingDirectoryIsMadeByARestoreThatSucceeds) {
+  std::string missing = work_ / "none" / "deeper";
+  Outcome archived = Out(missing);
+  ASSERT_TRUE(archived.error.has_value());
+  EXPECT_EQ(archived.error->reason, "FILE_NOT_FOUND");
+  ASSERT_TRUE(In(missing, Archive(TarEntry("../x", '0', "evil"))).error.has_value());
+  EXPECT_FALSE(fs::exists(work_ / "none"));
+  ASSERT_FALSE(In(missing, Archive(TarEntry("a", '0', "back"))).error.has_value());
+  EXPECT_TRUE(fs::exists(work_ / "none" / "deeper" / "a"));
 }
 
 TEST_F(TarTest, AHostileArchiveTouchesNothing) {

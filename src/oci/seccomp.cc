@@ -185,6 +185,22 @@ Result<void> Add(Filter& filter, uint32_t action, int number,
   return FailErrno(-failed, fmt::format("adding the rule for {}", name));
 }
 
+// Sockets of the families that sandboxes need. The others are doors to the host (AF_VSOCK knows no
+// network namespace) or code that nobody there has a use for. For the native architecture alone:
+// its 32-bit twin has socketcall, whose family no filter can see, so 32-bit programs have no
+// sockets.
+Result<void> AddSocketRules(Filter& filter) {
+  for (int family = 0; family < AF_MAX; ++family) {
+    bool wanted =
+        family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK;
+    std::vector<scmp_arg_cmp> is = {
+        {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = static_cast<uint64_t>(family), .datum_b = 0}};
+    uint32_t action = wanted ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT);
+    TRY(Add(filter, action, SCMP_SYS(socket), is, "socket"));
+  }
+  return {};
+}
+
 // What this project decides whatever the profile says.
 Result<void> AddOwnRules(Filter& filter, SeccompFilter& result) {
   for (std::string_view name : kRefused) {
@@ -201,17 +217,6 @@ Result<void> AddOwnRules(Filter& filter, SeccompFilter& result) {
     std::vector<scmp_arg_cmp> some = {
         {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = bit, .datum_b = bit}};
     TRY(Add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), some, "clone"));
-  }
-  // Sockets of the families that sandboxes need. The others are doors to the host (AF_VSOCK knows
-  // no network namespace) or code that nobody there has a use for.
-  constexpr int kFamilies = AF_MAX;
-  for (int family = 0; family < kFamilies; ++family) {
-    bool wanted =
-        family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK;
-    std::vector<scmp_arg_cmp> is = {
-        {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = static_cast<uint64_t>(family), .datum_b = 0}};
-    uint32_t action = wanted ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT);
-    TRY(Add(filter, action, SCMP_SYS(socket), is, "socket"));
   }
   // ENOSYS: libc then falls back to clone.
   TRY(Add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), {}, "clone3"));
@@ -296,6 +301,7 @@ Result<SeccompFilter> CompileSeccomp(std::string_view profile,
   uint64_t number = default_errno != nullptr ? NumberOf(root, "defaultErrnoRet") : ENOSYS;
   Filter filter(SCMP_ACT_ERRNO(static_cast<uint32_t>(number & 0xfffU)));
   if (filter.context == nullptr) return Fail(Code::kInternal, "seccomp_init failed");
+  TRY(AddSocketRules(filter));
   TRY(AddArchitectures(filter));
   // A binary tree instead of a list: a system call passes a dozen comparisons, not hundreds.
   (void)seccomp_attr_set(filter.context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
@@ -324,7 +330,7 @@ Result<std::string> LoadSeccomp(const std::string& profile_path, const std::stri
     return Unexpected(std::move(profile).error().Wrap("reading the system call profile"));
   }
   const scmp_version* version = seccomp_version();
-  std::string key = fmt::format("3 {} {}.{}.{} {}.{}", NativeArch(), version->major, version->minor,
+  std::string key = fmt::format("4 {} {}.{}.{} {}.{}", NativeArch(), version->major, version->minor,
                                 version->micro, KernelVersion().first, KernelVersion().second);
   for (const std::string& capability : Capabilities()) key += " " + capability;
   key += fmt::format(" {:016x}", Fnv1a(*profile));

@@ -140,7 +140,7 @@ Result<std::string> NormalSnapshotDir(std::string_view dir) {
     if (part.empty() || part == ".") continue;
     normal.append("/").append(part);
   }
-  if (normal.empty()) return invalid("must not be the root directory");
+  if (normal.empty()) return invalid("must not be the root directory, /");
   return normal;
 }
 
