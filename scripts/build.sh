@@ -17,6 +17,8 @@ if [ ! -f "$dir/build.ninja" ]; then
   }
 fi
 echo "==> Building $dir"
+# A clone elsewhere on this machine shares what was compiled before.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 # Ninja's default job count assumes more memory per core than small machines have.
 memory_jobs=$(awk '/^MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
 jobs=$(nproc)

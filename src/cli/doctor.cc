@@ -2,36 +2,22 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <set>
-
 #include "cli/verbs.h"
 #include "db/database.h"
 #include "json/writer.h"
 #include "oci/leaks.h"
 #include "oci/probe.h"
+#include "sandbox/rows.h"
 #include "sys/fd.h"
 
 namespace atl::cli {
 namespace {
 
-struct Known {
-  std::set<std::string> live;
-  std::set<std::string> running;
-};
-
-Result<Known> ReadSandboxes(const daemon::Config& config) {
-  Known known;
+Result<sandbox::KnownIids> ReadSandboxes(const daemon::Config& config) {
   std::string path = config.state_dir + "/atoll.db";
-  if (::access(path.c_str(), F_OK) != 0) return known;
+  if (::access(path.c_str(), F_OK) != 0) return sandbox::KnownIids();
   ASSIGN(auto database, db::Database::Open(path, db::Database::Mode::kReadOnly));
-  ASSIGN(db::Transaction transaction, database->Begin());
-  ASSIGN(db::Statement statement, transaction.Prepare("SELECT iid, state FROM sandboxes"));
-  while (true) {
-    ASSIGN(bool row, statement.Step());
-    if (!row) return known;
-    known.live.insert(statement.Text(0));
-    if (statement.Text(1) != "stopped") known.running.insert(statement.Text(0));
-  }
+  return sandbox::Rows(*database).Known();
 }
 
 void AddFile(std::vector<oci::Check>& checks, std::string name, const std::string& path,
@@ -85,7 +71,7 @@ Result<int> Doctor(const Globals& globals) {
 
 Result<int> Leaks(const Globals& globals) {
   ASSIGN(daemon::Config config, ConfigOf(globals));
-  ASSIGN(Known known, ReadSandboxes(config));
+  ASSIGN(sandbox::KnownIids known, ReadSandboxes(config));
   oci::LauncherConfig launcher;
   launcher.state_dir = config.state_dir;
   launcher.run_dir = config.run_dir;

@@ -94,17 +94,7 @@ Result<int> Run(const Globals& globals, const RunArguments& arguments) {
   body.BeginObject().Field("command", CommandLine(arguments.command));
   if (!arguments.cwd.empty()) body.Field("cwd", arguments.cwd);
   if (arguments.timeout_ms) body.Field("timeout", *arguments.timeout_ms);
-  if (!arguments.env.empty()) {
-    body.Key("env").BeginObject();
-    for (const std::string& pair : arguments.env) {
-      size_t equals = pair.find('=');
-      if (equals == std::string::npos || equals == 0) {
-        return Fail(Code::kInvalidArgument, fmt::format("--env {}: write KEY=value", pair));
-      }
-      body.Field(pair.substr(0, equals), pair.substr(equals + 1));
-    }
-    body.EndObject();
-  }
+  TRY(AppendEnv(body, arguments.env));
   body.EndObject();
   ASSIGN(ApiClient client, ApiClient::Connect(globals));
   Outcome outcome;

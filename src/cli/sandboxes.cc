@@ -21,17 +21,7 @@ Result<std::string> CreateBody(const CreateArguments& arguments) {
   if (!arguments.memory.empty()) writer.Field("memory", arguments.memory);
   if (arguments.cpus) writer.Field("cpus", *arguments.cpus);
   if (arguments.pids) writer.Field("pids", *arguments.pids);
-  if (!arguments.env.empty()) {
-    writer.Key("env").BeginObject();
-    for (const std::string& pair : arguments.env) {
-      size_t equals = pair.find('=');
-      if (equals == std::string::npos || equals == 0) {
-        return Fail(Code::kInvalidArgument, fmt::format("--env {}: write KEY=value", pair));
-      }
-      writer.Field(pair.substr(0, equals), pair.substr(equals + 1));
-    }
-    writer.EndObject();
-  }
+  TRY(AppendEnv(writer, arguments.env));
   writer.EndObject();
   return writer.Take();
 }

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "daemon/config.h"
+#include "json/writer.h"
 
 namespace atl::cli {
 
@@ -51,6 +52,10 @@ Result<int> ImageBuild(const Globals& globals, const std::string& name, std::str
 Result<int> ImageList(const Globals& globals);
 Result<int> ImageRemove(const Globals& globals, const std::string& name);
 Result<int> Version(const Globals& globals);
+
+// Writes the member "env" of a request's body from KEY=value arguments; nothing when there are
+// none.
+Result<void> AppendEnv(json::Writer& body, const std::vector<std::string>& pairs);
 
 Result<daemon::Config> ConfigOf(const Globals& globals);
 
