@@ -39,8 +39,8 @@ test: root ## Everything that must hold (STEPS="lint unit e2e setup" for a part)
 	@scripts/setup.sh build run test
 	@scripts/run_tests.py $(STEPS)
 
-bench: root setup build image opencode ## Measure; see bench/RESULTS.md
-	@bench/run.sh $(RELEASE)
+bench: root setup build image opencode ## Measure, and write bench/RESULTS.md
+	@bench/run.sh $(RELEASE) --write
 
 fmt: ## Format the C++ sources
 	@git ls-files -co --exclude-standard '*.cc' '*.h' | xargs clang-format-19 -i

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Heads and chunked bodies as an attacker sends them. A head that is accepted must be accepted again
-// after it has been serialised, and mean the same.
+// Heads and chunked bodies as an attacker sends them. A head that is accepted must be accepted
+// again after it has been serialised, and mean the same.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

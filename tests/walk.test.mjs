@@ -41,7 +41,7 @@ describe('the walk', () => {
   }
 
   it('creates a sandbox', async () => {
-    const made = JSON.parse(await curl('/create', ...JSON_TYPE, '-d', '{"opencode":false}'));
+    const made = JSON.parse(await curl('/create'));
     assert.equal(made.id, 'demo');
     assert.equal(made.url, daemon.url('demo'));
     assert.equal(made.state, 'running');

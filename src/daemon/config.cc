@@ -268,17 +268,37 @@ Result<void> RequireAbsolute(std::string_view key, const std::string& path) {
 }
 
 // .dev.vars lies beside the process; what the real environment says goes before it.
-Environment WithDevVars(const Environment& environment) {
+Result<Environment> WithDevVars(const Environment& environment) {
   Result<std::string> text = sys::ReadFile(".dev.vars", 1U << 20U);
+  if (!text && text.error().code != Code::kNotFound) {
+    return std::unexpected(std::move(text).error());
+  }
   std::map<std::string, std::string> variables;
   if (text) {
     for (auto& [key, value] : ParseDevVars(*text)) variables[key] = value;
   }
-  return [environment, variables](const std::string& name) -> std::optional<std::string> {
-    if (std::optional<std::string> value = environment(name)) return value;
-    auto found = variables.find(name);
-    return found == variables.end() ? std::nullopt : std::optional(found->second);
-  };
+  return Environment(
+      [environment, variables](const std::string& name) -> std::optional<std::string> {
+        if (std::optional<std::string> value = environment(name)) return value;
+        auto found = variables.find(name);
+        return found == variables.end() ? std::nullopt : std::optional(found->second);
+      });
+}
+
+// What stands behind `<id>.` in a host name.
+Result<void> ValidateDomain(const std::string& domain) {
+  bool clean = !domain.empty() && domain.size() <= 200 && domain.front() != '.' &&
+               domain.back() != '.' && std::ranges::all_of(domain, [](char c) {
+                 return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+               });
+  if (!clean) {
+    return Bad("configuration", "domain", "must be a host name in lower case, without a port");
+  }
+  // OpenCode's UI takes such a host for its own service and talks to localhost:4096 instead.
+  if (domain.find("opencode.ai") != std::string::npos) {
+    return Bad("configuration", "domain", "must not contain opencode.ai");
+  }
+  return {};
 }
 
 }  // namespace
@@ -296,7 +316,7 @@ Environment ProcessEnvironment() {
 }
 
 Result<Config> LoadConfig(const std::string& file, const Environment& process_environment) {
-  Environment environment = WithDevVars(process_environment);
+  ASSIGN(Environment environment, WithDevVars(process_environment));
   ASSIGN(auto read, ReadFile(file));
   Source source(std::move(read.first), read.second, environment);
   Config config;
@@ -323,6 +343,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";
   if (config.snapshots_dir.empty()) config.snapshots_dir = config.state_dir + "/snapshots";
+  TRY(ValidateDomain(config.domain));
   TRY(RequireAbsolute("state_dir", config.state_dir));
   TRY(RequireAbsolute("run_dir", config.run_dir));
   TRY(RequireAbsolute("images_dir", config.images_dir));

@@ -60,6 +60,8 @@ TEST_F(ConfigTest, WhatIsWrongIsNamed) {
                                           {"[egress]\nhost_ports = [70000]\n", "host_ports"},
                                           {"[model]\nprovider = \"x\"\n", "provider"},
                                           {"[sandbox\n", "atoll.toml:"},
+                                          {"domain = \"a b\"\n", "domain"},
+                                          {"domain = \"x.opencode.ai\"\n", "opencode.ai"},
                                           {"state_dir = \"here\"\n", "state_dir"}}) {
     Result<Config> config = Load(text);
     ASSERT_FALSE(config.has_value()) << text;

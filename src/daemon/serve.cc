@@ -85,12 +85,23 @@ Result<egress::Options> EgressOptions(const Config& config) {
   options.host_ports = config.host_ports;
   options.deny = config.deny;
   for (const std::string& text : config.nameservers) {
-    bool has_port = text.find(':') != std::string::npos;
-    ASSIGN(async::Endpoint endpoint, async::ParseEndpoint(has_port ? text : text + ":53"));
-    options.nameservers.push_back(std::move(endpoint));
+    // With a port, or without one: "192.0.2.53", "[2001:db8::1]:53", "2001:db8::1".
+    Result<async::Endpoint> endpoint = async::ParseEndpoint(text);
+    if (!endpoint) endpoint = async::ParseEndpoint(text + ":53");
+    if (!endpoint) endpoint = async::ParseEndpoint(fmt::format("[{}]:53", text));
+    if (!endpoint) {
+      return std::unexpected(std::move(endpoint).error().Wrap("[egress] nameservers"));
+    }
+    options.nameservers.push_back(std::move(*endpoint));
   }
   return options;
 }
+
+struct BoundListener {
+  sys::Fd fd;
+  uint16_t port = 0;
+  std::string address;
+};
 
 // Everything that lives as long as the daemon, made from the bottom up.
 class Daemon {
@@ -109,6 +120,7 @@ class Daemon {
   Result<void> MakeParts();
   void MakeRoutes();
   async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
+  Result<std::vector<BoundListener>> Bind(const std::vector<async::Endpoint>& endpoints);
   Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
   async::Task<> Drain();
 
@@ -173,12 +185,11 @@ Result<std::unique_ptr<Daemon>> Daemon::Make(Config config) {
   return daemon;
 }
 
-Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
-  uint16_t port = 0;
-  std::string address;
+// Binds every address, or says why not; a host without IPv6 goes on without it.
+Result<std::vector<BoundListener>> Daemon::Bind(const std::vector<async::Endpoint>& endpoints) {
+  std::vector<BoundListener> bound;
   for (const async::Endpoint& endpoint : endpoints) {
     Result<sys::Fd> fd = async::Listener::BindTcp(endpoint);
-    // A host without IPv6 has no ::1; the IPv4 address is enough then.
     bool absent =
         !fd && (fd.error().sys_errno == EADDRNOTAVAIL || fd.error().sys_errno == EAFNOSUPPORT);
     if (absent && &endpoint != &endpoints.front()) {
@@ -189,25 +200,32 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
       return std::unexpected(
           std::move(fd).error().Wrap("is another daemon running? set `listen` to another port"));
     }
-    async::Executor acceptor = runtime_.shard(0);
     ASSIGN(sys::Fd copy, fd->Duplicate());
-    uint16_t bound = async::Listener(acceptor, std::move(copy)).port();
-    server_->Listen(std::move(*fd), acceptor, [this] { return runtime_.NextShard(); });
-    if (std::ranges::find(config_.host_ports, bound) != config_.host_ports.end()) {
+    uint16_t port = async::Listener(runtime_.shard(0), std::move(copy)).port();
+    if (std::ranges::find(config_.host_ports, port) != config_.host_ports.end()) {
       return Fail(Code::kInvalidArgument,
                   fmt::format("[egress] host_ports: {} is Atoll's own port; a sandbox that reached "
                               "it could command every other one",
-                              bound),
+                              port),
                   "BAD_CONFIG");
     }
-    if (port != 0) continue;
-    port = bound;
-    address = fmt::format("{}:{}", endpoint.address, port);
-    if (endpoint.address.find(':') != std::string::npos) {
-      address = fmt::format("[{}]:{}", endpoint.address, port);
-    }
+    bool v6 = endpoint.address.find(':') != std::string::npos;
+    bound.push_back(
+        {.fd = std::move(*fd),
+         .port = port,
+         .address = fmt::format(fmt::runtime(v6 ? "[{}]:{}" : "{}:{}"), endpoint.address, port)});
   }
-  TRY(WriteAddress(config_.run_dir, address));
+  return bound;
+}
+
+Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
+  ASSIGN(std::vector<BoundListener> bound, Bind(endpoints));
+  TRY(WriteAddress(config_.run_dir, bound.front().address));
+  uint16_t port = bound.front().port;
+  for (BoundListener& listener : bound) {
+    server_->Listen(std::move(listener.fd), runtime_.shard(0),
+                    [this] { return runtime_.NextShard(); });
+  }
   fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
   std::fflush(stdout);
   return {};

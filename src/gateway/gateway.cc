@@ -17,10 +17,9 @@ async::Task<> Gateway::Handle(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
   Route route = RouteHost(request.host, options_.domain);
   if (std::holds_alternative<UnknownHost>(route)) {
-    Error unknown{.code = Code::kNotFound,
-                  .message = "nothing is served under this host name",
-                  .reason = "UNKNOWN_HOST"};
-    co_await http::RespondError(exchange, std::move(unknown));
+    http::ResponseHead nothing;
+    nothing.status = 404;
+    (void)co_await exchange.Respond(std::move(nothing), std::string());
     co_return;
   }
   Result<void> allowed = CheckOrigin(request, route, options_.domain);

@@ -103,6 +103,8 @@ http::RequestHead UpstreamHead(const http::RequestHead& request, std::string_vie
                                bool upgrade) {
   http::RequestHead head = request;
   std::string protocol = request.headers.Joined("Upgrade");
+  // TLS may end in front of the daemon, on this machine.
+  bool https = http::EqualsIgnoreCase(request.headers.Joined("X-Forwarded-Proto"), "https");
   head.minor_version = 1;
   RemoveHopByHop(head.headers);
   head.headers.RemoveIf(
@@ -112,7 +114,7 @@ http::RequestHead UpstreamHead(const http::RequestHead& request, std::string_vie
   head.headers.Set("Host", request.host);
   head.headers.Add("X-Forwarded-For", std::string(WithoutPort(peer)));
   head.headers.Add("X-Forwarded-Host", request.host);
-  head.headers.Add("X-Forwarded-Proto", "http");
+  head.headers.Add("X-Forwarded-Proto", https ? "https" : "http");
   if (upgrade) {
     head.headers.Add("Connection", "Upgrade");
     head.headers.Add("Upgrade", std::move(protocol));

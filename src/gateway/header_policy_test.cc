@@ -67,7 +67,7 @@ TEST(UpstreamHeadTest, KeepsHostAndSaysWhereTheRequestCameFrom) {
               ElementsAre(Pair("Cookie", "a=b"), Pair("Host", "3000-demo.localhost:8787"),
                           Pair("X-Forwarded-For", "127.0.0.1"),
                           Pair("X-Forwarded-Host", "3000-demo.localhost:8787"),
-                          Pair("X-Forwarded-Proto", "http"), Pair("Connection", "close")));
+                          Pair("X-Forwarded-Proto", "https"), Pair("Connection", "close")));
   EXPECT_EQ(*UpstreamHead(request, "[::1]:51234", false).headers.Get("X-Forwarded-For"), "::1");
 }
 

@@ -5,11 +5,11 @@
 
 #include <atomic>
 #include <mutex>
-#include <set>
 #include <vector>
 
 #include "base/log.h"
 #include "http/connection.h"
+#include "json/writer.h"
 
 namespace atl::http {
 
@@ -23,7 +23,6 @@ struct Server::Impl {
   ServerOptions options;
   std::atomic<bool> draining = false;
   std::mutex guard;
-  std::set<Connection*> connections;
   std::vector<std::pair<async::Executor, Connection*>> homes;
   std::vector<std::pair<async::Executor, std::shared_ptr<async::Listener>>> listeners;
 
@@ -133,26 +132,6 @@ async::Task<> Server::Drain(std::chrono::milliseconds limit) {
   }
 }
 
-namespace {
-
-void AppendJsonString(std::string_view text, std::string& out) {
-  out += '"';
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
-}  // namespace
-
 ResponseHead ErrorHead(const Error& error) {
   ResponseHead head;
   head.status = HttpStatus(error.code);
@@ -166,9 +145,9 @@ ResponseHead ErrorHead(const Error& error) {
 
 std::string ErrorBody(const Error& error) {
   std::string body = R"({"code":)";
-  AppendJsonString(ReasonOf(error), body);
+  json::AppendString(body, ReasonOf(error));
   body += R"(,"message":)";
-  AppendJsonString(error.message, body);
+  json::AppendString(body, error.message);
   body += "}\n";
   return body;
 }

@@ -81,9 +81,12 @@ void Registry::Impl::Discard(const EntryPtr& entry) {
 Info Registry::Impl::InfoOf(const Entry& entry) const {
   const Row& row = entry.row;
   bool restoring = entry.restoring > 0 && row.state == State::kRunning;
+  // One that has died is noted in its row when somebody next uses it; it is not shown as running.
+  bool dead = row.state == State::kRunning && entry.sandbox != nullptr &&
+              HasEnded(entry.sandbox->pidfd_.get());
   return Info{.id = row.id,
               .iid = row.iid,
-              .state = restoring ? State::kRestoring : row.state,
+              .state = dead ? State::kStopped : (restoring ? State::kRestoring : row.state),
               .image = row.image,
               .limits = row.limits,
               .created_at_ms = row.created_at_ms,

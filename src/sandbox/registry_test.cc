@@ -183,7 +183,10 @@ TEST_F(RegistryTest, ANewDaemonUndoesAndFinishesWhatWasHalfDone) {
 }
 
 async::Task<bool> CreateWithin(Registry& registry, std::chrono::milliseconds limit) {
-  auto create = [](Registry& to) -> async::Task<> { co_await to.Create("demo", {}); };
+  auto create = [](Registry& to) -> async::Task<> {
+    CreateOptions defaults;
+    co_await to.Create("demo", std::move(defaults));
+  };
   bool ended = co_await async::WithTimeout(limit, create(registry));
   co_return ended;
 }

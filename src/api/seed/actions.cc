@@ -188,7 +188,8 @@ std::string SandboxUrl(const Services& services, std::string_view id,
   std::string_view host = request.host;
   size_t colon = host.find(':', host.starts_with('[') ? host.find(']') : 0);
   std::string_view port = colon == std::string_view::npos ? "" : host.substr(colon);
-  return fmt::format("http://{}.{}{}/", id, services.domain, port);
+  bool https = http::EqualsIgnoreCase(request.headers.Joined("X-Forwarded-Proto"), "https");
+  return fmt::format("{}://{}.{}{}/", https ? "https" : "http", id, services.domain, port);
 }
 
 std::string_view OpencodeState(const Services& services, const sandbox::Info& info) {

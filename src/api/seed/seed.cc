@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/seed/seed.h"
 
+#include <algorithm>
+
 namespace atl::api {
 namespace {
 
-constexpr std::string_view kRestore = "/restore/";
+constexpr std::string_view kRestore = "/restore";
 
 using Action = async::Task<> (*)(const Services&, std::string, http::Exchange&);
 
@@ -21,7 +23,8 @@ Action ActionOf(std::string_view path) {
 async::Task<bool> Seed::Handle(std::string id, http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
   std::string path(request.path());
-  bool restore = path.starts_with(kRestore) && path.size() > kRestore.size();
+  // Without an id too: a script whose variable is empty must not take OpenCode's page for success.
+  bool restore = path == kRestore || path.starts_with("/restore/");
   Action action = ActionOf(path);
   if (path == "/" && request.method == "DELETE") {
     co_await Delete(services_, std::move(id), exchange);
@@ -31,7 +34,8 @@ async::Task<bool> Seed::Handle(std::string id, http::Exchange& exchange) {
   if (request.method != "POST") {
     co_await RespondMethodNotAllowed(exchange, "POST");
   } else if (restore) {
-    co_await Restore(services_, std::move(id), path.substr(kRestore.size()), exchange);
+    co_await Restore(services_, std::move(id),
+                     path.substr(std::min(path.size(), kRestore.size() + 1)), exchange);
   } else {
     co_await action(services_, std::move(id), exchange);
   }

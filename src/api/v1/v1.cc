@@ -130,7 +130,7 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
   using Action = async::Task<> (*)(const Services&, std::string, http::Exchange&);
   const http::RequestHead& request = exchange.request();
   const std::string& name = rest[0];
-  bool restore = name == "restore" && rest.size() == 2 && !rest[1].empty();
+  bool restore = name == "restore" && rest.size() <= 2;
   Action action = nullptr;
   if (rest.size() == 1) {
     if (name == "create") action = Create;
@@ -151,7 +151,8 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
   } else if (request.method != "POST") {
     co_await RespondMethodNotAllowed(exchange, "POST");
   } else if (restore) {
-    co_await Restore(services_, std::move(id), std::move(rest[1]), exchange);
+    std::string snapshot_id = rest.size() == 2 ? std::move(rest[1]) : std::string();
+    co_await Restore(services_, std::move(id), std::move(snapshot_id), exchange);
   } else {
     co_await action(services_, std::move(id), exchange);
   }
