@@ -17,7 +17,6 @@
 namespace atl::agent {
 namespace {
 
-constexpr size_t kStagingDigits = 16;
 constexpr long kMqueueMagic = 0x19800202;
 
 Unexpected Refuse(const std::string& path, std::string_view why) {
@@ -96,13 +95,6 @@ Result<sys::Fd> OpenArchiveDir(const std::string& path) {
   if (fstatfs(dir->get(), &file_system) != 0) return FailErrno(errno, "statfs " + path);
   if (IsPseudo(file_system.f_type)) return Refuse(path, "belongs to the system");
   return dir;
-}
-
-bool IsStagingName(std::string_view name) {
-  if (!name.starts_with(kStagingPrefix)) return false;
-  name.remove_prefix(kStagingPrefix.size());
-  return name.size() == kStagingDigits &&
-         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 Result<std::vector<std::string>> ListNames(int dir) {

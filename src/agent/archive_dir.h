@@ -21,10 +21,6 @@ Result<sys::Fd> OpenArchiveDir(const std::string& path);
 Result<std::vector<std::string>> MakeMissingDirs(const std::string& path);
 void RemoveMadeDirs(const std::vector<std::string>& made);
 
-// The directory that a restore extracts into, inside the one that it replaces.
-inline constexpr std::string_view kStagingPrefix = ".atoll-restore-";
-bool IsStagingName(std::string_view name);
-
 // The names in a directory, "." and ".." left out, sorted.
 Result<std::vector<std::string>> ListNames(int dir);
 
@@ -32,6 +28,12 @@ Result<std::vector<std::string>> ListNames(int dir);
 // frame) to stderr. The exit code is 0 when there is an outcome.
 int TarOutMain(const std::string& dir);
 int TarInMain(const std::string& dir);
+
+// `settle`: undoes or finishes a restore that was killed. True when there is something to do.
+int SettleMain(const std::string& dir);
+bool NeedsSettling(const std::string& dir);
+// The same for an open directory, unless a restore is running.
+Result<void> SettleLeftovers(int root);
 
 // Writes the outcome to stderr.
 int ReportOutcome(const Result<protocol::End>& outcome);

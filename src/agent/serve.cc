@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include <csignal>
 #include <memory>
 
+#include "agent/archive_dir.h"
 #include "agent/connection.h"
 #include "agent/setup.h"
 #include "agent/thread.h"
@@ -23,6 +25,8 @@ namespace atl::agent {
 namespace {
 
 constexpr int kMaxConnections = 512;
+constexpr const char* kWorkspace = "/workspace";
+constexpr int kSettleLimitMs = 5'000;
 
 void LimitMemory() {
   // One heap, and large buffers are given back when they are freed.
@@ -58,6 +62,20 @@ std::vector<sys::Fd> Adopt(int first, int count) {
     fds.emplace_back(fd);
   }
   return fds;
+}
+
+// A sandbox may have been stopped in the middle of a restore: before its programs look, the
+// workspace is whole again. In a process of its own, which counts as the sandbox's work.
+void SettleWorkspace(Processes* processes) {
+  if (!NeedsSettling(kWorkspace)) return;
+  auto null = sys::Open("/dev/null", O_RDWR);
+  if (!null) return;
+  Program program{.argv = {"atoll-agent", "settle", kWorkspace}, .cwd = "/", .self = true};
+  auto child =
+      processes->Start(program, {.in = null->get(), .out = null->get(), .err = null->get()});
+  if (!child) return;
+  pollfd exited{.fd = (*child)->exited_fd(), .events = POLLIN, .revents = 0};
+  poll(&exited, 1, kSettleLimitMs);
 }
 
 void AcceptForever(int listener, Agent* agent) {
@@ -115,7 +133,10 @@ Result<void> Serve(const ServeOptions& options) {
               .processes = &processes,
               .detached = &detached};
   TRY(StartThread([&processes] { processes.ReapForever(); }));
-  if (getpid() == 1) PrepareFileSystem();
+  if (getpid() == 1) {
+    PrepareFileSystem();
+    SettleWorkspace(&processes);
+  }
   // A move between cgroups takes milliseconds, and nobody waits for it.
   auto procs = std::make_shared<std::vector<sys::Fd>>(std::move(agent_procs));
   TRY(StartThread([procs] {

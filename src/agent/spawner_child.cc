@@ -180,8 +180,17 @@ SpawnReply Start(const Request& request, int self_exe) {
 }  // namespace
 
 void RunSpawner(int socket, int self_exe) {
-  // Children inherit these: whatever the agent ignores or blocks is its own affair.
-  for (int signal = 1; signal < NSIG; ++signal) std::signal(signal, SIG_DFL);
+  // Children inherit these: whatever the agent ignores or blocks is its own affair. By the system
+  // call itself, because libc does not let go of the two signals that it uses.
+  struct {
+    void* handler;
+    unsigned long flags;
+    void* restorer;
+    uint64_t mask;
+  } by_default = {};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    syscall(SYS_rt_sigaction, signal, &by_default, nullptr, sizeof(by_default.mask));
+  }
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a directory equal to an archive. Everything is extracted into a staging directory beside
-// the old content first; only when the whole archive has come, end marker included, the old content
-// goes and the new moves in.
+// the old content first; only when the whole archive has come, end marker included, the two change
+// places.
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <optional>
 
 #include "agent/archive_dir.h"
+#include "agent/swap.h"
 #include "protocol/frame.h"
 
 namespace atl::agent {
@@ -61,14 +61,6 @@ class FramedInput {
 
   protocol::FrameParser parser_;
   bool ended_ = false;
-};
-
-// What the archive says about the directory itself.
-struct OwnMetadata {
-  mode_t mode = 0;
-  uid_t uid = 0;
-  gid_t gid = 0;
-  timespec mtime{};
 };
 
 class Extractor {
@@ -211,76 +203,26 @@ Result<void> Extractor::CopyContent() {
   }
 }
 
-// rm -rf below an open directory: by descriptors, through no symlink.
-Result<void> RemoveAt(int dir, const std::string& name, int depth) {
-  if (unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return {};
-  if (errno != EISDIR && errno != EPERM) return FailErrno(errno, "remove " + name);
-  if (depth > 1000) return Fail(Code::kInvalidArgument, "directories are nested too deeply");
-  {
-    ASSIGN(sys::Fd sub, sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    ASSIGN(auto names, ListNames(sub.get()));
-    for (const std::string& child : names) TRY(RemoveAt(sub.get(), child, depth + 1));
-  }
-  if (unlinkat(dir, name.c_str(), AT_REMOVEDIR) != 0) return FailErrno(errno, "remove " + name);
-  return {};
-}
-
-Result<std::string> MakeStaging(int root) {
-  std::array<unsigned char, 8> random{};
-  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-    return FailErrno(errno, "get random bytes");
-  }
-  std::string name(kStagingPrefix);
-  for (unsigned char byte : random) {
-    name += "0123456789abcdef"[byte >> 4U];
-    name += "0123456789abcdef"[byte & 15U];
-  }
-  if (mkdirat(root, name.c_str(), 0700) != 0) return FailErrno(errno, "make a directory");
-  return name;
-}
-
-// The old content goes, the new moves in, and the directory gets what the archive says of it.
-Result<void> Replace(int root, const std::string& staging, int staged, const OwnMetadata& own) {
-  ASSIGN(auto old_names, ListNames(root));
-  for (const std::string& name : old_names) {
-    if (name != staging) TRY(RemoveAt(root, name, 0));
-  }
-  ASSIGN(auto new_names, ListNames(staged));
-  for (const std::string& name : new_names) {
-    if (renameat(staged, name.c_str(), root, name.c_str()) != 0) {
-      return FailErrno(errno, "move " + name + " to its place");
-    }
-  }
-  TRY(RemoveAt(root, staging, 0));
-  if (fchown(root, own.uid, own.gid) != 0 || fchmod(root, own.mode) != 0) {
-    return FailErrno(errno, "set the directory's owner and mode");
-  }
-  std::array<timespec, 2> times{{{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, own.mtime}};
-  if (futimens(root, times.data()) != 0) return FailErrno(errno, "set the directory's time");
-  return {};
-}
-
 Result<protocol::End> Restore(const std::string& dir) {
   ASSIGN(sys::Fd root, OpenArchiveDir(dir));
   if (flock(root.get(), LOCK_EX | LOCK_NB) != 0) {
     return Fail(Code::kFailedPrecondition, "another restore of " + dir + " is running",
                 "RESOURCE_BUSY");
   }
-  // One that was killed leaves its staging directory.
-  ASSIGN(auto names, ListNames(root.get()));
-  for (const std::string& name : names) {
-    if (IsStagingName(name)) TRY(RemoveAt(root.get(), name, 0));
-  }
-  ASSIGN(std::string staging, MakeStaging(root.get()));
+  TRY(Settle(root.get()));
+  Sweep(root.get());
+  ASSIGN(std::string id, MakeStaging(root.get()));
   auto outcome = [&]() -> Result<protocol::End> {
+    std::string staging = std::string(kRestorePrefix) + id;
     ASSIGN(sys::Fd staged, sys::OpenAt(root.get(), staging, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     if (fchdir(staged.get()) != 0) return FailErrno(errno, "enter the staging directory");
     Extractor extractor;
     TRY(extractor.Run());
-    TRY(Replace(root.get(), staging, staged.get(), *extractor.own()));
+    TRY(Swap(root.get(), id, *extractor.own()));
     return extractor.end();
   }();
-  if (!outcome) (void)RemoveAt(root.get(), staging, 0);
+  // What cannot be settled now stays for the next one: it may hold the old content.
+  if (!outcome && Settle(root.get())) Sweep(root.get());
   return outcome;
 }
 
@@ -293,6 +235,29 @@ int TarInMain(const std::string& dir) {
   auto outcome = Restore(dir);
   if (!outcome) RemoveMadeDirs(*made);
   return ReportOutcome(outcome);
+}
+
+bool NeedsSettling(const std::string& dir) {
+  auto root = OpenArchiveDir(dir);
+  if (!root) return false;
+  auto names = ListNames(root->get());
+  return names && std::any_of(names->begin(), names->end(), IsStagingName);
+}
+
+Result<void> SettleLeftovers(int root) {
+  ASSIGN(auto names, ListNames(root));
+  if (std::none_of(names.begin(), names.end(), IsStagingName)) return {};
+  if (flock(root, LOCK_EX | LOCK_NB) != 0) return {};
+  auto settled = Settle(root);
+  flock(root, LOCK_UN);
+  return settled;
+}
+
+int SettleMain(const std::string& dir) {
+  auto root = OpenArchiveDir(dir);
+  if (!root || flock(root->get(), LOCK_EX | LOCK_NB) != 0 || !Settle(root->get())) return 1;
+  Sweep(root->get());
+  return 0;
 }
 
 }  // namespace atl::agent

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "agent/archive_dir.h"
+#include "agent/swap.h"
 
 namespace atl::agent {
 namespace {
@@ -250,6 +251,7 @@ Result<void> Walker::WriteContent(int fd, uint64_t size) {
 int TarOutMain(const std::string& dir) {
   auto outcome = [&]() -> Result<protocol::End> {
     ASSIGN(sys::Fd root, OpenArchiveDir(dir));
+    TRY(SettleLeftovers(root.get()));
     return Walker().Run(root.get());
   }();
   return ReportOutcome(outcome);

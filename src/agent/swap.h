@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replaces the content of a directory by renames: at every moment the directory, together with what
+// lies beside its entries in three kinds of staging directories, holds all of the old content or
+// all of the new, and the names say which.
+//
+//   .atoll-restore-X   the new content, before the swap is decided
+//   .atoll-old-X       old entries that were moved away
+//   .atoll-ready-X     the new content once all old entries are away: from now on it moves in
+//
+// `old` beside `restore` is undone, `ready` is finished, `old` alone is rubbish.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace atl::agent {
+
+inline constexpr std::string_view kRestorePrefix = ".atoll-restore-";
+inline constexpr std::string_view kOldPrefix = ".atoll-old-";
+inline constexpr std::string_view kReadyPrefix = ".atoll-ready-";
+
+// Any of the three.
+bool IsStagingName(std::string_view name);
+
+// Makes a `.atoll-restore-X` in the directory and returns X.
+Result<std::string> MakeStaging(int root);
+
+// The owner, mode and times that the directory itself gets.
+struct OwnMetadata {
+  mode_t mode = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  timespec mtime{};
+};
+
+// Moves the old content out and what `.atoll-restore-<id>` holds in. After a failure the directory
+// is as it was, or Settle makes it so.
+Result<void> Swap(int root, const std::string& id, const OwnMetadata& own);
+
+// Undoes or finishes what a killed Swap left. Only renames; the caller holds the directory's lock.
+Result<void> Settle(int root);
+
+// Deletes the staging directories of a settled directory, as far as their writers let it.
+void Sweep(int root);
+
+}  // namespace atl::agent
