@@ -66,15 +66,22 @@ class Cgroup {
   Result<void> SetMemoryV1(uint64_t bytes) const;
 };
 
+// Where a host shows its cgroups and says what it is. Tests name a tree of plain files.
+struct CgroupHost {
+  std::string mount_point = "/sys/fs/cgroup";
+  std::string proc = "/proc";
+};
+
 class CgroupTree {
  public:
   // Finds the hierarchies, makes `<root>` in each and, on v2, hands the controllers down. On a v2
   // host `<root>` is made below the group that systemd delegated to this process, if it did.
-  static Result<CgroupTree> Open(const std::string& root);
+  static Result<CgroupTree> Open(const std::string& root, const CgroupHost& host = {});
 
   // Names the same groups for reading and clearing, without making or changing anything. `daemon`:
   // the process whose groups they are, which may not be this one; 0 if none runs.
-  static Result<CgroupTree> Inspect(const std::string& root, int daemon = 0);
+  static Result<CgroupTree> Inspect(const std::string& root, int daemon = 0,
+                                    const CgroupHost& host = {});
 
   CgroupMode mode() const { return mode_; }
   const std::vector<std::string>& controllers() const { return controllers_; }
@@ -91,7 +98,8 @@ class CgroupTree {
   Result<void> RemoveRoot() const;
 
  private:
-  static Result<CgroupTree> Look(const std::string& root, const std::string& pid);
+  static Result<CgroupTree> Look(const std::string& root, const std::string& pid,
+                                 const CgroupHost& host);
 
   CgroupMode mode_ = CgroupMode::kV1;
   std::string top_path_;   // v2: the group that `<root>` is made in

@@ -16,7 +16,6 @@
 namespace atl::sys {
 namespace {
 
-constexpr std::string_view kMountPoint = "/sys/fs/cgroup";
 constexpr std::array<std::string_view, 4> kControllers = {"memory", "pids", "cpu", "freezer"};
 
 Result<void> MakeGroup(const std::string& path) {
@@ -27,8 +26,8 @@ Result<void> MakeGroup(const std::string& path) {
 }
 
 // "0::/system.slice/atoll.service" -> "/system.slice/atoll.service"
-Result<std::string> GroupOf(const std::string& pid) {
-  ASSIGN(std::string text, ReadFile(fmt::format("/proc/{}/cgroup", pid), 65536));
+Result<std::string> GroupOf(const std::string& proc, const std::string& pid) {
+  ASSIGN(std::string text, ReadFile(fmt::format("{}/{}/cgroup", proc, pid), 65536));
   size_t at = text.starts_with("0::") ? 0 : text.find("\n0::");
   if (at == std::string::npos) return Fail(Code::kInternal, "this process is in no cgroup2 group");
   at = text.find('/', at);
@@ -46,10 +45,10 @@ bool IsDelegated(const std::string& path) {
 constexpr std::string_view kAside = "/daemon";
 
 // The group that this daemon was handed, or the top of the tree when it was handed none.
-std::string DelegatedGroup(std::string own) {
+std::string DelegatedGroup(const std::string& mount_point, std::string own) {
   for (int step = 0; step < 2; ++step) {
     if (own.empty() || own == "/") return {};
-    if (IsDelegated(fmt::format("{}{}", kMountPoint, own))) return own;
+    if (IsDelegated(mount_point + own)) return own;
     // It may have stepped aside already.
     if (!own.ends_with(kAside)) return {};
     own.resize(own.size() - kAside.size());
@@ -93,30 +92,30 @@ void ListGroups(const std::string& path, std::set<std::string>& names) {
 
 }  // namespace
 
-Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& pid) {
+Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& pid,
+                                    const CgroupHost& host) {
   CgroupTree tree;
   tree.root_path_ = "/" + root;
-  ASSIGN(auto mounts, ListMounts());
+  ASSIGN(auto mounts, ListMounts("self", host.proc));
   bool unified = false;
   for (const MountEntry& entry : mounts) {
     if (entry.fs_type != "cgroup2") continue;
-    if (entry.target == kMountPoint) tree.mode_ = CgroupMode::kV2;
+    if (entry.target == host.mount_point) tree.mode_ = CgroupMode::kV2;
     unified = true;
   }
   if (tree.mode_ == CgroupMode::kV2) {
-    ASSIGN(std::string own, GroupOf(pid));
-    std::string delegated = DelegatedGroup(std::move(own));
-    tree.top_path_ = fmt::format("{}{}", kMountPoint, delegated);
+    ASSIGN(std::string own, GroupOf(host.proc, pid));
+    std::string delegated = DelegatedGroup(host.mount_point, std::move(own));
+    tree.top_path_ = host.mount_point + delegated;
     tree.root_path_ = delegated + tree.root_path_;
     tree.controllers_ = {"memory", "pids", "cpu", "freezer"};
-    tree.places_.push_back(
-        {.controllers = {}, .path = fmt::format("{}{}", kMountPoint, tree.root_path_)});
+    tree.places_.push_back({.controllers = {}, .path = host.mount_point + tree.root_path_});
     return tree;
   }
   if (unified) tree.mode_ = CgroupMode::kHybrid;
   std::set<std::string> seen;
   for (const MountEntry& entry : mounts) {
-    if (entry.fs_type != "cgroup" || !entry.target.starts_with(fmt::format("{}/", kMountPoint))) {
+    if (entry.fs_type != "cgroup" || !entry.target.starts_with(host.mount_point + "/")) {
       continue;
     }
     bool used = false;
@@ -134,12 +133,13 @@ Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& 
   return tree;
 }
 
-Result<CgroupTree> CgroupTree::Inspect(const std::string& root, int daemon) {
-  return Look(root, daemon > 0 ? fmt::format("{}", daemon) : "self");
+Result<CgroupTree> CgroupTree::Inspect(const std::string& root, int daemon,
+                                       const CgroupHost& host) {
+  return Look(root, daemon > 0 ? fmt::format("{}", daemon) : "self", host);
 }
 
-Result<CgroupTree> CgroupTree::Open(const std::string& root) {
-  ASSIGN(CgroupTree tree, Look(root, "self"));
+Result<CgroupTree> CgroupTree::Open(const std::string& root, const CgroupHost& host) {
+  ASSIGN(CgroupTree tree, Look(root, "self", host));
   if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(tree.top_path_, true));
   for (const Cgroup::Place& place : tree.places_) {
     TRY(MakeGroup(place.path));

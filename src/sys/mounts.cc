@@ -140,8 +140,8 @@ Result<void> Mount::Detach() {
 }
 
 // Lines of proc_pid_mountinfo(5): `36 35 98:0 /root /target options optional... - type source opts`
-Result<std::vector<MountEntry>> ListMounts(const std::string& pid) {
-  ASSIGN(std::string text, ReadFile(fmt::format("/proc/{}/mountinfo", pid), 64U << 20U));
+Result<std::vector<MountEntry>> ListMounts(const std::string& pid, const std::string& proc) {
+  ASSIGN(std::string text, ReadFile(fmt::format("{}/{}/mountinfo", proc, pid), 64U << 20U));
   std::vector<MountEntry> mounts;
   for (std::string_view line : Split(text, '\n')) {
     std::vector<std::string_view> fields = Split(line, ' ');

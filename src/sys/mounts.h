@@ -53,6 +53,7 @@ struct MountEntry {
 };
 
 // The mounts that `pid` ("self" or a number) sees, in mount order.
-Result<std::vector<MountEntry>> ListMounts(const std::string& pid = "self");
+Result<std::vector<MountEntry>> ListMounts(const std::string& pid = "self",
+                                           const std::string& proc = "/proc");
 
 }  // namespace atl::sys
