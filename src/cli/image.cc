@@ -49,6 +49,14 @@ Result<std::string> UserOf(const daemon::Config& config, const std::string& imag
   return found ? statement.Text(0) : std::string();
 }
 
+Result<void> RequireUnused(const daemon::Config& config, const std::string& image) {
+  ASSIGN(std::string user, UserOf(config, image));
+  if (user.empty()) return {};
+  return Fail(Code::kFailedPrecondition,
+              fmt::format("image {} is in use by sandbox {}; remove that first: atoll rm {}", image,
+                          user, user));
+}
+
 void AppendImage(json::Writer& writer, const oci::Image& image) {
   writer.BeginObject()
       .Field("name", image.name)
@@ -68,7 +76,11 @@ Result<int> ImageBuild(const Globals& globals, const std::string& name, std::str
   }
   TRY(sys::MakeDirs(config.images_dir));
   oci::ImageStore store(config.images_dir);
-  ASSIGN(oci::Image image, store.Build(name, recipe, STDERR_FILENO, replace));
+  // Sandboxes look through to their image: another root would appear below them. Asked before the
+  // minutes of a build and after.
+  auto unused = [&] { return RequireUnused(config, name); };
+  if (replace) TRY(unused());
+  ASSIGN(oci::Image image, store.Build(name, recipe, STDERR_FILENO, replace, unused));
   if (globals.json) {
     json::Writer writer;
     AppendImage(writer, image);
@@ -101,12 +113,7 @@ Result<int> ImageList(const Globals& globals) {
 
 Result<int> ImageRemove(const Globals& globals, const std::string& name) {
   ASSIGN(daemon::Config config, ConfigOf(globals));
-  ASSIGN(std::string user, UserOf(config, name));
-  if (!user.empty()) {
-    return Fail(Code::kFailedPrecondition,
-                fmt::format("image {} is in use by sandbox {}; remove that first: atoll rm {}",
-                            name, user, user));
-  }
+  TRY(RequireUnused(config, name));
   TRY(oci::ImageStore(config.images_dir).Remove(name));
   return 0;
 }

@@ -28,15 +28,25 @@ namespace json = boost::json;
 
 constexpr std::chrono::minutes kBuildTime{60};
 
-Result<sys::Fd> Lock(const std::string& path, int operation) {
-  ASSIGN(sys::Fd file, sys::Open(path, O_RDWR | O_CREAT, 0600));
+// Directories `.<name>.<random>.tmp` are images on their way in or out. Whoever works on one holds
+// a lock on the directory itself, which needs no file inside and ends with the last process that
+// has it. They get that name, and are judged by that lock, only under the guard: `.lock` of the
+// store.
+Result<sys::Fd> Lock(sys::Fd file, const std::string& path, int operation) {
   while (::flock(file.get(), operation) < 0) {
-    int err = errno;
-    if (err == EINTR) continue;
-    if (err == EWOULDBLOCK) return Fail(Code::kFailedPrecondition, "in use: " + path);
-    return FailErrno(err, fmt::format("locking {}", path));
+    if (errno != EINTR) return FailErrno(errno, fmt::format("locking {}", path));
   }
   return file;
+}
+
+Result<sys::Fd> Guard(const std::string& path) {
+  ASSIGN(sys::Fd file, sys::Open(path, O_RDWR | O_CREAT, 0600));
+  return Lock(std::move(file), path, LOCK_EX);
+}
+
+Result<sys::Fd> Hold(const std::string& directory) {
+  ASSIGN(sys::Fd file, sys::Open(directory, O_RDONLY | O_DIRECTORY));
+  return Lock(std::move(file), directory, LOCK_EX | LOCK_NB);
 }
 
 std::string RandomName() {
@@ -102,18 +112,28 @@ Image ReadImage(const std::string& dir, const std::string& name) {
   return image;
 }
 
+// The script has pid and mount namespaces of its own and ends with this thread, by whatever death:
+// then the kernel ends every process of the build and drops every mount. Without privilege it runs
+// as it is. It has the lock too, so that nobody clears away what a last process still writes to.
 Result<void> RunRecipe(const std::string& recipe_dir, const std::string& rootfs, int lock,
                        int output_fd) {
-  // The script holds the lock too: it may outlive a daemon that is killed.
-  sys::Command command{.argv = {recipe_dir + "/build.sh", rootfs},
+  std::string script = recipe_dir + "/build.sh";
+  sys::Command command{.argv = {},
                        .inherit = {lock},
                        .stdout_fd = output_fd,
                        .stderr_fd = output_fd,
                        .timeout = kBuildTime};
+  if (::geteuid() == 0) {
+    command.argv = {"setpriv",     "--pdeathsig",   "KILL",    "unshare", "--mount",
+                    "--pid",       "--propagation", "private", "--fork",  "--kill-child=KILL",
+                    "--mount-proc"};
+  }
+  command.argv.push_back(script);
+  command.argv.push_back(rootfs);
   ASSIGN(sys::Finished finished, sys::Run(command));
   if (finished.exit_code == 0) return {};
   return Fail(Code::kInternal,
-              fmt::format("{} ended with code {}{}{}", command.argv[0], finished.exit_code,
+              fmt::format("{} ended with code {}{}{}", script, finished.exit_code,
                           finished.err.empty() ? "" : ": ", finished.err),
               "IMAGE_BUILD_FAILED");
 }
@@ -142,7 +162,8 @@ bool IsImageName(std::string_view name) {
 }
 
 Result<Image> ImageStore::Build(const std::string& name, const std::string& recipe_dir,
-                                int output_fd, bool replace) const {
+                                int output_fd, bool replace,
+                                const std::function<Result<void>()>& may_replace) const {
   if (!IsImageName(name)) {
     return Fail(Code::kInvalidArgument, fmt::format("'{}' cannot name an image", name));
   }
@@ -152,13 +173,14 @@ Result<Image> ImageStore::Build(const std::string& name, const std::string& reci
   }
   TRY(sys::MakeDirs(dir_));
   TRY(RemoveStale());
-  std::string temporary = fmt::format("{}/.{}.{}.tmp", dir_, name, RandomName());
+  std::string temporary = TemporaryFor(name);
   sys::Fd lock;
   {
-    ASSIGN(sys::Fd guard, Lock(dir_ + "/.lock", LOCK_EX));
+    ASSIGN(sys::Fd guard, Guard(GuardPath()));
     TRY(sys::MakeDirs(temporary, 0755));
-    ASSIGN(lock, Lock(temporary + "/.lock", LOCK_EX | LOCK_NB));
+    ASSIGN(lock, Hold(temporary));
   }
+  sys::Fd replaced;  // holds the former image while it is removed
   std::string rootfs = temporary + "/rootfs";
   auto finish = [&]() -> Result<Image> {
     TRY(RunRecipe(recipe_dir, rootfs, lock.get(), output_fd));
@@ -169,10 +191,13 @@ Result<Image> ImageStore::Build(const std::string& name, const std::string& reci
     json::object metadata{
         {"name", name}, {"created", image.created}, {"bytes", image.bytes}, {"files", image.files}};
     TRY(sys::WriteFile(temporary + "/image.json", json::serialize(metadata) + "\n"));
-    (void)::unlink((temporary + "/.lock").c_str());
     // After a crash of the host an image that has its name must be whole.
-    ASSIGN(sys::Fd root, sys::Open(temporary, O_RDONLY | O_DIRECTORY));
-    if (::syncfs(root.get()) < 0) return FailErrno(errno, "writing the image to disk");
+    if (::syncfs(lock.get()) < 0) return FailErrno(errno, "writing the image to disk");
+    ASSIGN(sys::Fd guard, Guard(GuardPath()));
+    if (replace && ::access(final_path.c_str(), F_OK) == 0) {
+      if (may_replace) TRY(may_replace());
+      ASSIGN(replaced, Hold(final_path));
+    }
     TRY(GiveName(temporary, final_path, replace));
     return image;
   };
@@ -205,30 +230,48 @@ Result<Image> ImageStore::Find(const std::string& name) const {
 Result<void> ImageStore::Remove(const std::string& name) const {
   TRY(Find(name));
   // Away with the name first: what is half removed must not look like an image.
-  std::string temporary = fmt::format("{}/.{}.{}.tmp", dir_, name, RandomName());
-  if (::rename(fmt::format("{}/{}", dir_, name).c_str(), temporary.c_str()) < 0) {
-    return FailErrno(errno, fmt::format("removing the image {}", name));
+  std::string temporary = TemporaryFor(name);
+  sys::Fd lock;
+  {
+    ASSIGN(sys::Fd guard, Guard(GuardPath()));
+    ASSIGN(lock, Hold(fmt::format("{}/{}", dir_, name)));
+    if (::rename(fmt::format("{}/{}", dir_, name).c_str(), temporary.c_str()) < 0) {
+      return FailErrno(errno, fmt::format("removing the image {}", name));
+    }
   }
   return sys::RemoveTree(temporary);
 }
 
-Result<std::vector<std::string>> ImageStore::Stale() const {
+std::string ImageStore::TemporaryFor(const std::string& name) const {
+  return fmt::format("{}/.{}.{}.tmp", dir_, name, RandomName());
+}
+
+Result<std::vector<std::string>> ImageStore::StaleGuarded() const {
   ASSIGN(auto names, ListDirectory(dir_));
   std::vector<std::string> stale;
   for (const std::string& name : names) {
     if (!name.starts_with('.') || !name.ends_with(".tmp")) continue;
     std::string path = fmt::format("{}/{}", dir_, name);
-    auto file = sys::Open(path + "/.lock", O_RDWR);
+    auto file = sys::Open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!file && file.error().sys_errno == ENOENT) continue;  // its owner removed it just now
     if (file && ::flock(file->get(), LOCK_EX | LOCK_NB) < 0) continue;
     stale.push_back(path);
   }
   return stale;
 }
 
+Result<std::vector<std::string>> ImageStore::Stale() const {
+  // Looking makes nothing: where there is no guard, nothing was ever built.
+  auto file = sys::Open(GuardPath(), O_RDONLY);
+  if (!file) return StaleGuarded();
+  ASSIGN(sys::Fd guard, Lock(*std::move(file), GuardPath(), LOCK_EX));
+  return StaleGuarded();
+}
+
 Result<void> ImageStore::RemoveStale() const {
   if (::access(dir_.c_str(), F_OK) < 0) return {};
-  ASSIGN(sys::Fd guard, Lock(dir_ + "/.lock", LOCK_EX));
-  ASSIGN(auto stale, Stale());
+  ASSIGN(sys::Fd guard, Guard(GuardPath()));
+  ASSIGN(auto stale, StaleGuarded());
   for (const std::string& path : stale) TRY(sys::RemoveTree(path));
   return {};
 }
