@@ -115,6 +115,56 @@ describe('the command line', () => {
     assert.match(found.stdout + found.stderr, /0123456789abcdef/);
     fs.rmdirSync(orphan);
     daemon.assertNoLeaks();
+    // What an upload of a snapshot leaves that was cut off; the next daemon clears it away.
+    const upload = path.join(daemon.stateDir, 'snapshots', '.upload-1-0');
+    fs.writeFileSync(upload, 'half');
+    assert.match(daemon.leaks().stdout, /temporary.*\.upload-1-0/);
+    await daemon.kill9();
+    assert.match(daemon.leaks().stdout, /, 1 leaks/, 'a lock that nobody holds is none');
+    await daemon.launch();
+    daemon.assertNoLeaks();
+  });
+
+  it('clears away a build of an image that was killed', async () => {
+    const fs = await import('node:fs');
+    const state = path.join(daemon.dir, 'own');
+    const recipe = path.join(daemon.dir, 'recipe');
+    fs.mkdirSync(recipe);
+    const script = (body) => fs.writeFileSync(path.join(recipe, 'build.sh'),
+                                              `#!/bin/sh\nset -e\nmkdir -p "$1"\n${body}\n`, {mode: 0o755});
+    const config = path.join(daemon.dir, 'own.toml');
+    fs.writeFileSync(config, `state_dir = "${state}"\nrun_dir = "${daemon.dir}/own-run"\n` +
+                             `[sandbox]\ncgroup = "${daemon.cgroup}-own"\n`);
+    const own = (...args) => daemon.cli('--config', config, ...args);
+    script('echo x > "$1/x"; touch "$1/../../../started"; sleep 300');
+    const build = spawn(path.join(buildDir, 'atoll'),
+                        ['--config', config, 'image', 'build', 'cut', '--recipe', recipe],
+                        {cwd: daemon.dir, env: daemon.env, stdio: 'ignore'});
+    const ended = new Promise((resolve) => build.once('exit', resolve));
+    await eventually('the build began', () => fs.existsSync(path.join(state, 'started')));
+    assert.equal(own('doctor', '--leaks').status, 0, 'it is alive');
+    build.kill('SIGKILL');
+    await ended;
+    await eventually('the rest of it is a leak', () => /temporary.*\.cut\./.test(own('doctor', '--leaks').stdout));
+    script('echo y > "$1/y"');
+    const next = own('image', 'build', 'cut', '--recipe', recipe);
+    assert.equal(next.status, 0, next.stderr);
+    const left = own('doctor', '--leaks');
+    assert.equal(left.status, 0, left.stdout);
+    assert.deepEqual(fs.readdirSync(path.join(state, 'images', 'cut', 'rootfs')), ['y']);
+  });
+
+  it('does not replace an image below a sandbox', async () => {
+    const fs = await import('node:fs');
+    ok('create', 'user', '--no-opencode');
+    const recipe = path.join(daemon.dir, 'unused-recipe');
+    fs.mkdirSync(recipe);
+    fs.writeFileSync(path.join(recipe, 'build.sh'), '#!/bin/sh\nexit 9\n', {mode: 0o755});
+    const refused = atoll('image', 'build', 'default', '--replace', '--recipe', recipe);
+    assert.notEqual(refused.status, 0);
+    assert.match(refused.stderr, /in use by sandbox user/);
+    assert.equal(ok('run', 'user', '--', 'echo', 'whole'), 'whole\n');
+    ok('rm', 'user');
   });
 
   it('lists images', () => {

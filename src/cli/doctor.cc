@@ -2,6 +2,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "cli/verbs.h"
 #include "db/database.h"
 #include "json/writer.h"
@@ -27,14 +30,26 @@ void AddFile(std::vector<oci::Check>& checks, std::string name, const std::strin
       {.name = std::move(name), .ok = there, .required = false, .detail = there ? path : remedy});
 }
 
+// What a file system can do is asked of the one that the layers of sandboxes are on, or will be.
+std::vector<oci::Check> ProbeWhereSandboxesAre(const std::string& state_dir) {
+  std::filesystem::path parent = state_dir;
+  std::error_code ignored;
+  while (!std::filesystem::is_directory(parent, ignored) && parent.has_relative_path()) {
+    parent = parent.parent_path();
+  }
+  std::string scratch = (parent / ".atoll-doctor-XXXXXX").string();
+  // Where none can be made, the check of the scratch directory says why.
+  bool made = ::mkdtemp(scratch.data()) != nullptr;
+  std::vector<oci::Check> checks = oci::ProbeHost(made ? scratch : parent.string());
+  if (made) (void)sys::RemoveTree(scratch);
+  return checks;
+}
+
 }  // namespace
 
 Result<int> Doctor(const Globals& globals) {
   ASSIGN(daemon::Config config, ConfigOf(globals));
-  char scratch[] = "/tmp/atoll-doctor-XXXXXX";
-  if (::mkdtemp(scratch) == nullptr) return FailErrno(errno, "make a scratch directory");
-  std::vector<oci::Check> checks = oci::ProbeHost(scratch);
-  TRY(sys::RemoveTree(scratch));
+  std::vector<oci::Check> checks = ProbeWhereSandboxesAre(config.state_dir);
   AddFile(checks, "default image", fmt::format("{}/{}/rootfs", config.images_dir, config.image),
           fmt::format("not there: make it with `atoll image build {}`", config.image));
   AddFile(checks, "OpenCode", config.opencode_binary(),
@@ -76,6 +91,8 @@ Result<int> Leaks(const Globals& globals) {
   launcher.state_dir = config.state_dir;
   launcher.run_dir = config.run_dir;
   launcher.images_dir = config.images_dir;
+  launcher.opencode_dir = config.opencode_dir;
+  launcher.snapshots_dir = config.snapshots_dir;
   launcher.cgroup_root = config.cgroup;
   ASSIGN(std::vector<oci::Leak> leaks, oci::FindLeaks(launcher, known.live, known.running));
   if (globals.json) {

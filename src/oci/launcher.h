@@ -23,7 +23,9 @@ namespace atl::oci {
 struct LauncherConfig {
   std::string state_dir;
   std::string run_dir;
-  std::string images_dir;  // empty: <state_dir>/images
+  std::string images_dir;     // empty: <state_dir>/images
+  std::string opencode_dir;   // empty: <state_dir>/opencode
+  std::string snapshots_dir;  // empty: <state_dir>/snapshots
   std::string cgroup_root = "atoll";
   std::string agent_binary;
   std::string opencode_binary;  // empty: none

@@ -2,8 +2,12 @@
 #include "oci/leaks.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -15,16 +19,67 @@
 namespace atl::oci {
 namespace {
 
-std::vector<std::string> Names(const std::string& path) {
+std::vector<std::string> Names(const std::string& path, std::string_view prefix = {}) {
   std::vector<std::string> names;
   DIR* directory = ::opendir(path.c_str());
   if (directory == nullptr) return names;
   while (const dirent* entry = ::readdir(directory)) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    std::string_view name = entry->d_name;
+    if (prefix.empty() ? !name.starts_with('.') : name.starts_with(prefix))
+      names.emplace_back(name);
   }
   ::closedir(directory);
   std::ranges::sort(names);
   return names;
+}
+
+std::string OrBelow(const std::string& configured, const LauncherConfig& config,
+                    std::string_view name) {
+  return configured.empty() ? fmt::format("{}/{}", config.state_dir, name) : configured;
+}
+
+bool HasOpen(int pid, const std::string& path) {
+  struct stat wanted{};
+  if (pid == 0 || ::lstat(path.c_str(), &wanted) < 0) return false;
+  std::string fds = fmt::format("/proc/{}/fd", pid);
+  return std::ranges::any_of(Names(fds), [&](const std::string& name) {
+    struct stat info{};
+    return ::stat(fmt::format("{}/{}", fds, name).c_str(), &info) == 0 &&
+           info.st_dev == wanted.st_dev && info.st_ino == wanted.st_ino;
+  });
+}
+
+// Uploads that the daemon does not write to: it has a file open for as long as it is one.
+std::vector<std::string> StaleUploads(const LauncherConfig& config, int daemon) {
+  std::string dir = OrBelow(config.snapshots_dir, config, "snapshots");
+  std::vector<std::string> stale;
+  for (const std::string& name : Names(dir, ".upload-")) {
+    std::string path = fmt::format("{}/{}", dir, name);
+    // Looked for once more: it may have got its name, or gone, since it was listed.
+    if (!HasOpen(daemon, path) && ::access(path.c_str(), F_OK) == 0) stale.push_back(path);
+  }
+  return stale;
+}
+
+// A fetch holds `.lock` beside its directory; so does who clears one away.
+struct StaleFetches {
+  sys::Fd lock;
+  std::vector<std::string> paths;
+};
+
+StaleFetches FindStaleFetches(const LauncherConfig& config) {
+  StaleFetches stale;
+  std::string dir = OrBelow(config.opencode_dir, config, "opencode");
+  std::vector<std::string> names = Names(dir, ".fetch-");
+  if (names.empty()) return stale;
+  if (auto lock = sys::Open(dir + "/.lock", O_RDONLY)) {
+    if (::flock(lock->get(), LOCK_EX | LOCK_NB) < 0) return stale;
+    stale.lock = *std::move(lock);
+  }
+  for (const std::string& name : Names(dir, ".fetch-")) {
+    stale.paths.push_back(fmt::format("{}/{}", dir, name));
+  }
+  return stale;
 }
 
 // The daemon that holds run_dir/lock writes its pid there; 0 when there is none.
@@ -65,11 +120,13 @@ class Search {
     }
     ASSIGN(auto stale, ImageStore(ImagesDir(config_)).Stale());
     for (const std::string& path : stale) Add("temporary", path, {});
+    for (const std::string& path : StaleUploads(config_, daemon_)) Add("temporary", path, {});
+    for (const std::string& path : FindStaleFetches(config_).paths) Add("temporary", path, {});
     return std::move(leaks_);
   }
 
   static std::string ImagesDir(const LauncherConfig& config) {
-    return config.images_dir.empty() ? config.state_dir + "/images" : config.images_dir;
+    return OrBelow(config.images_dir, config, "images");
   }
 
  private:
@@ -145,6 +202,11 @@ Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
     TRY(sys::RemoveTree(launcher.RunDir(iid)));
     TRY(sys::RemoveTree(launcher.LayerDir(iid)));
   }
+  for (const std::string& path : StaleUploads(config, DaemonPid(config.run_dir))) {
+    TRY(sys::RemoveTree(path));
+  }
+  StaleFetches fetches = FindStaleFetches(config);
+  for (const std::string& path : fetches.paths) TRY(sys::RemoveTree(path));
   return ImageStore(Search::ImagesDir(config)).RemoveStale();
 }
 

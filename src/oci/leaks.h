@@ -19,7 +19,9 @@ struct Leak {
 
 // `live`: the iids of every sandbox that the database knows, whatever its state; `running`: those
 // that may have a container now. A stopped sandbox keeps its layer and nothing else. Works beside
-// a running daemon: it looks at the daemon's mounts too, when run_dir/lock names its pid.
+// a running daemon: it looks at the daemon's mounts too, when run_dir/lock names its pid. That file
+// itself is none: its lock ended with the daemon that held it. Temporaries (of images, uploads of
+// snapshots, fetches of OpenCode) are leaks when no living process holds them.
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
                                     const std::set<std::string>& running);
 

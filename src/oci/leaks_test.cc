@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/leaks.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <optional>
 
 #include "oci/test_host.h"
 
@@ -76,6 +80,95 @@ TEST(Leaks, SeesAMountThatWasNotDetached) {
   EXPECT_TRUE(FindLeaks(host.config(), {}, {})->empty());
   EXPECT_TRUE(std::filesystem::exists(host.image_rootfs())) << "only the mount is gone";
 }
+
+std::set<std::string> Temporaries(const LauncherConfig& config) {
+  auto leaks = FindLeaks(config, {}, {});
+  EXPECT_TRUE(leaks);
+  std::set<std::string> paths;
+  for (const Leak& leak : *leaks) {
+    EXPECT_EQ("temporary", leak.kind) << leak.what;
+    paths.insert(leak.what);
+  }
+  return paths;
+}
+
+class LeaksOnDisk : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    ATOLL_NEEDS_ROOT();
+    host_.emplace();
+    LauncherConfig& config = host_->mutable_config();
+    if (GetParam()) {
+      config.snapshots_dir = host_->dir() + "/elsewhere/snapshots";
+      config.opencode_dir = host_->dir() + "/elsewhere/opencode";
+    }
+    std::string base = GetParam() ? host_->dir() + "/elsewhere" : config.state_dir;
+    snapshots_ = base + "/snapshots";
+    opencode_ = base + "/opencode";
+    std::filesystem::create_directories(snapshots_);
+    std::filesystem::create_directories(opencode_);
+    std::filesystem::create_directories(config.run_dir);
+  }
+  void RunningDaemon(int pid) {
+    ASSERT_TRUE(sys::WriteFile(host_->config().run_dir + "/lock", fmt::format("{}", pid)));
+  }
+
+  std::optional<TestHost> host_;
+  std::string snapshots_;
+  std::string opencode_;
+};
+
+TEST_P(LeaksOnDisk, AnUploadIsOneUnlessTheDaemonHasItOpen) {
+  RunningDaemon(::getpid());
+  std::string path = snapshots_ + "/.upload-1-0";
+  auto file = sys::Open(path, O_WRONLY | O_CREAT, 0600);
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(sys::WriteFile(snapshots_ + "/0123.blob", "a snapshot"));
+  EXPECT_THAT(Temporaries(host_->config()), testing::IsEmpty());
+  ASSERT_TRUE(RemoveLeaks(host_->launcher(), host_->config(), {}, {}));
+  EXPECT_TRUE(std::filesystem::exists(path)) << "it is being written";
+  file->Reset();
+  EXPECT_THAT(Temporaries(host_->config()), testing::ElementsAre(path));
+  ASSERT_TRUE(RemoveLeaks(host_->launcher(), host_->config(), {}, {}));
+  EXPECT_THAT(Temporaries(host_->config()), testing::IsEmpty());
+  EXPECT_TRUE(std::filesystem::exists(snapshots_ + "/0123.blob"));
+}
+
+TEST_P(LeaksOnDisk, AFetchIsOneUnlessItHoldsItsLock) {
+  std::string path = opencode_ + "/.fetch-abc123";
+  std::filesystem::create_directories(path + "/node_modules");
+  std::filesystem::create_directories(opencode_ + "/1.2.3");
+  auto lock = sys::Open(opencode_ + "/.lock", O_RDWR | O_CREAT, 0600);
+  ASSERT_TRUE(lock);
+  ASSERT_EQ(0, ::flock(lock->get(), LOCK_EX | LOCK_NB));
+  EXPECT_THAT(Temporaries(host_->config()), testing::IsEmpty());
+  ASSERT_TRUE(RemoveLeaks(host_->launcher(), host_->config(), {}, {}));
+  EXPECT_TRUE(std::filesystem::exists(path)) << "it is being fetched";
+  lock->Reset();
+  EXPECT_THAT(Temporaries(host_->config()), testing::ElementsAre(path));
+  ASSERT_TRUE(RemoveLeaks(host_->launcher(), host_->config(), {}, {}));
+  EXPECT_THAT(Temporaries(host_->config()), testing::IsEmpty());
+  EXPECT_TRUE(std::filesystem::exists(opencode_ + "/1.2.3"));
+}
+
+TEST_P(LeaksOnDisk, AnImageOnItsWayIsOneUnlessItIsLocked) {
+  std::string path = host_->config().state_dir + "/images/.x.0.tmp";
+  std::filesystem::create_directories(path + "/rootfs");
+  auto lock = sys::Open(path, O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(lock);
+  ASSERT_EQ(0, ::flock(lock->get(), LOCK_EX | LOCK_NB));
+  EXPECT_THAT(Temporaries(host_->config()), testing::IsEmpty());
+  lock->Reset();
+  EXPECT_THAT(Temporaries(host_->config()), testing::ElementsAre(path));
+}
+
+// flock ends with its holder: the file that a killed daemon leaves keeps nobody out.
+TEST_P(LeaksOnDisk, TheLockFileOfADeadDaemonIsNone) {
+  RunningDaemon(0x7ffffff0);
+  EXPECT_THAT(Temporaries(host_->config()), testing::IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(DefaultAndConfigured, LeaksOnDisk, testing::Bool());
 
 }  // namespace
 }  // namespace atl::oci
