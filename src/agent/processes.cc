@@ -11,9 +11,13 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 namespace atl::agent {
 namespace {
+
+// What a program has after SIGTERM.
+constexpr std::chrono::seconds kTermGrace{5};
 
 // The session of a process, from /proc/<pid>/stat: "pid (name) state ppid pgrp session ...". The
 // name may hold anything, so what counts begins after the last ')'.
@@ -29,6 +33,22 @@ pid_t SessionOf(int proc, const char* pid) {
   std::string rest = stat->substr(at + 1);
   if (std::sscanf(rest.c_str(), " %c %d %d %d", &state, &parent, &group, &session) != 4) return -1;
   return state == 'Z' ? -1 : session;
+}
+
+// The living members of a session but for its leader.
+std::vector<pid_t> SessionMembers(pid_t session) {
+  std::vector<pid_t> members;
+  DIR* proc = opendir("/proc");
+  if (proc == nullptr) return members;
+  while (dirent* entry = readdir(proc)) {
+    pid_t pid = 0;
+    const char* end = entry->d_name + std::strlen(entry->d_name);
+    auto [stop, error] = std::from_chars(entry->d_name, end, pid);
+    if (error != std::errc() || stop != end || pid == session) continue;
+    if (SessionOf(dirfd(proc), entry->d_name) == session) members.push_back(pid);
+  }
+  closedir(proc);
+  return members;
 }
 
 }  // namespace
@@ -48,6 +68,13 @@ std::optional<protocol::Exited> Processes::Status(const Child& child) {
   return child.status_;
 }
 
+std::optional<std::chrono::steady_clock::time_point> Processes::EndBy(const Child& child) {
+  std::lock_guard lock(mutex_);
+  return child.end_by_;
+}
+
+bool Processes::HasSession(const Child& child) { return !SessionMembers(child.pid_).empty(); }
+
 Result<void> Processes::Signal(const Child& child, int signo, bool group) {
   std::lock_guard lock(mutex_);
   if (child.status_) return Fail(Code::kNotFound, "the process has ended", "PROCESS_NOT_FOUND");
@@ -63,9 +90,19 @@ Result<void> Processes::SignalPid(pid_t pid, int signo, bool group) {
   return SignalLocked(pid, signo, group);
 }
 
+// Before the signal is sent: whoever sees the program's exit sees this too.
+void Processes::NoteEndLocked(Child* child, int signo) {
+  auto now = std::chrono::steady_clock::now();
+  if (signo == SIGKILL) child->end_by_ = now;
+  if (signo == SIGTERM && !child->end_by_) child->end_by_ = now + kTermGrace;
+}
+
 Result<void> Processes::SignalLocked(pid_t pid, int signo, bool group) {
   if (signo < 1 || signo >= NSIG) {
     return Fail(Code::kInvalidArgument, std::to_string(signo) + " is not a signal");
+  }
+  if (auto found = running_.find(pid); group && found != running_.end()) {
+    NoteEndLocked(found->second.get(), signo);
   }
   if (kill(group ? -pid : pid, signo) != 0) return FailErrno(errno, "send the signal");
   return {};
@@ -84,20 +121,9 @@ void Processes::Kill(const Child& child) {
 void Processes::KillSessionLocked(pid_t session) {
   // Again until none is left: a member may fork while the list is read.
   for (int round = 0; round < 8; ++round) {
-    DIR* proc = opendir("/proc");
-    if (proc == nullptr) return;
-    bool found = false;
-    while (dirent* entry = readdir(proc)) {
-      pid_t pid = 0;
-      const char* end = entry->d_name + std::strlen(entry->d_name);
-      auto [stop, error] = std::from_chars(entry->d_name, end, pid);
-      if (error != std::errc() || stop != end || pid == session) continue;
-      if (SessionOf(dirfd(proc), entry->d_name) != session) continue;
-      found = true;
-      kill(pid, SIGKILL);
-    }
-    closedir(proc);
-    if (!found) return;
+    std::vector<pid_t> members = SessionMembers(session);
+    if (members.empty()) return;
+    for (pid_t pid : members) kill(pid, SIGKILL);
   }
 }
 

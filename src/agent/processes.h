@@ -3,6 +3,7 @@
 // three, so a pid that is signalled is never one that was reaped and given to somebody else.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -25,7 +26,9 @@ class Child {
   friend class Processes;
   pid_t pid_ = -1;
   sys::Fd exited_;
-  std::optional<protocol::Exited> status_;  // under Processes::mutex_
+  // Under Processes::mutex_.
+  std::optional<protocol::Exited> status_;
+  std::optional<std::chrono::steady_clock::time_point> end_by_;
 };
 
 class Processes {
@@ -39,6 +42,11 @@ class Processes {
   Result<void> Signal(const Child& child, int signo, bool group);
   // To any process that is running and was started by Start.
   Result<void> SignalPid(pid_t pid, int signo, bool group);
+  // A SIGTERM or SIGKILL to the group asks for the end of everything in the program's session: the
+  // time by which it is due. Nothing when there was none.
+  std::optional<std::chrono::steady_clock::time_point> EndBy(const Child& child);
+  // Whether something runs in the session of a program.
+  bool HasSession(const Child& child);
   // SIGKILL to the process group and to what else is in the program's session.
   void Kill(const Child& child);
 
@@ -48,6 +56,7 @@ class Processes {
 
  private:
   Result<void> SignalLocked(pid_t pid, int signo, bool group);
+  void NoteEndLocked(Child* child, int signo);
   void KillSessionLocked(pid_t session);
   void ReapAll();
 

@@ -18,6 +18,7 @@ using protocol::FrameType;
 constexpr int kSmallPipe = 64 << 10;
 constexpr int kLargePipe = 1 << 20;
 constexpr uint32_t kMaxGraceMs = 30'000;
+constexpr int kEndTickMs = 25;
 
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
@@ -98,7 +99,18 @@ Result<void> SpawnSession::Run(const protocol::Spawn& request) {
   return {};
 }
 
-int SpawnSession::PollTimeout() const { return exited_ && outbox_->empty() ? kDrainMs : -1; }
+int SpawnSession::PollTimeout() const {
+  if (ending_) return kEndTickMs;
+  return exited_ && outbox_->empty() ? kDrainMs : -1;
+}
+
+void SpawnSession::EndRest() {
+  auto end_by = processes_->EndBy(*child_);
+  ending_ = end_by && processes_->HasSession(*child_);
+  if (!ending_ || std::chrono::steady_clock::now() < *end_by) return;
+  processes_->Kill(*child_);
+  ending_ = false;
+}
 
 bool SpawnSession::Step() {
   if (!outbox_->Flush()) {
@@ -106,7 +118,8 @@ bool SpawnSession::Step() {
     return false;
   }
   bool room = outbox_->empty();
-  if (exited_ && room && !pipes_.out && !pipes_.err) return false;
+  if (ending_) EndRest();
+  if (exited_ && !ending_ && room && !pipes_.out && !pipes_.err) return false;
   bool stdin_waits = !stdin_pending_.empty();
   auto events = static_cast<short>((room ? 0 : POLLOUT) | (stdin_waits ? 0 : POLLIN));
   // A negative descriptor is ignored by poll.
@@ -119,7 +132,7 @@ bool SpawnSession::Step() {
   }};
   int ready = poll(fds.data(), fds.size(), PollTimeout());
   if (ready < 0) return errno == EINTR;
-  if (ready == 0) return false;  // exited, and silent since
+  if (ready == 0) return ending_;  // exited, and silent since
   if ((fds[0].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0 && (fds[0].revents & POLLIN) == 0) {
     client_gone_ = true;
     return false;
@@ -132,7 +145,10 @@ bool SpawnSession::Step() {
     WriteStdin();
     if (!HandleInput()) client_gone_ = true;
   }
-  if (fds[1].revents != 0) exited_ = true;
+  if (fds[1].revents != 0) {
+    exited_ = true;
+    EndRest();
+  }
   // One frame fits the outbox: the two streams take turns.
   err_first_ = !err_first_;
   for (bool err : {err_first_, !err_first_}) {
@@ -208,7 +224,7 @@ void SpawnSession::EndProgram(uint32_t grace_ms) {
     poll(&exited, 1, static_cast<int>(std::min(grace_ms, kMaxGraceMs)));
   }
   // A program that ended by itself may have left something running in the background on purpose.
-  if (grace_ms > 0 || !exited_) processes_->Kill(*child_);
+  if (grace_ms > 0 || !exited_ || ending_) processes_->Kill(*child_);
 }
 
 }  // namespace atl::agent

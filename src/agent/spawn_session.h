@@ -44,6 +44,9 @@ class SpawnSession {
   bool HandleFrame(const protocol::Frame& frame);
   void WriteStdin();
   bool ReadOutput(sys::Fd* pipe, protocol::FrameType type);
+  // After the exit of a program that was told to end: waits for the rest of its session, and kills
+  // it when its time is up.
+  void EndRest();
   void EndProgram(uint32_t grace_ms);
 
   int socket_;
@@ -56,6 +59,7 @@ class SpawnSession {
   size_t stdin_written_ = 0;
   bool stdin_ended_ = false;
   bool exited_ = false;
+  bool ending_ = false;  // exited, as it was told to, and others of its session have not
   bool client_gone_ = false;
   bool err_first_ = false;
 };

@@ -147,6 +147,48 @@ TEST_F(SpawnTest, ClosingTheConnectionEndsTheGroupAndTheSession) {
   EXPECT_EQ(count, 3);
 }
 
+TEST_F(SpawnTest, WhoeverOutlivesASignalledLeaderIsKilled) {
+  for (const char* first : {"sh", "bash"}) {
+    Client client(Connect());
+    // The shell ends on SIGTERM, its children do not.
+    protocol::Spawn request = Shell("(trap '' TERM; echo ready; exec sleep 1000) & echo $!; wait");
+    request.argv[0] = first;
+    client.Send(request);
+    auto started = client.Expect<protocol::Started>();
+    ASSERT_TRUE(started.has_value());
+    std::string out;
+    while (std::count(out.begin(), out.end(), '\n') < 2) {
+      auto frame = client.reader().Next();
+      ASSERT_TRUE(frame.has_value() && frame->has_value());
+      out += (*frame)->payload;
+    }
+    int child = std::atoi(out.c_str() + (out[0] == 'r' ? 6 : 0));
+    ASSERT_GT(child, 1);
+    Client other(Connect());
+    EXPECT_TRUE(other
+                    .Ask<protocol::Ok>(
+                        protocol::Signal{.pid = started->pid, .signo = SIGTERM, .group = true})
+                    .has_value());
+    auto begin = std::chrono::steady_clock::now();
+    Outcome outcome = Collect(&client);
+    ASSERT_TRUE(outcome.exited.has_value());
+    EXPECT_EQ(outcome.exited->signal, SIGTERM);
+    EXPECT_TRUE(Eventually([&] { return IsGone(child); }));
+    EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+  }
+}
+
+TEST_F(SpawnTest, ASignalThatIsObeyedByAllDoesNotDelayTheAnswer) {
+  Client client(Connect());
+  client.Send(Shell("sleep 1000 & sleep 1001 & echo ready; wait"));
+  ASSERT_TRUE(client.Expect<protocol::Started>().has_value());
+  ASSERT_TRUE(client.reader().Next().has_value());
+  client.Send(protocol::SignalProcess{.signo = SIGTERM});
+  auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(Collect(&client).exited.has_value());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+}
+
 TEST_F(SpawnTest, TheGracePeriodLetsAProgramTidyUp) {
   std::filesystem::path note = dir_ / "note";
   Client client(Connect());

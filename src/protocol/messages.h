@@ -83,7 +83,9 @@ struct ListProcesses {
 };
 
 // Sends a signal to a detached process by name, or, when the name is empty, to a process that the
-// agent started, by pid. `group`: to its whole process group. Answers Ok.
+// agent started, by pid. `group`: to its whole process group; SIGTERM and SIGKILL then mean the end
+// of the program's session: what is left of it 5 s after the SIGTERM, or after the SIGKILL, is
+// killed even when the program itself has exited, and Exited comes after that. Answers Ok.
 struct Signal {
   static constexpr FrameType kType = FrameType::kSignal;
   static constexpr bool kRequest = true;
