@@ -24,6 +24,8 @@ struct SpawnSpec {
   std::vector<std::pair<std::string, std::string>> env;  // added to the sandbox's own environment
   std::string cwd = "/workspace";
   bool want_stdin = false;
+  // When nobody follows it any more, be it that the daemon died: SIGTERM, this long, SIGKILL.
+  std::chrono::milliseconds kill_grace{0};
 };
 
 struct ProcessEvent {

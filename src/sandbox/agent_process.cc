@@ -98,7 +98,8 @@ protocol::Spawn ToRequest(SpawnSpec spec, std::vector<std::pair<std::string, std
   return protocol::Spawn{.argv = std::move(spec.argv),
                          .env = MergeEnv(std::move(base), std::move(spec.env)),
                          .cwd = std::move(spec.cwd),
-                         .want_stdin = spec.want_stdin};
+                         .want_stdin = spec.want_stdin,
+                         .kill_grace_ms = static_cast<uint32_t>(spec.kill_grace.count())};
 }
 
 Result<uint32_t> CheckPid(uint32_t pid) {

@@ -19,6 +19,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kCloneLimit{600'000};
 constexpr milliseconds kCleanLimit{60'000};
+// For the script to tidy up when the daemon has died.
+constexpr milliseconds kTidyGrace{3'000};
 constexpr size_t kMaxOutput = 8192;
 
 // Exit codes of the script for what is not git's.
@@ -63,6 +65,7 @@ SpawnSpec CloneSpec(const CloneRequest& request, const std::string& dir,
   if (request.branch) spec.argv.push_back("--branch=" + *request.branch);
   if (request.depth) spec.argv.push_back(fmt::format("--depth={}", *request.depth));
   spec.cwd = "/";
+  spec.kill_grace = kTidyGrace;
   // The messages are read by CloneError: they must be in English. A prompt would wait for nobody.
   spec.env = {{"LC_ALL", "C"},
               {"LANGUAGE", "C"},

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <csignal>
 
+#include "async/mutex.h"
+
 namespace atl::sandbox {
 namespace {
 
@@ -17,6 +19,11 @@ constexpr size_t kMaxPathBytes = 4095;
 constexpr milliseconds kTermGrace{5'000};
 // What SIGKILL does not end within this time (a process that waits for a device) is given up.
 constexpr milliseconds kKillGrace{10'000};
+// How long the output of a command that ended in time may go on (a background child writes it), not
+// counted while its reader is what it waits for.
+constexpr milliseconds kOutputGrace{15'000};
+constexpr milliseconds kTick{100};
+constexpr milliseconds kRetry{1'000};
 
 bool IsNameStart(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
 
@@ -33,7 +40,10 @@ struct Following {
   Process& process;
   OutputSink& sink;
   Result<RunOutcome> outcome = Fail(Code::kInternal, "the command has not ended");
-  bool timed_out = false;
+  bool timed_out = false;   // it has got the signal
+  bool asking = false;      // the signal is on its way...
+  async::Event answered;    // ...and this says that timed_out is known
+  bool delivering = false;  // the sink has not taken the last piece yet
 };
 
 async::Task<> Pump(Following& following) {
@@ -44,13 +54,17 @@ async::Task<> Pump(Following& following) {
       co_return;
     }
     if (event->kind == ProcessEvent::Kind::kExited) {
+      // The exit may be known before the answer to the signal that caused it.
+      if (following.asking) co_await following.answered.Wait();
       following.outcome =
           RunOutcome{.exit_code = following.timed_out ? kTimeoutExitCode : event->exit_code,
                      .timed_out = following.timed_out,
                      .out_of_memory = event->out_of_memory};
       co_return;
     }
+    following.delivering = true;
     Result<void> taken = co_await following.sink.Take(event->kind, event->data);
+    following.delivering = false;
     if (!taken) {
       following.outcome = Unexpected(std::move(taken).error());
       co_return;
@@ -58,17 +72,36 @@ async::Task<> Pump(Following& following) {
   }
 }
 
-// Ends only when even SIGKILL was of no use.
+// SIGTERM, until it is known what became of it.
+async::Task<> Terminate(Following& following) {
+  following.asking = true;
+  for (;;) {
+    Result<void> sent = co_await following.process.Signal(SIGTERM);
+    bool ended = !sent && sent.error().reason == "PROCESS_NOT_FOUND";
+    following.timed_out = sent.has_value();
+    following.answered.Set();
+    if (sent || ended) co_return;
+    co_await async::Sleep(kRetry);
+  }
+}
+
+// Ends only when even SIGKILL was of no use. What the command leaves running in its session the
+// agent kills, 5 s after the SIGTERM.
 async::Task<> Watch(Following& following, milliseconds timeout) {
   co_await async::Sleep(timeout);
-  following.timed_out = true;
-  // A failed signal means that the process has just ended: Pump is about to say so.
-  Result<void> terminated = co_await following.process.Signal(SIGTERM);
-  (void)terminated;
-  co_await async::Sleep(kTermGrace);
-  Result<void> killed = co_await following.process.Signal(SIGKILL);
-  (void)killed;
-  co_await async::Sleep(kKillGrace);
+  co_await Terminate(following);
+  if (following.timed_out) {
+    co_await async::Sleep(kTermGrace);
+    Result<void> killed = co_await following.process.Signal(SIGKILL);
+    (void)killed;  // it has just ended: Pump is about to say so
+    co_await async::Sleep(kKillGrace);
+  } else {
+    // It ended in time, and what it wrote is still on its way.
+    for (milliseconds waited{0}; waited < kOutputGrace;) {
+      co_await async::Sleep(kTick);
+      if (!following.delivering) waited += kTick;
+    }
+  }
   following.outcome = RunOutcome{.exit_code = kTimeoutExitCode, .timed_out = true};
 }
 

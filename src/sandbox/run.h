@@ -50,7 +50,8 @@ Result<void> ValidateRun(const RunRequest& request);
 async::Task<Result<std::unique_ptr<Process>>> StartRun(AgentClient& agent, RunRequest request);
 
 // Passes the output on until the command has ended. When `timeout` has passed, the process group
-// gets SIGTERM and 5 s later SIGKILL.
+// gets SIGTERM and 5 s later, with whatever else is left of its session, SIGKILL. A command that
+// has ended by then has not timed out, however slowly its output is taken.
 async::Task<Result<RunOutcome>> FollowRun(Process& process,
                                           std::optional<std::chrono::milliseconds> timeout,
                                           OutputSink& sink);
