@@ -8,21 +8,27 @@ import path from 'node:path';
 import {after, before, beforeEach, describe, it} from 'node:test';
 
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
+import {GitServer} from './support/git_server.mjs';
 
 describe('a daemon that dies', () => {
   let daemon;
+  let git;
   let survivor;
   let marker;
 
   before(async () => {
-    daemon = await Daemon.start();
+    git = await GitServer.start();
+    daemon = await Daemon.start({sections: {egress: {host_ports: [git.port]}}});
     survivor = daemon.sandbox('survivor');
     await survivor.create();
     await survivor.background('exec sleep 77777');
     marker = await survivor.sh('pgrep -f "^sleep 77777"; cat /proc/sys/kernel/random/boot_id; hostname');
     await survivor.sh('echo kept > /workspace/file');
   });
-  after(() => daemon?.cleanup());
+  after(async () => {
+    await git?.stop();
+    await daemon?.cleanup();
+  });
 
   async function assertSurvived() {
     assert.equal(await survivor.sh('pgrep -f "^sleep 77777"; cat /proc/sys/kernel/random/boot_id; hostname'), marker);
@@ -127,6 +133,19 @@ describe('a daemon that dies', () => {
     await assertSurvived();
   });
 
+  it('during a clone leaves nothing of it', async () => {
+    const before = await survivor.sh('ls -A /workspace');
+    const cloning = survivor.post('/gitClone', {repo: git.url('hang.git'), dir: '/workspace/hung'}).catch(() => null);
+    await eventually('it clones', async () =>
+      (await survivor.sh('ls -A /workspace')).includes('.clone-'), 20_000);
+    await daemon.kill9();
+    await cloning;
+    await daemon.launch();
+    await eventually('it is gone', async () => await survivor.sh('ls -A /workspace') === before, 20_000);
+    assert.equal(await survivor.sh('pgrep -c "^git" || true'), '0\n');
+    await assertSurvived();
+  });
+
   it('during everything at once', async () => {
     for (const ms of [20, 100]) {
       await interrupt(() => Promise.allSettled([
@@ -194,7 +213,7 @@ describe('a daemon that is asked to end', () => {
     await daemon.stop();
     // As after a reboot: no process, no mount of the sandbox is left.
     const [id] = fs.readdirSync(path.join(daemon.runDir, 'sandboxes'));
-    for (const pid of containerProcesses(id)) process.kill(pid, 'SIGKILL');
+    for (const pid of containerProcesses(id)) endProcess(pid, 'SIGKILL');
     await daemon.launch();
     assert.equal(await box.sh('cat /workspace/layer'), 'layer\n');
   });

@@ -226,6 +226,13 @@ describe('routes', () => {
       assert.equal(last.timedOut, true);
     });
 
+    it('ends what ignores SIGTERM when the shell itself obeys it', async () => {
+      const {last} = await box.run('(trap "" TERM; exec sleep 4242) & wait', {timeout: 1500});
+      assert.equal(last.exitCode, 124);
+      assert.equal(last.timedOut, true);
+      await eventually('it is gone', async () => await box.sh('pgrep -fc "^sleep 4242" || true') === '0\n');
+    });
+
     it('says 128+n for signal n', async () => {
       assert.equal((await box.run('kill -9 $$')).exitCode, 137);
       assert.equal((await box.run('kill -TERM $$')).exitCode, 143);

@@ -129,6 +129,18 @@ describe('snapshots', () => {
     assertError(answers['/workspace/file'], 400, 'NOT_DIRECTORY');
   });
 
+  it('restores while a program writes into what it replaces', async () => {
+    const box = daemon.sandbox('busy');
+    await box.create();
+    await box.sh('mkdir -p /workspace/sub && echo kept > /workspace/sub/kept && echo top > /workspace/top');
+    const {snapshotId} = await box.snapshot('/workspace');
+    await box.background('cd /workspace/sub && i=0; while :; do echo x > w$i; i=$((i+1)); done');
+    await box.sh('echo later > /workspace/later');
+    await box.restore(snapshotId);
+    assert.equal(await box.sh('cat /workspace/sub/kept /workspace/top; ls /workspace'), 'kept\ntop\nsub\ntop\n');
+    assert.equal((await box.delete()).status, 204);
+  });
+
   it('runs at the same time in several sandboxes', async () => {
     const boxes = ['s1', 's2', 's3'].map((id) => daemon.sandbox(id));
     await Promise.all(boxes.map(async (each) => {
