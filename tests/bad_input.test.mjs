@@ -2,6 +2,7 @@
 // Requests that are wrong: a 4xx with a reason, nothing created, and the daemon goes on.
 
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon} from './support/daemon.mjs';
@@ -131,6 +132,22 @@ describe('bad input', () => {
     const huge = await box.post('/run', {command: ': ' + 'x'.repeat(20 << 20)});
     // Linux limits one argument to 128 KiB: an error, not a crash.
     assert.ok([200, 400].includes(huge.status), String(huge.status));
+  });
+
+  it('goes on with more than 1024 open descriptors', async () => {
+    const held = [];
+    for (let i = 0; i < 1300; ++i) {
+      held.push(await new Promise((resolve, reject) => {
+        const socket = net.connect(daemon.port, '127.0.0.1', () => resolve(socket));
+        socket.once('error', reject);
+      }));
+    }
+    const box = daemon.sandbox('crowded');
+    await box.create();
+    assert.equal(await box.sh('echo here'), 'here\n');
+    await box.sh('for i in 1 2 3; do p=/workspace/$i; for j in $(seq 300); do p=$p/a; done; mkdir -p $p; done');
+    assert.equal((await box.delete()).status, 204);
+    for (const socket of held) socket.destroy();
   });
 
   describe('framing', () => {

@@ -10,6 +10,15 @@ import {after, before, beforeEach, describe, it} from 'node:test';
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
 
+// One that ends by itself meanwhile, with its parent, is as good.
+function endProcess(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}
+
 describe('a daemon that dies', () => {
   let daemon;
   let git;

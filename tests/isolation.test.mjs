@@ -140,6 +140,12 @@ print(json.dumps(out))
     assert.equal(await two.sh('kill -9 1; sleep 0.1; echo alive'), 'alive\n');
   });
 
+  it('cannot take limits from PID 1', async () => {
+    const answer = await two.run("python3 -c 'import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (3, 3))'");
+    assert.notEqual(answer.exitCode, 0);
+    assert.equal(await two.sh('ulimit -n 64; ulimit -n'), '64\n');
+  });
+
   it('has few capabilities, a seccomp filter and no new privileges', async () => {
     const status = await two.sh('cat /proc/self/status');
     for (const set of ['CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb']) {

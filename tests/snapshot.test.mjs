@@ -116,6 +116,16 @@ describe('snapshots', () => {
     await other.delete();
   });
 
+  it('passes over the holes of a sparse file', async () => {
+    await box.sh('mkdir -p /workspace/z && cd /workspace/z && truncate -s 1T sparse && printf end | dd of=sparse bs=1 seek=1000000000000 conv=notrunc status=none');
+    const {snapshotId} = await box.snapshot('/workspace/z');
+    await box.sh('rm /workspace/z/sparse');
+    await box.restore(snapshotId);
+    assert.equal(await box.sh('cd /workspace/z; stat -c %s sparse; dd if=sparse bs=1 skip=1000000000000 count=3 status=none'),
+                 '1099511627776\nend');
+    await box.sh('rm -rf /workspace/z');
+  });
+
   it('says clearly what cannot be kept', async () => {
     await box.sh('ln -sfn /etc /workspace/link; echo x > /workspace/file');
     const answers = {};

@@ -4,6 +4,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -50,7 +51,9 @@ class Walker {
   Result<void> Add(int dir, const std::string& name, const std::string& path, int depth);
   Result<void> AddDir(int dir, const std::string& name, const std::string& path, int depth);
   Result<void> AddFile(int dir, const std::string& name, const std::string& path);
-  Result<void> WriteContent(int fd, uint64_t size);
+  Result<void> WriteContent(archive_entry* entry, int fd, uint64_t size);
+  Result<void> WriteRange(int fd, uint64_t begin, uint64_t size);
+  Result<void> WriteHole(uint64_t size);
   Result<void> WriteHeader(archive_entry* entry);
   Entry MakeEntry(const std::string& path, const struct statx& st);
   // True when the file is a link to one that is in the archive, and was written as such.
@@ -60,6 +63,7 @@ class Walker {
 
   archive* archive_ = archive_write_new();
   std::unique_ptr<char[]> buffer_;
+  void* zeros_ = nullptr;  // mapped until the process ends
   uint64_t mount_ = 0;
   std::map<FileId, std::string> links_;
   protocol::End end_;
@@ -222,14 +226,45 @@ Result<void> Walker::AddFile(int dir, const std::string& name, const std::string
   Remember(path, st);
   ++end_.files;
   end_.bytes += st.stx_size;
-  return WriteContent(file->get(), st.stx_size);
+  return WriteContent(entry.get(), file->get(), st.stx_size);
+}
+
+// Passes over `size` bytes that the header declares as a hole: libarchive wants to be given them
+// and looks at none, so they are pages that nobody has touched.
+Result<void> Walker::WriteHole(uint64_t size) {
+  constexpr size_t kPiece = 1UL << 30U;
+  if (zeros_ == nullptr) {
+    void* pages =
+        mmap(nullptr, kPiece, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED) return FailErrno(errno, "map zeros");
+    zeros_ = pages;
+  }
+  while (size > 0) {
+    auto written = archive_write_data(archive_, zeros_, std::min<uint64_t>(kPiece, size));
+    if (written <= 0) return Unexpected(ArchiveError("write the archive"));
+    size -= static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
+Result<void> Walker::WriteContent(archive_entry* entry, int fd, uint64_t size) {
+  if (archive_entry_sparse_reset(entry) == 0) return WriteRange(fd, 0, size);
+  uint64_t at = 0;
+  int64_t offset = 0;
+  int64_t length = 0;
+  while (archive_entry_sparse_next(entry, &offset, &length) == ARCHIVE_OK) {
+    TRY(WriteHole(static_cast<uint64_t>(offset) - at));
+    TRY(WriteRange(fd, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+    at = static_cast<uint64_t>(offset + length);
+  }
+  return WriteHole(size - at);
 }
 
 // Exactly `size` bytes: the header has promised them. What the file no longer has is zeros.
-Result<void> Walker::WriteContent(int fd, uint64_t size) {
+Result<void> Walker::WriteRange(int fd, uint64_t begin, uint64_t size) {
   bool shrunk = false;
-  for (uint64_t at = 0; at < size;) {
-    size_t wanted = std::min<uint64_t>(kBufferBytes, size - at);
+  for (uint64_t at = begin; at < begin + size;) {
+    size_t wanted = std::min<uint64_t>(kBufferBytes, begin + size - at);
     ssize_t count = shrunk ? 0 : pread(fd, buffer_.get(), wanted, static_cast<off_t>(at));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {

@@ -117,7 +117,7 @@ Result<Upload> Directory::Put() const {
 
 Result<Download> Directory::Get(const std::string& name) const {
   TRY(CheckName(name));
-  ASSIGN(sys::Fd file, sys::OpenAt(directory_->get(), name, O_RDONLY | O_NOFOLLOW));
+  ASSIGN(sys::Fd file, sys::OpenAt(directory_->get(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   struct stat st{};
   if (::fstat(file.get(), &st) != 0) return FailErrno(errno, fmt::format("stat blob {}", name));
   if (!S_ISREG(st.st_mode)) {

@@ -195,6 +195,15 @@ async::Task<> Download(Transfer& transfer) {
                              .reason = "MODEL_REDIRECTS"};
     co_return;
   }
+  std::string encoding = head.headers.Joined("Content-Encoding");
+  if (!encoding.empty() && !http::EqualsIgnoreCase(encoding, "identity")) {
+    transfer.failure = Error{.code = Code::kBadGateway,
+                             .message =
+                                 "The model provider compresses its answers although it was asked "
+                                 "not to; they cannot be searched for the key.",
+                             .reason = "MODEL_ANSWER_ENCODED"};
+    co_return;
+  }
   transfer.answered = true;
   http::ResponseHead down = DownstreamHead(std::move(head), transfer.key);
   Result<void> started = co_await transfer.exchange.StartResponse(std::move(down));

@@ -7,11 +7,16 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
 
 #include "oci/image.h"
 #include "sys/mounts.h"
@@ -98,6 +103,20 @@ std::string OwnerOf(std::string_view path, std::string_view dir) {
   return std::string(path.substr(0, path.find('/')));
 }
 
+// Calls of crun with this daemon's root: pid and sandbox.
+std::vector<std::pair<pid_t, std::string>> RuntimeCalls(const LauncherConfig& config) {
+  std::vector<std::pair<pid_t, std::string>> calls;
+  std::string root = fmt::format("--root{}{}/crun{}", '\0', config.run_dir, '\0');
+  for (const std::string& name : Names("/proc")) {
+    if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
+    auto line = sys::ReadFile(fmt::format("/proc/{}/cmdline", name), 65536);
+    if (!line || !line->contains(root)) continue;
+    while (!line->empty() && line->back() == '\0') line->pop_back();
+    calls.emplace_back(std::atoi(name.c_str()), line->substr(line->rfind('\0') + 1));
+  }
+  return calls;
+}
+
 class Search {
  public:
   Search(const LauncherConfig& config, const std::set<std::string>& live,
@@ -142,7 +161,7 @@ class Search {
       sys::Cgroup group = tree.Find(iid);
       ASSIGN(auto pids, group.Processes());
       for (int pid : pids) Add("process", fmt::format("{}", pid), iid);
-      std::string path = group.work_path();
+      const std::string& path = group.work_path();
       Add("cgroup", path.substr(0, path.rfind('/')), iid);
     }
     return {};
@@ -150,14 +169,8 @@ class Search {
 
   // Calls of crun for a sandbox that is not there: they are in no group yet, or hang.
   void Programs() {
-    std::string root = fmt::format("{}/crun", config_.run_dir);
-    for (const std::string& name : Names("/proc")) {
-      if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
-      auto line = sys::ReadFile(fmt::format("/proc/{}/cmdline", name), 65536);
-      if (!line || !line->contains(fmt::format("--root{}{}{}", '\0', root, '\0'))) continue;
-      while (!line->empty() && line->back() == '\0') line->pop_back();
-      std::string iid = line->substr(line->rfind('\0') + 1);
-      if (!running_.contains(iid)) Add("process", name, iid);
+    for (const auto& [pid, iid] : RuntimeCalls(config_)) {
+      if (!running_.contains(iid)) Add("process", fmt::format("{}", pid), iid);
     }
   }
 
@@ -183,6 +196,20 @@ class Search {
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
                                     const std::set<std::string>& running) {
   return Search(config, live, running).Run();
+}
+
+Result<void> EndRuntimeCalls(const LauncherConfig& config) {
+  constexpr std::chrono::milliseconds kLimit{10'000};
+  auto deadline = std::chrono::steady_clock::now() + kLimit;
+  while (true) {
+    auto calls = RuntimeCalls(config);
+    if (calls.empty()) return {};
+    for (const auto& [pid, iid] : calls) ::kill(pid, SIGKILL);
+    if (std::chrono::steady_clock::now() > deadline) {
+      return Fail(Code::kTimeout, fmt::format("{} calls of crun do not end", calls.size()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,

@@ -25,6 +25,10 @@ struct Leak {
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
                                     const std::set<std::string>& running);
 
+// Ends calls of crun that a daemon which is no more has left running: they go on making what the
+// next one takes apart. For a starting daemon, before its own first call.
+Result<void> EndRuntimeCalls(const LauncherConfig& config);
+
 // Ends and removes all that FindLeaks would name. For a starting daemon, which holds the lock.
 Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
                          const std::set<std::string>& live, const std::set<std::string>& running);

@@ -185,18 +185,25 @@ Result<void> Add(Filter& filter, uint32_t action, int number,
   return FailErrno(-failed, fmt::format("adding the rule for {}", name));
 }
 
+scmp_arg_cmp Equal(unsigned argument, uint64_t value) {
+  return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
+}
+
 // Sockets of the families that sandboxes need. The others are doors to the host (AF_VSOCK knows no
 // network namespace) or code that nobody there has a use for. For the native architecture alone:
 // its 32-bit twin has socketcall, whose family no filter can see, so 32-bit programs have no
 // sockets.
 Result<void> AddSocketRules(Filter& filter) {
   for (int family = 0; family < AF_MAX; ++family) {
-    bool wanted =
-        family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK;
-    std::vector<scmp_arg_cmp> is = {
-        {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = static_cast<uint64_t>(family), .datum_b = 0}};
+    if (family == AF_NETLINK) continue;
+    bool wanted = family == AF_UNIX || family == AF_INET || family == AF_INET6;
     uint32_t action = wanted ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT);
-    TRY(Add(filter, action, SCMP_SYS(socket), is, "socket"));
+    TRY(Add(filter, action, SCMP_SYS(socket), {Equal(0, static_cast<uint64_t>(family))}, "socket"));
+  }
+  // Of netlink what `ip` and `ss` ask: NETLINK_ROUTE and NETLINK_SOCK_DIAG.
+  for (uint64_t protocol : {0, 4}) {
+    TRY(Add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), {Equal(0, AF_NETLINK), Equal(2, protocol)},
+            "socket"));
   }
   return {};
 }
@@ -218,6 +225,9 @@ Result<void> AddOwnRules(Filter& filter, SeccompFilter& result) {
         {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = bit, .datum_b = bit}};
     TRY(Add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), some, "clone"));
   }
+  // Limits of oneself only: a program could otherwise starve PID 1, which has its user id.
+  TRY(Add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {Equal(0, 0)}, "prlimit64"));
+  TRY(Add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {Equal(2, 0)}, "prlimit64"));
   // ENOSYS: libc then falls back to clone.
   TRY(Add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), {}, "clone3"));
   return {};
@@ -330,7 +340,7 @@ Result<std::string> LoadSeccomp(const std::string& profile_path, const std::stri
     return Unexpected(std::move(profile).error().Wrap("reading the system call profile"));
   }
   const scmp_version* version = seccomp_version();
-  std::string key = fmt::format("4 {} {}.{}.{} {}.{}", NativeArch(), version->major, version->minor,
+  std::string key = fmt::format("5 {} {}.{}.{} {}.{}", NativeArch(), version->major, version->minor,
                                 version->micro, KernelVersion().first, KernelVersion().second);
   for (const std::string& capability : Capabilities()) key += " " + capability;
   key += fmt::format(" {:016x}", Fnv1a(*profile));

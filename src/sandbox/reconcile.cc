@@ -11,6 +11,9 @@ namespace atl::sandbox {
 async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
   co_await async::DisableCancellation();
   Stopwatch watch;
+  auto end_calls = [this] { return oci::EndRuntimeCalls(LauncherConfigOf(options)); };
+  Result<void> calls_ended = co_await runtime.blocking().Run(end_calls);
+  if (!calls_ended) log::Warning("{}", calls_ended.error().message);
   auto read = [this] { return rows.All(); };
   Result<std::vector<Row>> all = co_await runtime.blocking().Run(read);
   if (!all) {

@@ -70,18 +70,8 @@ void ReadPids(const std::string& leaf, std::set<int>& pids) {
 }
 
 Result<void> RemoveGroup(const std::string& path) {
-  auto deadline = std::chrono::steady_clock::now() + kKillTime;
-  auto pause = std::chrono::microseconds(200);
-  for (;;) {
-    if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return {};
-    int err = errno;
-    if (err != EBUSY || std::chrono::steady_clock::now() > deadline) {
-      return FailErrno(err, fmt::format("removing the cgroup {}", path));
-    }
-    // Processes that have ended leave their group a moment later.
-    std::this_thread::sleep_for(pause);
-    pause = std::min(pause * 2, std::chrono::microseconds(20'000));
-  }
+  if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return {};
+  return FailErrno(errno, fmt::format("removing the cgroup {}", path));
 }
 
 }  // namespace
@@ -227,13 +217,23 @@ Result<void> Cgroup::Kill() const {
 }
 
 Result<void> Cgroup::Remove() const {
-  TRY(Kill());
-  for (const Place& place : places_) {
-    TRY(RemoveGroup(place.path + "/work"));
-    TRY(RemoveGroup(place.path + "/agent"));
-    TRY(RemoveGroup(place.path));
+  auto deadline = std::chrono::steady_clock::now() + kKillTime;
+  auto pause = std::chrono::microseconds(200);
+  for (;;) {
+    TRY(Kill());
+    Result<void> removed;
+    for (const Place& place : places_) {
+      for (const char* leaf : {"/work", "/agent", ""}) {
+        if (removed) removed = RemoveGroup(place.path + leaf);
+      }
+    }
+    // Processes that have ended leave their group a moment later, and one may have joined
+    // meanwhile.
+    bool busy = !removed && removed.error().sys_errno == EBUSY;
+    if (!busy || std::chrono::steady_clock::now() > deadline) return removed;
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::microseconds(20'000));
   }
-  return {};
 }
 
 }  // namespace atl::sys

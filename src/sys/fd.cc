@@ -148,55 +148,55 @@ struct DirCloser {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
-// Removes what is inside `dir`. An explicit stack instead of recursion: a sandbox decides how deep
-// its tree is, and a descriptor per level would run out.
-Result<void> RemoveChildren(int dir, dev_t device, const std::string& shown, int depth);
+Result<void> RemoveChildren(int dir, dev_t device, const std::string& top, int depth);
 
-Result<void> RemoveEntry(int dir, const std::string& name, dev_t device, const std::string& shown,
+Result<void> RemoveEntry(int dir, const std::string& name, dev_t device, const std::string& top,
                          int depth) {
-  std::string path = fmt::format("{}/{}", shown, name);
   if (::unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return {};
-  if (errno != EISDIR && errno != EPERM) return FailErrno(errno, fmt::format("remove {}", path));
+  auto what = [&] { return fmt::format("remove {:.100} below {}", name, top); };
+  if (errno != EISDIR && errno != EPERM) return FailErrno(errno, what());
   if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) == 0) return {};
-  if (errno != ENOTEMPTY && errno != EEXIST) {
-    return FailErrno(errno, fmt::format("remove directory {}", path));
-  }
+  if (errno != ENOTEMPTY && errno != EEXIST) return FailErrno(errno, what());
   ASSIGN(Fd child, OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  TRY(RemoveChildren(child.get(), device, path, depth + 1));
-  if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) != 0) {
-    return FailErrno(errno, fmt::format("remove directory {}", path));
-  }
+  TRY(RemoveChildren(child.get(), device, top, depth + 1));
+  if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) != 0) return FailErrno(errno, what());
   return {};
 }
 
-// A tree deeper than this is flattened: a directory of that depth is moved up to the root of the
-// removal, so that recursion and open descriptors stay bounded whatever a sandbox has built.
-constexpr int kMaxDepth = 200;
+// At most so many of a directory's names; readdir is free to skip entries while it changes, so who
+// removes asks again until there are none.
+Result<std::vector<std::string>> SomeNames(int dir, const std::string& top) {
+  int copy = ::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (copy < 0) return FailErrno(errno, fmt::format("open a directory below {}", top));
+  std::unique_ptr<DIR, DirCloser> stream(::fdopendir(copy));
+  if (!stream) return FailErrno(errno, fmt::format("list a directory below {}", top));
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(stream.get())) {
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(std::move(name));
+    if (names.size() >= 4096) break;
+  }
+  return names;
+}
 
-Result<void> RemoveChildren(int dir, dev_t device, const std::string& shown, int depth) {
+// A sandbox decides how deep its tree is. Recursion holds a descriptor per level, so below this
+// depth a tree is flattened: a directory half way down is moved up to the root of the removal.
+constexpr int kMaxDepth = 48;
+
+Result<void> RemoveChildren(int dir, dev_t device, const std::string& top, int depth) {
   struct stat st{};
-  if (::fstat(dir, &st) != 0) return FailErrno(errno, fmt::format("stat {}", shown));
+  if (::fstat(dir, &st) != 0) return FailErrno(errno, fmt::format("stat below {}", top));
   if (st.st_dev != device) {
     return Fail(Code::kFailedPrecondition,
-                fmt::format("remove {}: another file system is mounted there", shown));
+                fmt::format("remove {}: another file system is mounted there", top));
   }
   if (depth > kMaxDepth) {
-    return Fail(Code::kTooLarge, fmt::format("remove {}: nested too deeply", shown), "TOO_DEEP");
+    return Fail(Code::kTooLarge, fmt::format("remove {}: nested too deeply", top), "TOO_DEEP");
   }
-  // readdir is free to skip entries when the directory changes, so read until nothing is left.
   while (true) {
-    int copy = ::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (copy < 0) return FailErrno(errno, fmt::format("open {}", shown));
-    std::unique_ptr<DIR, DirCloser> stream(::fdopendir(copy));
-    if (!stream) return FailErrno(errno, fmt::format("list {}", shown));
-    std::vector<std::string> names;
-    while (const dirent* entry = ::readdir(stream.get())) {
-      std::string name = entry->d_name;
-      if (name != "." && name != "..") names.push_back(std::move(name));
-      if (names.size() >= 4096) break;
-    }
+    ASSIGN(std::vector<std::string> names, SomeNames(dir, top));
     if (names.empty()) return {};
-    for (const std::string& name : names) TRY(RemoveEntry(dir, name, device, shown, depth));
+    for (const std::string& name : names) TRY(RemoveEntry(dir, name, device, top, depth));
   }
 }
 

@@ -165,8 +165,10 @@ export class Daemon {
   async stop() {
     if (!this.isRunning()) return this.exited;
     this.child.kill('SIGTERM');
-    const late = sleep(STOP_LIMIT_MS).then(() => null);
+    let timer;
+    const late = new Promise((resolve) => { timer = setTimeout(() => resolve(null), STOP_LIMIT_MS); });
     const result = await Promise.race([this.exited, late]);
+    clearTimeout(timer);
     if (result === null) {
       this.child.kill('SIGKILL');
       assert.fail(`atoll serve did not end after SIGTERM\n${this.logTail()}`);
