@@ -165,12 +165,26 @@ describe('in a browser', {skip: reason}, () => {
     await page.waitForURL(/\/L3dvcmtzcGFjZQ\/session/);
     const prompt = page.locator('[contenteditable="true"]').first();
     await prompt.waitFor();
+    // Before it knows its model the UI takes no prompt.
+    await page.getByText('stub-1').first().waitFor();
+    await page.waitForLoadState('networkidle', {timeout: 3000}).catch(() => {});
     await shot(page, 'opencode-new-session');
 
     await prompt.click();
     await page.keyboard.type('Write a file.');
     await page.keyboard.press('Enter');
-    await page.getByText(finalText).first().waitFor();
+    await eventually('the prompt is taken', async () => {
+      if (await prompt.innerText() !== 'Write a file.') return true;
+      await page.waitForTimeout(1000);
+      await page.keyboard.press('Enter');
+      return false;
+    });
+    try {
+      await page.getByText(finalText).first().waitFor();
+    } catch (error) {
+      await shot(page, 'opencode-stuck');
+      throw error;
+    }
     assert.equal(await daemon.sandbox('demo').sh('cat /workspace/agent.txt'), 'from the agent\n');
     await shot(page, 'opencode-turn');
 

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <set>
 #include <vector>
 
 namespace atl::agent {
@@ -19,36 +20,41 @@ namespace {
 // What a program has after SIGTERM.
 constexpr std::chrono::seconds kTermGrace{5};
 
-// The session of a process, from /proc/<pid>/stat: "pid (name) state ppid pgrp session ...". The
-// name may hold anything, so what counts begins after the last ')'.
-pid_t SessionOf(int proc, const char* pid) {
+// The group and the session of a process, from /proc/<pid>/stat: "pid (name) state ppid pgrp
+// session ...". The name may hold anything, so what counts begins after the last ')'.
+struct Membership {
+  pid_t group = -1;
+  pid_t session = -1;  // -1: ended
+};
+
+Membership MembershipOf(int proc, const char* pid) {
   auto stat = sys::ReadFileAt(proc, std::string(pid) + "/stat", 4096);
-  if (!stat) return -1;
+  if (!stat) return {};
   size_t at = stat->rfind(')');
-  if (at == std::string::npos) return -1;
+  if (at == std::string::npos) return {};
   char state = 0;
   int parent = 0;
-  int group = 0;
-  int session = -1;
+  Membership of;
   std::string rest = stat->substr(at + 1);
-  if (std::sscanf(rest.c_str(), " %c %d %d %d", &state, &parent, &group, &session) != 4) return -1;
-  return state == 'Z' ? -1 : session;
+  int read = std::sscanf(rest.c_str(), " %c %d %d %d", &state, &parent, &of.group, &of.session);
+  return read != 4 || state == 'Z' ? Membership() : of;
 }
 
-// The living members of a session but for its leader.
-std::vector<pid_t> SessionMembers(pid_t session) {
-  std::vector<pid_t> members;
+// The process groups of a session that have living members other than its leader.
+std::set<pid_t> SessionGroups(pid_t session) {
+  std::set<pid_t> groups;
   DIR* proc = opendir("/proc");
-  if (proc == nullptr) return members;
+  if (proc == nullptr) return groups;
   while (dirent* entry = readdir(proc)) {
     pid_t pid = 0;
     const char* end = entry->d_name + std::strlen(entry->d_name);
     auto [stop, error] = std::from_chars(entry->d_name, end, pid);
     if (error != std::errc() || stop != end || pid == session) continue;
-    if (SessionOf(dirfd(proc), entry->d_name) == session) members.push_back(pid);
+    Membership of = MembershipOf(dirfd(proc), entry->d_name);
+    if (of.session == session && of.group > 1) groups.insert(of.group);
   }
   closedir(proc);
-  return members;
+  return groups;
 }
 
 }  // namespace
@@ -73,7 +79,7 @@ std::optional<std::chrono::steady_clock::time_point> Processes::EndBy(const Chil
   return child.end_by_;
 }
 
-bool Processes::HasSession(const Child& child) { return !SessionMembers(child.pid_).empty(); }
+bool Processes::HasSession(const Child& child) { return !SessionGroups(child.pid_).empty(); }
 
 Result<void> Processes::Signal(const Child& child, int signo, bool group) {
   std::lock_guard lock(mutex_);
@@ -119,11 +125,12 @@ void Processes::Kill(const Child& child) {
 }
 
 void Processes::KillSessionLocked(pid_t session) {
-  // Again until none is left: a member may fork while the list is read.
+  // By group, which the kernel ends as a whole: members that fork meanwhile cannot outrun it. Again
+  // until none is left, because a member may have made a group of its own.
   for (int round = 0; round < 8; ++round) {
-    std::vector<pid_t> members = SessionMembers(session);
-    if (members.empty()) return;
-    for (pid_t pid : members) kill(pid, SIGKILL);
+    std::set<pid_t> groups = SessionGroups(session);
+    if (groups.empty()) return;
+    for (pid_t group : groups) kill(-group, SIGKILL);
   }
 }
 

@@ -124,6 +124,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   ASSIGN(Image image, ImageStore(config_.images_dir).Find(spec.image));
   ASSIGN(sys::Cgroup cgroup, cgroups_.Create(spec.iid));
   ASSIGN(std::vector<sys::Fd> procs, cgroup.OpenAgentProcs());
+  ASSIGN(std::vector<sys::Fd> work_procs, cgroup.OpenWorkProcs());
   watch.Lap("cgroup");
 
   RootfsTimes times;
@@ -153,6 +154,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   RunSpec run{.iid = spec.iid, .bundle_dir = run_dir + "/bundle", .output_fd = log.get()};
   run.inherit.push_back(spec.agent_socket);
   for (const sys::Fd& file : procs) run.inherit.push_back(file.get());
+  for (const sys::Fd& file : work_procs) run.inherit.push_back(file.get());
   ASSIGN(launched.pid, runtime_->Run(run));
   watch.Lap("crun");
 

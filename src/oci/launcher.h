@@ -53,7 +53,8 @@ struct Launched {
 };
 
 // PID 1's descriptors: 3 is the agent's socket, 4 and up are the cgroup.procs files of the `agent`
-// leaf, as many as agent_procs_count() says; PID 1 starts in the `work` leaf.
+// leaf, as many as agent_procs_count() says, then as many of the `work` leaf; PID 1 starts in the
+// `work` leaf.
 class Launcher {
  public:
   // Makes the directories and compiles the system call filter. EnterPrivateMountNamespace must

@@ -244,7 +244,7 @@ Result<void> AddProfileRule(Filter& filter, const json::object& rule, SeccompFil
     if (!item.is_string()) return Fail(Code::kInvalidArgument, "a name that is no string");
     std::string name(item.get_string());
     if (kRefused.contains(name) || name == "clone" || name == "clone3" || name == "socket" ||
-        name == "socketcall") {
+        name == "socketcall" || name == "prlimit64") {
       continue;
     }
     int number = seccomp_syscall_resolve_name(name.c_str());

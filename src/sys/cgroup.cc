@@ -97,14 +97,17 @@ std::string Cgroup::WorkOf(std::string_view controller) const {
   return {};
 }
 
-Result<std::vector<Fd>> Cgroup::OpenAgentProcs() const {
+Result<std::vector<Fd>> Cgroup::OpenProcs(std::string_view leaf) const {
   std::vector<Fd> files;
   for (const Place& place : places_) {
-    ASSIGN(Fd file, Open(place.path + "/agent/cgroup.procs", O_WRONLY));
+    ASSIGN(Fd file, Open(fmt::format("{}/{}/cgroup.procs", place.path, leaf), O_WRONLY));
     files.push_back(std::move(file));
   }
   return files;
 }
+
+Result<std::vector<Fd>> Cgroup::OpenAgentProcs() const { return OpenProcs("agent"); }
+Result<std::vector<Fd>> Cgroup::OpenWorkProcs() const { return OpenProcs("work"); }
 
 // Neither limit may pass the other on the way: the order depends on whether they grow.
 Result<void> Cgroup::SetMemoryV1(uint64_t bytes) const {

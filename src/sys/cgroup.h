@@ -38,6 +38,8 @@ class Cgroup {
 
   // Opened for writing: a process that writes "0" to each of them moves itself to `agent`.
   Result<std::vector<Fd>> OpenAgentProcs() const;
+  // The same of the `work` leaf, in the same order.
+  Result<std::vector<Fd>> OpenWorkProcs() const;
   // crun resets the memory limit of a group that it enters: set limits after the container runs.
   Result<void> SetLimits(const CgroupLimits& limits) const;
   Result<CgroupUsage> Usage() const;
@@ -49,6 +51,7 @@ class Cgroup {
   Result<void> Remove() const;
 
  private:
+  Result<std::vector<Fd>> OpenProcs(std::string_view leaf) const;
   friend class CgroupTree;
   CgroupMode mode_ = CgroupMode::kV1;
   std::string name_;
