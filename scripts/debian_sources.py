@@ -99,14 +99,12 @@ def sources():
         line = f"deb {option}{uri} {suite} main"
         if line not in lines:
             lines.append(line)
-    # A security suite alone is no root: without the main suite, take Debian's own mirrors.
+    # A security suite alone is no root.
     if not any(not line.split()[-2].endswith(("-updates", "-security")) for line in lines):
-        option = f"[signed-by={KEYRING}] " if os.path.exists(KEYRING) else ""
-        lines = [
-            f"deb {option}http://deb.debian.org/debian {name} main",
-            f"deb {option}http://deb.debian.org/debian {name}-updates main",
-            f"deb {option}http://deb.debian.org/debian-security {name}-security main",
-        ]
+        sys.exit(
+            f"debian_sources: apt names no mirror of Debian {name} here; add one to"
+            " /etc/apt/sources.list, then run this again"
+        )
     return lines
 
 
