@@ -25,7 +25,7 @@ build=(
   cmake ninja-build ccache make pkg-config
   "libboost$boost-dev" "libboost-json$boost-dev"
   libssl-dev libsqlite3-dev libzstd-dev libarchive-dev libacl1-dev libspdlog-dev libfmt-dev
-  libcli11-dev libtomlplusplus-dev libnftables-dev libseccomp-dev libcap-ng-dev
+  libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 run=(crun mmdebstrap nftables iproute2 procps golang-github-containers-common)

@@ -176,9 +176,7 @@ std::vector<Check> ProbeHost(const std::string& scratch_parent) {
   checks.push_back(Do("cgroups", Cgroups));
   checks.push_back(Do("crun", [] { return Version("crun"); }));
   checks.push_back(Do("system call filter", Seccomp));
-  // The daemon itself needs the library alone.
-  bool nft = Version("nft").has_value();
-  checks.push_back(Do("nftables in a namespace", Redirect, nft));
+  checks.push_back(Do("nftables in a namespace", Redirect));
   checks.push_back(Do("open files", OpenFiles));
   checks.push_back(Do("mmdebstrap (to make images)", [] { return Version("mmdebstrap"); }, false));
   return checks;
