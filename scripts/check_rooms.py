@@ -16,7 +16,7 @@ LEVELS = {
     "base": 0,
     "sys": 1, "async": 1, "crypto": 1,
     "http": 2, "json": 2, "db": 2, "blob": 2,
-    "protocol": 3, "agent": 3, "oci": 3, "snapshot": 3, "egress": 3,
+    "protocol": 3, "agent": 3, "oci": 3, "repository": 3, "snapshot": 3, "egress": 3,
     "sandbox": 4, "opencode": 4,
     "gateway": 5, "api": 5,
     "daemon": 6, "cli": 6,

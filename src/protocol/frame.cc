@@ -8,8 +8,8 @@ namespace atl::protocol {
 
 bool IsKnown(FrameType type) {
   auto raw = static_cast<unsigned>(type);
-  return raw == 1 || (raw >= 16 && raw <= 23) || (raw >= 32 && raw <= 34) ||
-         (raw >= 48 && raw <= 55) || (raw >= 64 && raw <= 68) || raw == 72;
+  return raw == 1 || (raw >= 16 && raw <= 27) || (raw >= 32 && raw <= 36) ||
+         (raw >= 48 && raw <= 57) || (raw >= 64 && raw <= 69) || raw == 72;
 }
 
 Header EncodeHeader(FrameType type, size_t payload_bytes) {

@@ -32,11 +32,17 @@ enum class FrameType : uint8_t {
   kTarIn = 21,
   kDial = 22,
   kPing = 23,
+  kWalk = 24,
+  kReadFiles = 25,
+  kRestore = 26,
+  kStageWrite = 27,
 
-  // From the client while an operation runs. kStdinEnd and kTarEnd have no payload.
+  // From the client while an operation runs. kStdinEnd, kTarEnd and kTreeEnd have no payload.
   kStdinEnd = 32,
   kSignalProcess = 33,
   kTarEnd = 34,
+  kTreeEnd = 35,
+  kCommit = 36,
 
   // From the agent.
   kStarted = 48,
@@ -47,6 +53,8 @@ enum class FrameType : uint8_t {
   kDialed = 53,
   kOk = 54,
   kError = 55,
+  kWalkEnd = 56,
+  kStaged = 57,
 
   // Data: the payload is the bytes themselves.
   kStdin = 64,
@@ -54,6 +62,7 @@ enum class FrameType : uint8_t {
   kStderr = 66,
   kTar = 67,
   kRelay = 68,
+  kTree = 69,
 
   // Either end of a relayed connection has sent everything (half-close). No payload.
   kRelayEnd = 72,
@@ -61,7 +70,7 @@ enum class FrameType : uint8_t {
 
 bool IsKnown(FrameType type);
 constexpr bool IsData(FrameType type) {
-  return type >= FrameType::kStdin && type <= FrameType::kRelay;
+  return type >= FrameType::kStdin && type <= FrameType::kTree;
 }
 // The longest payload of a frame of this type.
 constexpr size_t PayloadLimit(FrameType type) {
