@@ -2,8 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
+#include "crypto/base64.h"
 #include "crypto/bytes.h"
+#include "crypto/hmac.h"
 #include "crypto/sha256.h"
 
 namespace atl::crypto {
@@ -21,6 +26,54 @@ TEST(Sha256, PiecesMakeTheSameHash) {
     hash.Update(std::string_view(data).substr(at, 4093));
   }
   EXPECT_EQ(hash.FinishHex(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Sha256, OneShotFromSeveralThreads) {
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([] {
+      for (int i = 0; i < 1000; ++i) {
+        std::string data(static_cast<size_t>(i), 'x');
+        Sha256 pieces;
+        pieces.Update(data);
+        EXPECT_EQ(Sha256Of(data), pieces.Finish());
+      }
+    });
+  }
+}
+
+// RFC 4231, cases 1, 2 and 6.
+TEST(Hmac, KnownAnswers) {
+  EXPECT_EQ(Hex(HmacSha256(std::string(20, '\x0b'), "Hi There")),
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+  EXPECT_EQ(Hex(HmacSha256("Jefe", "what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  EXPECT_EQ(Hex(HmacSha256(std::string(131, '\xaa'),
+                           "Test Using Larger Than Block-Size Key - Hash Key First")),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
+// RFC 4648, section 10.
+TEST(Base64, KnownAnswers) {
+  const std::pair<const char*, const char*> cases[] = {{"", ""},
+                                                       {"f", "Zg=="},
+                                                       {"fo", "Zm8="},
+                                                       {"foo", "Zm9v"},
+                                                       {"foob", "Zm9vYg=="},
+                                                       {"fooba", "Zm9vYmE="},
+                                                       {"foobar", "Zm9vYmFy"},
+                                                       {"\xff\xfe", "//4="}};
+  for (auto [bytes, text] : cases) {
+    EXPECT_EQ(Base64Encode(bytes), text);
+    EXPECT_EQ(Base64Decode(text), bytes);
+  }
+}
+
+TEST(Base64, OtherTextIsRefused) {
+  for (const char* text :
+       {"Zg", "Zg=", "Z===", "====", "Zh==", "Zg==Zg==", "Zm 8", "Zm8-", "=Zm8"}) {
+    EXPECT_EQ(Base64Decode(text), std::nullopt) << text;
+  }
 }
 
 TEST(Bytes, Hex) {

@@ -43,10 +43,25 @@ Sha256::Digest Sha256::Finish() {
 
 std::string Sha256::FinishHex() { return Hex(Finish()); }
 
-std::string Sha256Hex(std::string_view data) {
-  Sha256 hash;
-  hash.Update(data);
-  return hash.FinishHex();
+Sha256::Digest Sha256Of(std::string_view data) {
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  thread_local const std::unique_ptr<EVP_MD_CTX, Free> context = [] {
+    std::unique_ptr<EVP_MD_CTX, Free> made(EVP_MD_CTX_new());
+    Require(made != nullptr ? 1 : 0);
+    Require(EVP_DigestInit_ex2(made.get(), Algorithm(), nullptr));
+    return made;
+  }();
+  // The same algorithm once more: keeps what the first call has set up.
+  Require(EVP_DigestInit_ex2(context.get(), nullptr, nullptr));
+  Require(EVP_DigestUpdate(context.get(), data.data(), data.size()));
+  Sha256::Digest digest{};
+  unsigned size = 0;
+  Require(EVP_DigestFinal_ex(context.get(), digest.data(), &size));
+  return digest;
 }
+
+std::string Sha256Hex(std::string_view data) { return Hex(Sha256Of(data)); }
 
 }  // namespace atl::crypto
