@@ -6,6 +6,7 @@
 #include <string>
 
 #include "protocol/messages.h"
+#include "protocol/tree.h"
 
 namespace {
 
@@ -24,6 +25,28 @@ void CheckAll(const Frame& frame) {
   ((frame.type == Messages::kType ? Check<Messages>(frame) : void()), ...);
 }
 
+void Write(RecordWriter* writer, const FileBytes& bytes) {
+  writer->AddBytes(bytes.tag, bytes.offset, bytes.bytes);
+}
+template <class R>
+void Write(RecordWriter* writer, const R& record) {
+  writer->Add(record);
+}
+
+void CheckRecords(std::string_view payload) {
+  RecordReader reader(payload);
+  RecordWriter writer;
+  while (true) {
+    auto record = reader.Next();
+    if (record && *record) std::visit([&](const auto& it) { Write(&writer, it); }, **record);
+    if (!record || !*record) {
+      if (record && writer.payload() != payload) std::abort();
+      if (!payload.starts_with(writer.payload())) std::abort();
+      return;
+    }
+  }
+}
+
 // Feeds the bytes in pieces of a size that the input chooses.
 size_t CountFrames(std::string_view bytes, size_t piece) {
   FrameParser parser;
@@ -36,8 +59,9 @@ size_t CountFrames(std::string_view bytes, size_t piece) {
       if (!*frame) break;
       ++count;
       CheckAll<Hello, Spawn, Attach, ListProcesses, Signal, TarOut, TarIn, Dial, Ping,
-               SignalProcess, Started, Exited, End, Processes, Attached, Dialed, Ok, Failure>(
-          **frame);
+               SignalProcess, Started, Exited, End, Processes, Attached, Dialed, Ok, Failure, Walk,
+               WalkEnd, ReadFiles, Restore, Staged, Commit, StageWrite>(**frame);
+      if ((*frame)->type == FrameType::kTree) CheckRecords((*frame)->payload);
     }
   }
   return count;

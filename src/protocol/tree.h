@@ -197,10 +197,10 @@ class RecordWriter {
  public:
   template <class R>
   void Add(const R& record) {
-    Writer writer;
+    Writer writer(std::move(payload_));
     writer.U8(R::kKind);
     writer(record);
-    payload_ += std::move(writer).Take();
+    payload_ = std::move(writer).Take();
   }
   void AddBytes(uint32_t tag, uint64_t offset, std::string_view bytes);
   size_t size() const { return payload_.size(); }

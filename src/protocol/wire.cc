@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/wire.h"
 
+#include <array>
+
 namespace atl::protocol {
 
-void Writer::U32(uint32_t value) {
-  for (int shift = 0; shift < 32; shift += 8) U8(static_cast<uint8_t>(value >> shift));
+namespace {
+
+template <class T>
+void Append(std::string* out, T value) {
+  std::array<char, sizeof(T)> bytes{};
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(value >> (8 * i));
+  out->append(bytes.data(), bytes.size());
 }
 
-void Writer::U64(uint64_t value) {
-  U32(static_cast<uint32_t>(value));
-  U32(static_cast<uint32_t>(value >> 32U));
-}
+}  // namespace
+
+void Writer::U32(uint32_t value) { Append(&out_, value); }
+
+void Writer::U64(uint64_t value) { Append(&out_, value); }
 
 void Writer::String(std::string_view value) {
   U32(static_cast<uint32_t>(value.size()));
@@ -57,6 +65,13 @@ std::string Reader::String() {
   uint32_t size = U32();
   if (!Need(size)) return {};
   std::string value(data_.substr(0, size));
+  data_.remove_prefix(size);
+  return value;
+}
+
+std::string_view Reader::View(size_t size) {
+  if (!Need(size)) return {};
+  std::string_view value = data_.substr(0, size);
   data_.remove_prefix(size);
   return value;
 }

@@ -20,6 +20,10 @@ inline constexpr uint32_t kMaxItems = 16384;
 
 class Writer {
  public:
+  Writer() = default;
+  // Appends to what is there.
+  explicit Writer(std::string begun) : out_(std::move(begun)) {}
+
   void U8(uint8_t value) { out_.push_back(static_cast<char>(value)); }
   void U32(uint32_t value);
   void U64(uint64_t value);
@@ -46,12 +50,16 @@ class Reader {
   uint64_t U64();
   int32_t I32() { return static_cast<int32_t>(U32()); }
   std::string String();
+  std::string_view View(size_t size);  // into the data
   bool Bool();
 
   template <class T>
   void operator()(T& value);
 
   bool ok() const { return failure_.empty(); }
+  std::string_view failure() const { return failure_; }
+  // What has not been read.
+  std::string_view rest() const { return data_; }
   Result<void> Finish();
 
  private:
