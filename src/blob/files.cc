@@ -4,44 +4,28 @@
 #include <dirent.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdio>
 #include <ctime>
-#include <mutex>
-#include <set>
 
 #include "blob/key.h"
-#include "crypto/bytes.h"
+#include "blob/temporary.h"
 #include "sys/fd.h"
 
 namespace atl::blob {
 namespace {
 
-constexpr std::string_view kTemporary = "tmp";
-constexpr std::string_view kLocks = "locks/";
 constexpr time_t kTemporaryLifetime = 24L * 3600;
-constexpr size_t kStep = 4UL << 20U;  // between two looks at the stop token
 constexpr int kMaxDepth = 16;
 
 Unexpected Cancelled() { return Fail(Code::kCancelled, "cancelled"); }
 
 Result<void> CheckFileKey(std::string_view key) {
   TRY(CheckKey(key));
-  if (key != kTemporary && !key.starts_with("tmp/")) return {};
+  if (key != kTemporaries && !key.starts_with("tmp/")) return {};
   return Fail(Code::kInvalidArgument, "keys below tmp/ are taken");
-}
-
-// A lock tells processes that live now from each other; after a crash it says nothing.
-bool NeedsSync(std::string_view key) { return !key.starts_with(kLocks); }
-
-std::string FolderOf(std::string_view path) {
-  size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? "." : std::string(path.substr(0, slash));
 }
 
 // "data/ab" for reading what is in it; the descriptor is `stream`'s.
@@ -57,131 +41,6 @@ Result<DirStream> OpenDir(int root, const std::string& path) {
   (void)fd.Release();
   return stream;
 }
-
-// The root of a store and what is known about the folders in it.
-class Folders {
- public:
-  explicit Folders(sys::Fd root) : root_(std::move(root)) {}
-  int root() const { return root_.get(); }
-
-  // mkdir -p, each new folder durable in the one above.
-  Result<void> Make(const std::string& folder) {
-    if (folder == ".") return {};
-    {
-      std::scoped_lock lock(mutex_);
-      if (known_.contains(folder)) return {};
-    }
-    TRY(Make(FolderOf(folder)));
-    if (::mkdirat(root(), folder.c_str(), 0700) == 0) {
-      TRY(Sync(FolderOf(folder)));
-    } else if (errno != EEXIST) {
-      return FailErrno(errno, fmt::format("make the folder {}", folder));
-    }
-    std::scoped_lock lock(mutex_);
-    known_.insert(folder);
-    return {};
-  }
-
-  // Somebody has removed a folder.
-  void Forget() {
-    std::scoped_lock lock(mutex_);
-    known_.clear();
-  }
-
-  Result<void> Sync(const std::string& folder) const {
-    ASSIGN(sys::Fd fd, sys::OpenAt(root(), folder, O_RDONLY | O_DIRECTORY));
-    if (::fsync(fd.get()) != 0) return FailErrno(errno, fmt::format("sync the folder {}", folder));
-    return {};
-  }
-
- private:
-  sys::Fd root_;
-  std::mutex mutex_;
-  std::set<std::string> known_;  // 256 of data/ and some more
-};
-
-// A file below tmp/ until it gets its name.
-class Temporary {
- public:
-  static Result<Temporary> Make(std::shared_ptr<Folders> folders) {
-    std::string path = fmt::format("{}/{}", kTemporary, crypto::RandomHex(16));
-    constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-    Result<sys::Fd> file = sys::OpenAt(folders->root(), path, kFlags, 0600);
-    if (!file && file.error().sys_errno == ENOENT) {
-      folders->Forget();
-      TRY(folders->Make(std::string(kTemporary)));
-      file = sys::OpenAt(folders->root(), path, kFlags, 0600);
-    }
-    if (!file) return Unexpected(std::move(file).error());
-    return Temporary(std::move(folders), std::move(path), *std::move(file));
-  }
-  Temporary(Temporary&&) = default;
-  Temporary& operator=(Temporary&&) = delete;
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-  ~Temporary() { Discard(); }
-
-  void Discard() {
-    if (!file_) return;
-    file_.Reset();
-    ::unlinkat(folders_->root(), path_.c_str(), 0);
-  }
-
-  Result<void> Write(std::span<const std::string_view> pieces, const std::stop_token& stop) {
-    std::array<iovec, 64> vector;
-    size_t next = 0;
-    size_t offset = 0;  // of what is written of pieces[next]
-    while (next < pieces.size()) {
-      if (stop.stop_requested()) return Cancelled();
-      size_t count = 0;
-      size_t bytes = 0;
-      for (size_t i = next; i < pieces.size() && count < vector.size() && bytes < kStep; ++i) {
-        std::string_view piece = pieces[i].substr(i == next ? offset : 0);
-        piece = piece.substr(0, kStep);
-        vector[count++] = {.iov_base = const_cast<char*>(piece.data()), .iov_len = piece.size()};
-        bytes += piece.size();
-      }
-      ssize_t n = ::writev(file_.get(), vector.data(), static_cast<int>(count));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return FailErrno(errno, "write a blob");
-      auto left = static_cast<size_t>(n);
-      while (next < pieces.size() && left >= pieces[next].size() - offset) {
-        left -= pieces[next].size() - offset;
-        offset = 0;
-        ++next;
-      }
-      offset += left;
-    }
-    return {};
-  }
-
-  Result<void> Commit(const std::string& key) {
-    bool sync = NeedsSync(key);
-    if (sync && ::fdatasync(file_.get()) != 0) return FailErrno(errno, fmt::format("sync {}", key));
-    std::string folder = FolderOf(key);
-    TRY(folders_->Make(folder));
-    int root = folders_->root();
-    if (::renameat(root, path_.c_str(), root, key.c_str()) != 0) {
-      if (errno != ENOENT) return FailErrno(errno, fmt::format("give {} its name", key));
-      folders_->Forget();
-      TRY(folders_->Make(folder));
-      if (::renameat(root, path_.c_str(), root, key.c_str()) != 0) {
-        return FailErrno(errno, fmt::format("give {} its name", key));
-      }
-    }
-    file_.Reset();
-    if (sync) TRY(folders_->Sync(folder));
-    return {};
-  }
-
- private:
-  Temporary(std::shared_ptr<Folders> folders, std::string path, sys::Fd file)
-      : folders_(std::move(folders)), path_(std::move(path)), file_(std::move(file)) {}
-
-  std::shared_ptr<Folders> folders_;
-  std::string path_;
-  sys::Fd file_;
-};
 
 class FileUpload : public StreamUpload {
  public:
@@ -343,7 +202,7 @@ class Files : public Store {
     size_t done = 0;
     while (done < length) {
       if (stop.stop_requested()) return Cancelled();
-      ssize_t n = ::pread(blob.file.get(), data.data() + done, std::min(kStep, length - done),
+      ssize_t n = ::pread(blob.file.get(), data.data() + done, std::min(kFileStep, length - done),
                           static_cast<off_t>(offset + done));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return FailErrno(errno, fmt::format("read {}/{}", path_, key));
@@ -371,7 +230,7 @@ class Files : public Store {
       }
       if (item == nullptr) break;
       std::string_view name = item->d_name;
-      if (!IsKeyPart(name) || (depth == 0 && name == kTemporary)) continue;
+      if (!IsKeyPart(name) || (depth == 0 && name == kTemporaries)) continue;
       std::string path = fmt::format("{}{}", folder, name);
       bool listed = path.starts_with(options.prefix) && path > options.start_after;
       struct stat st{};
@@ -403,7 +262,7 @@ class Files : public Store {
 
 // What a killed process left behind. Whatever is younger may be somebody's who is at work.
 Result<void> RemoveOldTemporaries(int root) {
-  ASSIGN(DirStream stream, OpenDir(root, std::string(kTemporary)));
+  ASSIGN(DirStream stream, OpenDir(root, std::string(kTemporaries)));
   int directory = ::dirfd(stream.get());
   time_t oldest = ::time(nullptr) - kTemporaryLifetime;
   while (const dirent* item = ::readdir(stream.get())) {
@@ -428,7 +287,7 @@ Result<std::shared_ptr<Store>> OpenFiles(const std::string& path) {
   }
   if (!root) return Unexpected(std::move(root).error());
   auto folders = std::make_shared<Folders>(*std::move(root));
-  TRY(folders->Make(std::string(kTemporary)));
+  TRY(folders->Make(std::string(kTemporaries)));
   TRY(RemoveOldTemporaries(folders->root()));
   return std::shared_ptr<Store>(std::make_shared<Files>(path, std::move(folders)));
 }
