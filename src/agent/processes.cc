@@ -57,15 +57,35 @@ std::set<pid_t> SessionGroups(pid_t session) {
   return groups;
 }
 
+Result<std::shared_ptr<Child>> MakeChild() {
+  int raw = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (raw < 0) return FailErrno(errno, "make an eventfd");
+  return std::make_shared<Child>(sys::Fd(raw));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Child>> Processes::Start(const Program& program, Stdio stdio) {
-  int raw = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (raw < 0) return FailErrno(errno, "make an eventfd");
-  auto child = std::make_shared<Child>(sys::Fd(raw));
+  ASSIGN(auto child, MakeChild());
   std::lock_guard lock(mutex_);
   ASSIGN(child->pid_, spawner_->Spawn(program, stdio));
   running_[child->pid_] = child;
+  return child;
+}
+
+Result<std::shared_ptr<Child>> Processes::Fork(const std::function<void()>& body) {
+  ASSIGN(auto child, MakeChild());
+  // Whatever is allocated, is before: the pid has to be known when the lock is given back.
+  std::lock_guard lock(mutex_);
+  running_.reserve(running_.size() + 1);
+  pid_t pid = fork();
+  if (pid < 0) return FailErrno(errno, "fork");
+  if (pid == 0) {
+    body();
+    _exit(1);
+  }
+  child->pid_ = pid;
+  running_[pid] = child;
   return child;
 }
 

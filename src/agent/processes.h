@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -36,6 +37,10 @@ class Processes {
   explicit Processes(Spawner* spawner) : spawner_(spawner) {}
 
   Result<std::shared_ptr<Child>> Start(const Program& program, Stdio stdio);
+
+  // A copy of the agent, which goes on with `body`, in the one thread that it has, and does not
+  // return from it. It holds the lock of this object for ever: it must not use it.
+  Result<std::shared_ptr<Child>> Fork(const std::function<void()>& body);
 
   // Nothing while it runs.
   std::optional<protocol::Exited> Status(const Child& child);
