@@ -4,7 +4,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +17,7 @@ namespace atl::repository {
 
 // AES-256-CTR with Poly1305-AES: `IV (16) || ciphertext || MAC (16)`.
 inline constexpr size_t kSealOverhead = 32;
+inline constexpr size_t kSealRoom = 16;  // of the IV
 
 class Key {
  public:
@@ -24,18 +27,28 @@ class Key {
   Key& operator=(const Key&) = default;
 
   static Key Random();
+  // Encryption key, k and r one behind the other, as scrypt derives them.
+  static Key FromBytes(const std::array<unsigned char, 64>& bytes);
 
   // Appends the sealed form to `out`.
   void Seal(std::string_view plain, std::string& out) const;
   // Appends the plaintext to `out`. CIPHERTEXT_CORRUPT (kInternal) when it is not authentic.
   Result<void> Open(std::string_view sealed, std::string& out) const;
 
+  // For what is too large to be held twice. Seals what stands behind the first kSealRoom bytes.
+  void SealInPlace(std::string& data) const;
+  // Gives the plaintext in pieces, after all of `sealed` was found authentic.
+  Result<void> OpenTo(std::string_view sealed,
+                      const std::function<Result<void>(std::string_view piece)>& sink) const;
+
   // {"mac":{"k":…,"r":…},"encrypt":…}
   std::string ToJson() const;
   static Result<Key> FromJson(std::string_view json);
 
  private:
-  friend struct KeyFile;
+  // The MAC of what is sealed matches.
+  bool Authentic(std::string_view sealed) const;
+
   std::array<unsigned char, 32> encrypt_{};
   std::array<unsigned char, 16> mac_k_{};
   std::array<unsigned char, 16> mac_r_{};
