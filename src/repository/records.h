@@ -44,6 +44,8 @@ struct SnapshotRecord {
   std::vector<std::string> paths;
   std::string hostname;
   std::string username;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
   std::vector<std::string> excludes;
   std::vector<std::string> tags;
   // The first snapshot that this one is an edition of (other tags): its id goes on being the

@@ -77,6 +77,7 @@ class TreeEncoder {
  private:
   Sink sink_;
   std::string buffer_;
+  std::string last_name_;
   bool first_ = true;
 };
 
