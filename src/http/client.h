@@ -27,13 +27,16 @@ class Transport {
   virtual async::Stream* stream() { return nullptr; }
 };
 std::unique_ptr<Transport> PlainTransport(async::Stream stream);
-// TLS with the system's roots; verifies that the certificate is `host`'s.
+// TLS with the system's roots, or with those of the PEM file `ca_file` alone; verifies that the
+// certificate is `host`'s. One that is not trusted fails with reason TLS_UNTRUSTED.
 async::Task<Result<std::unique_ptr<Transport>>> ConnectTls(std::string host, uint16_t port,
-                                                           std::chrono::milliseconds timeout);
+                                                           std::chrono::milliseconds timeout,
+                                                           std::string ca_file = {});
 // Resolves `host` without blocking the shard and connects, with TLS or without.
 async::Task<Result<std::unique_ptr<Transport>>> ConnectUrlHost(std::string host, uint16_t port,
                                                                bool tls,
-                                                               std::chrono::milliseconds timeout);
+                                                               std::chrono::milliseconds timeout,
+                                                               std::string ca_file = {});
 
 class ClientRequest {
  public:

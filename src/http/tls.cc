@@ -7,7 +7,9 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -23,21 +25,33 @@ struct SslDeleter {
   void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
 };
 
-// One context for all connections: the system's roots are read once.
-Result<SSL_CTX*> Context() {
-  static const std::unique_ptr<SSL_CTX, SslDeleter> context = [] {
-    std::unique_ptr<SSL_CTX, SslDeleter> made(SSL_CTX_new(TLS_client_method()));
-    if (made == nullptr || SSL_CTX_set_default_verify_paths(made.get()) != 1) {
-      return std::unique_ptr<SSL_CTX, SslDeleter>();
-    }
-    SSL_CTX_set_min_proto_version(made.get(), TLS1_2_VERSION);
-    SSL_CTX_set_verify(made.get(), SSL_VERIFY_PEER, nullptr);
-    return made;
-  }();
-  if (context == nullptr) {
-    return Fail(Code::kInternal, "TLS: the system's root certificates cannot be read");
+using ContextPtr = std::unique_ptr<SSL_CTX, SslDeleter>;
+
+ContextPtr MakeContext(const std::string& ca_file) {
+  ContextPtr made(SSL_CTX_new(TLS_client_method()));
+  if (made == nullptr) return made;
+  int loaded = ca_file.empty() ? SSL_CTX_set_default_verify_paths(made.get())
+                               : SSL_CTX_load_verify_file(made.get(), ca_file.c_str());
+  if (loaded != 1) return {};
+  SSL_CTX_set_min_proto_version(made.get(), TLS1_2_VERSION);
+  SSL_CTX_set_verify(made.get(), SSL_VERIFY_PEER, nullptr);
+  return made;
+}
+
+// One context for all connections with the same roots, which are read once.
+Result<SSL_CTX*> Context(const std::string& ca_file) {
+  static std::mutex mutex;
+  static std::map<std::string, ContextPtr> contexts;
+  std::scoped_lock lock(mutex);
+  ContextPtr& context = contexts[ca_file];
+  if (context == nullptr) context = MakeContext(ca_file);
+  if (context != nullptr) return context.get();
+  ERR_clear_error();
+  if (!ca_file.empty()) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("TLS: {} has no certificates that can be read", ca_file));
   }
-  return context.get();
+  return Fail(Code::kInternal, "TLS: the system's root certificates cannot be read");
 }
 
 std::string LastSslError() {
@@ -64,6 +78,12 @@ class TlsTransport : public Transport {
       CO_TRY(co_await Flush());
       if (rc == 1) co_return Result<void>();
       if (SSL_get_error(ssl_.get(), rc) != SSL_ERROR_WANT_READ) {
+        if (long verdict = SSL_get_verify_result(ssl_.get()); verdict != X509_V_OK) {
+          co_return Fail(Code::kBadGateway,
+                         fmt::format("TLS handshake with {}: {}", host,
+                                     X509_verify_cert_error_string(verdict)),
+                         "TLS_UNTRUSTED");
+        }
         co_return Fail(Code::kBadGateway,
                        fmt::format("TLS handshake with {}: {}", host, LastSslError()));
       }
@@ -181,8 +201,9 @@ async::Task<> HandshakeInto(TlsTransport& transport, std::string host, Result<vo
 }  // namespace
 
 async::Task<Result<std::unique_ptr<Transport>>> ConnectTls(std::string host, uint16_t port,
-                                                           std::chrono::milliseconds timeout) {
-  CO_ASSIGN(SSL_CTX * context, Context());
+                                                           std::chrono::milliseconds timeout,
+                                                           std::string ca_file) {
+  CO_ASSIGN(SSL_CTX * context, Context(ca_file));
   CO_ASSIGN(async::Stream stream, co_await ConnectByName(host, port, timeout));
   SSL* ssl = SSL_new(context);
   if (ssl == nullptr) co_return Fail(Code::kInternal, "TLS: out of memory");
@@ -200,9 +221,11 @@ async::Task<Result<std::unique_ptr<Transport>>> ConnectTls(std::string host, uin
 
 async::Task<Result<std::unique_ptr<Transport>>> ConnectUrlHost(std::string host, uint16_t port,
                                                                bool tls,
-                                                               std::chrono::milliseconds timeout) {
+                                                               std::chrono::milliseconds timeout,
+                                                               std::string ca_file) {
   if (tls) {
-    Result<std::unique_ptr<Transport>> transport = co_await ConnectTls(host, port, timeout);
+    Result<std::unique_ptr<Transport>> transport =
+        co_await ConnectTls(host, port, timeout, std::move(ca_file));
     co_return transport;
   }
   CO_ASSIGN(async::Stream stream, co_await ConnectByName(host, port, timeout));
