@@ -4,8 +4,11 @@
 #include <poll.h>
 
 #include "agent/dial.h"
+#include "agent/read_files.h"
 #include "agent/spawn_session.h"
 #include "agent/tar_session.h"
+#include "agent/transfer_child.h"
+#include "agent/walk.h"
 #include "protocol/connection.h"
 
 namespace atl::agent {
@@ -55,6 +58,16 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
     case FrameType::kPing: {
       TRY(protocol::Decode<protocol::Ping>(frame.payload));
       return Answer(outbox, protocol::Ok{});
+    }
+    case FrameType::kWalk: {
+      ASSIGN(auto request, protocol::Decode<protocol::Walk>(frame.payload));
+      return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
+                         [&](ClientLink* link) { return RunWalk(request, link); });
+    }
+    case FrameType::kReadFiles: {
+      ASSIGN(auto request, protocol::Decode<protocol::ReadFiles>(frame.payload));
+      return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
+                         [&](ClientLink* link) { return RunReadFiles(request, link); });
     }
     default:
       return Fail(Code::kInvalidArgument, "the first frame is not a request");
