@@ -15,6 +15,13 @@ constexpr int64_t kDay = 86'400;
 constexpr int64_t kFirst = -62'167'219'200;  // 0000-01-01T00:00:00Z
 constexpr int64_t kLast = 253'402'300'799;   // 9999-12-31T23:59:59Z
 
+// `value` in that many digits, and what stands behind them.
+char* Digits(char* to, uint32_t value, int digits, char then) {
+  for (int i = digits - 1; i >= 0; --i, value /= 10) to[i] = static_cast<char>('0' + value % 10);
+  to[digits] = then;
+  return to + digits + 1;
+}
+
 // Digits and fixed characters from the front of a text.
 class Scanner {
  public:
@@ -70,15 +77,15 @@ std::string FormatTime(Time time) {
   int64_t second = time.seconds - day * kDay;
   year_month_day date{sys_days(days(day))};
   std::array<char, 40> text{};
-  char* end = fmt::format_to(text.data(), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-                             static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                             static_cast<unsigned>(date.day()), second / 3600, second / 60 % 60,
-                             second % 60);
-  if (time.nanos != 0) {
-    end = fmt::format_to(end, ".{:09}", time.nanos % 1'000'000'000U);
-    while (end[-1] == '0') --end;
-    if (end[-1] == '.') --end;
-  }
+  char* end = Digits(text.data(), static_cast<uint32_t>(static_cast<int>(date.year())), 4, '-');
+  end = Digits(end, static_cast<unsigned>(date.month()), 2, '-');
+  end = Digits(end, static_cast<unsigned>(date.day()), 2, 'T');
+  end = Digits(end, static_cast<uint32_t>(second / 3600), 2, ':');
+  end = Digits(end, static_cast<uint32_t>(second / 60 % 60), 2, ':');
+  end = Digits(end, static_cast<uint32_t>(second % 60), 2, '.');
+  end = Digits(end, time.nanos % 1'000'000'000U, 9, '0');
+  while (end[-1] == '0') --end;
+  if (end[-1] == '.') --end;
   *end++ = 'Z';
   return {text.data(), end};
 }

@@ -3,6 +3,7 @@
 // refuses to rewrite a tree that it would have written otherwise.
 #include <fmt/format.h>
 
+#include <array>
 #include <iterator>
 
 #include "json/writer.h"
@@ -66,6 +67,20 @@ bool AppendGoString(std::string& out, std::string_view text) {
   return valid;
 }
 
+// Quoted.
+void AppendId(std::string& out, const Id& id) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::array<char, 66> text;
+  char* to = text.data();
+  *to++ = '"';
+  for (unsigned char byte : id.bytes) {
+    *to++ = kDigits[byte >> 4U];
+    *to++ = kDigits[byte & 15U];
+  }
+  *to = '"';
+  out.append(text.data(), text.size());
+}
+
 void AppendNumber(std::string& out, std::string_view name, uint64_t value) {
   fmt::format_int digits(value);
   out.append(name).append(digits.data(), digits.size());
@@ -107,7 +122,7 @@ void AppendContent(std::string& out, const Node& node) {
   out += R"(,"content":[)";
   for (const Id& id : node.content) {
     if (out.back() != '[') out.push_back(',');
-    out.append("\"").append(id.Hex()).push_back('"');
+    AppendId(out, id);
   }
   out.push_back(']');
 }
@@ -131,7 +146,8 @@ void AppendNode(std::string& out, const Node& node) {
   AppendOptional(out, R"(,"device":)", node.device);
   AppendContent(out, node);
   if (node.type == NodeType::kDirectory) {
-    out.append(R"(,"subtree":")").append(node.subtree.Hex()).push_back('"');
+    out += R"(,"subtree":)";
+    AppendId(out, node.subtree);
   }
   out.push_back('}');
 }
