@@ -101,6 +101,11 @@ class Repository {
   // At start: removes locks that an earlier process of this host has left.
   virtual Result<void> RemoveOwnStaleLocks() = 0;
 
+  // What could not be used when index and snapshots were last brought up to date: damaged index
+  // and snapshot files, each named with the reason. Their blobs count as missing; ReplaceIndex
+  // refuses while an index file is among them.
+  virtual std::vector<std::string> problems() const = 0;
+
   // What the index says. Nothing: no such blob.
   struct Location {
     Id pack;
@@ -133,6 +138,10 @@ class Repository {
 
   // The caller holds a lock as long as the session lives.
   virtual Result<std::unique_ptr<Session>> Begin(std::stop_token stop = {}) = 0;
+  // For prune: the packs of `leaving` count as if they were not there, so that what is still needed
+  // of them is stored again.
+  virtual Result<std::unique_ptr<Session>> BeginRepack(const std::vector<Id>& leaving,
+                                                       std::stop_token stop = {}) = 0;
 
   // Snapshots in memory, oldest first; Refresh or a lock brings them up to date.
   virtual std::vector<SnapshotRecord> Snapshots() const = 0;
