@@ -29,12 +29,6 @@ Result<std::vector<std::string>> ListNames(int dir);
 int TarOutMain(const std::string& dir);
 int TarInMain(const std::string& dir);
 
-// `settle`: undoes or finishes a restore that was killed. True when there is something to do.
-int SettleMain(const std::string& dir);
-bool NeedsSettling(const std::string& dir);
-// The same for an open directory, unless a restore is running.
-Result<void> SettleLeftovers(int root);
-
 // Writes the outcome to stderr.
 int ReportOutcome(const Result<protocol::End>& outcome);
 

@@ -5,7 +5,9 @@
 
 #include "agent/dial.h"
 #include "agent/read_files.h"
+#include "agent/restore.h"
 #include "agent/spawn_session.h"
+#include "agent/stage_write.h"
 #include "agent/tar_session.h"
 #include "agent/transfer_child.h"
 #include "agent/walk.h"
@@ -68,6 +70,15 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       ASSIGN(auto request, protocol::Decode<protocol::ReadFiles>(frame.payload));
       return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
                          [&](ClientLink* link) { return RunReadFiles(request, link); });
+    }
+    case FrameType::kRestore: {
+      ASSIGN(auto request, protocol::Decode<protocol::Restore>(frame.payload));
+      return RunRestore(request, socket, parser, agent->processes);
+    }
+    case FrameType::kStageWrite: {
+      ASSIGN(auto request, protocol::Decode<protocol::StageWrite>(frame.payload));
+      return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
+                         [&](ClientLink* link) { return RunStageWrite(request, link); });
     }
     default:
       return Fail(Code::kInvalidArgument, "the first frame is not a request");

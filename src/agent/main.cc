@@ -7,12 +7,13 @@
 
 #include "agent/archive_dir.h"
 #include "agent/serve.h"
+#include "agent/settle.h"
 
 namespace {
 
 constexpr const char* kUsage =
     "usage: atoll-agent serve [--listen-fd N] [--cgroup-fds N] [--dial descriptor|relay]\n"
-    "       atoll-agent tar-out DIR | tar-in DIR | settle DIR | version\n"
+    "       atoll-agent tar-out DIR | tar-in DIR | settle DIR... | version\n"
     "The agent runs inside a sandbox; the daemon starts it.\n";
 
 int Usage() {
@@ -50,7 +51,9 @@ int main(int argc, char** argv) {
   if (verb == "serve") return ServeMain(arguments);
   if (verb == "tar-out" && argc == 3) return atl::agent::TarOutMain(arguments[2]);
   if (verb == "tar-in" && argc == 3) return atl::agent::TarInMain(arguments[2]);
-  if (verb == "settle" && argc == 3) return atl::agent::SettleMain(arguments[2]);
+  if (verb == "settle" && argc > 2) {
+    return atl::agent::SettleMain({arguments.begin() + 2, arguments.end()});
+  }
   if (verb == "version") {
     std::puts(ATOLL_VERSION);
     return 0;

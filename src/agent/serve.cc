@@ -15,8 +15,8 @@
 #include <csignal>
 #include <memory>
 
-#include "agent/archive_dir.h"
 #include "agent/connection.h"
+#include "agent/settle.h"
 #include "agent/setup.h"
 #include "agent/thread.h"
 #include "protocol/connection.h"
@@ -25,7 +25,6 @@ namespace atl::agent {
 namespace {
 
 constexpr int kMaxConnections = 512;
-constexpr const char* kWorkspace = "/workspace";
 constexpr int kSettleLimitMs = 5'000;
 
 void LimitMemory() {
@@ -64,13 +63,14 @@ std::vector<sys::Fd> Adopt(int first, int count) {
   return fds;
 }
 
-// A sandbox may have been stopped in the middle of a restore: before its programs look, the
-// workspace is whole again. In a process of its own, which counts as the sandbox's work.
-void SettleWorkspace(Processes* processes) {
-  if (!NeedsSettling(kWorkspace)) return;
+// A sandbox may have been stopped in the middle of a restore: before its programs look, what it was
+// made to is whole. In a process of its own, which counts as the sandbox's work.
+void SettleDirs(Processes* processes) {
+  std::vector<std::string> dirs = DirsToSettle();
   auto null = sys::Open("/dev/null", O_RDWR);
-  if (!null) return;
-  Program program{.argv = {"atoll-agent", "settle", kWorkspace}, .cwd = "/", .self = true};
+  if (dirs.empty() || !null) return;
+  Program program{.argv = {"atoll-agent", "settle"}, .cwd = "/", .self = true};
+  program.argv.insert(program.argv.end(), dirs.begin(), dirs.end());
   auto child =
       processes->Start(program, {.in = null->get(), .out = null->get(), .err = null->get()});
   if (!child) return;
@@ -135,7 +135,7 @@ Result<void> Serve(const ServeOptions& options) {
   TRY(StartThread([&processes] { processes.ReapForever(); }));
   if (getpid() == 1) {
     PrepareFileSystem();
-    SettleWorkspace(&processes);
+    SettleDirs(&processes);
   }
   // A move between cgroups takes milliseconds, and nobody waits for it.
   auto procs = std::make_shared<std::vector<sys::Fd>>(std::move(agent_procs));

@@ -2,7 +2,6 @@
 #include "agent/swap.h"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,26 +11,21 @@
 #include <vector>
 
 #include "agent/archive_dir.h"
+#include "agent/journal.h"
 
 namespace atl::agent {
 namespace {
 
-constexpr size_t kIdDigits = 16;
 // Descriptors are held per level.
 constexpr int kMaxMoveDepth = 256;
 constexpr int kMaxRemoveDepth = 1000;
 // How often to try again what a program that creates entries at the same time spoils.
 constexpr int kRounds = 200;
-constexpr int kSweepRounds = 20;
-constexpr useconds_t kSweepPauseUs = 25'000;
 // A name inside `.atoll-old-X` for what stood in a new entry's way.
 constexpr std::string_view kInTheWay = ".atoll-in-the-way-";
 
 bool HasPrefix(std::string_view name, std::string_view prefix) {
-  if (!name.starts_with(prefix)) return false;
-  name.remove_prefix(prefix.size());
-  return name.size() == kIdDigits &&
-         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return IsStagingName(name) && name.starts_with(prefix);
 }
 
 std::string Named(std::string_view prefix, const std::string& id) {
@@ -43,7 +37,7 @@ Result<sys::Fd> OpenDir(int dir, const std::string& name) {
 }
 
 // rm -rf below an open directory: by descriptors, through no symlink.
-Result<void> RemoveAt(int dir, const std::string& name, int depth) {
+Result<void> RemoveOld(int dir, const std::string& name, int depth) {
   if (unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return {};
   if (errno != EISDIR && errno != EPERM) return FailErrno(errno, "remove " + name);
   if (depth > kMaxRemoveDepth) {
@@ -55,7 +49,7 @@ Result<void> RemoveAt(int dir, const std::string& name, int depth) {
     // As much as can go goes: a program may still create entries in one of them.
     Result<void> removed;
     for (const std::string& child : names) {
-      auto gone = RemoveAt(sub.get(), child, depth + 1);
+      auto gone = RemoveOld(sub.get(), child, depth + 1);
       if (!gone) removed = std::move(gone);
     }
     TRY(std::move(removed));
@@ -126,7 +120,7 @@ Result<void> MoveBack(int old, int root, const std::string& name, int depth) {
     auto from = OpenDir(old, name);
     auto to = OpenDir(root, name);
     if (!from || !to) {
-      TRY(RemoveAt(root, name, 0));
+      TRY(RemoveOld(root, name, 0));
       continue;
     }
     // Two directories: only a part of its entries had been moved away.
@@ -149,7 +143,7 @@ Result<void> Undo(int root, const std::string& id) {
   for (const std::string& entry : names) {
     if (!entry.starts_with(kInTheWay)) TRY(MoveBack(old.get(), root, entry, 0));
   }
-  (void)RemoveAt(root, name, 0);  // nothing in it is needed any more
+  (void)RemoveOld(root, name, 0);  // nothing in it is needed any more
   return {};
 }
 
@@ -203,7 +197,7 @@ Result<void> Withdraw(int root, const std::string& id, const std::vector<std::st
   if (renameat(root, name.c_str(), root, Named(kRestorePrefix, id).c_str()) != 0) {
     return FailErrno(errno, "rename " + name);
   }
-  TRY(Settle(root));
+  TRY(SettleSwap(root));
   return SetMetadata(root, before);
 }
 
@@ -228,21 +222,8 @@ Result<void> Evacuate(int root, int old) {
 
 }  // namespace
 
-bool IsStagingName(std::string_view name) {
-  return HasPrefix(name, kRestorePrefix) || HasPrefix(name, kOldPrefix) ||
-         HasPrefix(name, kReadyPrefix);
-}
-
-Result<std::string> MakeStaging(int root) {
-  std::array<unsigned char, kIdDigits / 2> random{};
-  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-    return FailErrno(errno, "get random bytes");
-  }
-  std::string id;
-  for (unsigned char byte : random) {
-    id += "0123456789abcdef"[byte >> 4U];
-    id += "0123456789abcdef"[byte & 15U];
-  }
+Result<std::string> MakeSwapStaging(int root) {
+  ASSIGN(std::string id, NewStagingId());
   if (mkdirat(root, Named(kRestorePrefix, id).c_str(), 0700) != 0) {
     return FailErrno(errno, "make a directory");
   }
@@ -269,7 +250,7 @@ Result<void> Swap(int root, const std::string& id, const OwnMetadata& own) {
     return {};
   }();
   if (!decided) {
-    TRY(Settle(root));
+    TRY(SettleSwap(root));
     TRY(SetMetadata(root, before));
     return decided;
   }
@@ -284,13 +265,15 @@ Result<void> Swap(int root, const std::string& id, const OwnMetadata& own) {
   return SetMetadata(root, own);
 }
 
-Result<void> Settle(int root) {
+Result<void> SettleSwap(int root) {
   ASSIGN(auto names, ListNames(root));
   auto exists = [&](const std::string& name) {
     return std::binary_search(names.begin(), names.end(), name);
   };
   for (const std::string& name : names) {
-    if (HasPrefix(name, kReadyPrefix)) {
+    // With a journal it is not a swap's.
+    if (HasPrefix(name, kReadyPrefix) &&
+        faccessat(root, (name + "/" + kJournalName).c_str(), F_OK, 0) != 0) {
       TRY(Finish(root, name.substr(kReadyPrefix.size())));
     } else if (HasPrefix(name, kOldPrefix)) {
       std::string id = name.substr(kOldPrefix.size());
@@ -299,19 +282,6 @@ Result<void> Settle(int root) {
     }
   }
   return {};
-}
-
-void Sweep(int root) {
-  for (int round = 0; round < kSweepRounds; ++round) {
-    auto names = ListNames(root);
-    if (!names) return;
-    bool clean = true;
-    for (const std::string& name : *names) {
-      if (IsStagingName(name) && !RemoveAt(root, name, 0)) clean = false;
-    }
-    if (clean) return;
-    usleep(kSweepPauseUs);
-  }
 }
 
 }  // namespace atl::agent

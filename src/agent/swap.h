@@ -15,19 +15,13 @@
 #include <string>
 #include <string_view>
 
+#include "agent/staging.h"
 #include "base/result.h"
 
 namespace atl::agent {
 
-inline constexpr std::string_view kRestorePrefix = ".atoll-restore-";
-inline constexpr std::string_view kOldPrefix = ".atoll-old-";
-inline constexpr std::string_view kReadyPrefix = ".atoll-ready-";
-
-// Any of the three.
-bool IsStagingName(std::string_view name);
-
 // Makes a `.atoll-restore-X` in the directory and returns X.
-Result<std::string> MakeStaging(int root);
+Result<std::string> MakeSwapStaging(int root);
 
 // The owner, mode and times that the directory itself gets.
 struct OwnMetadata {
@@ -42,9 +36,6 @@ struct OwnMetadata {
 Result<void> Swap(int root, const std::string& id, const OwnMetadata& own);
 
 // Undoes or finishes what a killed Swap left. Only renames; the caller holds the directory's lock.
-Result<void> Settle(int root);
-
-// Deletes the staging directories of a settled directory, as far as their writers let it.
-void Sweep(int root);
+Result<void> SettleSwap(int root);
 
 }  // namespace atl::agent

@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "agent/archive_dir.h"
+#include "agent/settle.h"
 #include "agent/swap.h"
 #include "protocol/frame.h"
 
@@ -211,7 +212,7 @@ Result<protocol::End> Restore(const std::string& dir) {
   }
   TRY(Settle(root.get()));
   Sweep(root.get());
-  ASSIGN(std::string id, MakeStaging(root.get()));
+  ASSIGN(std::string id, MakeSwapStaging(root.get()));
   auto outcome = [&]() -> Result<protocol::End> {
     std::string staging = std::string(kRestorePrefix) + id;
     ASSIGN(sys::Fd staged, sys::OpenAt(root.get(), staging, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -235,29 +236,6 @@ int TarInMain(const std::string& dir) {
   auto outcome = Restore(dir);
   if (!outcome) RemoveMadeDirs(*made);
   return ReportOutcome(outcome);
-}
-
-bool NeedsSettling(const std::string& dir) {
-  auto root = OpenArchiveDir(dir);
-  if (!root) return false;
-  auto names = ListNames(root->get());
-  return names && std::any_of(names->begin(), names->end(), IsStagingName);
-}
-
-Result<void> SettleLeftovers(int root) {
-  ASSIGN(auto names, ListNames(root));
-  if (std::none_of(names.begin(), names.end(), IsStagingName)) return {};
-  if (flock(root, LOCK_EX | LOCK_NB) != 0) return {};
-  auto settled = Settle(root);
-  flock(root, LOCK_UN);
-  return settled;
-}
-
-int SettleMain(const std::string& dir) {
-  auto root = OpenArchiveDir(dir);
-  if (!root || flock(root->get(), LOCK_EX | LOCK_NB) != 0 || !Settle(root->get())) return 1;
-  Sweep(root->get());
-  return 0;
 }
 
 }  // namespace atl::agent

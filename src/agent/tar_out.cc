@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "agent/archive_dir.h"
+#include "agent/settle.h"
 #include "agent/swap.h"
 
 namespace atl::agent {

@@ -16,6 +16,7 @@
 #include "agent/archive_dir.h"
 #include "agent/entry_stat.h"
 #include "agent/name_list.h"
+#include "agent/settle.h"
 #include "agent/staging.h"
 
 namespace atl::agent {

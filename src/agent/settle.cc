@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/settle.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "agent/archive_dir.h"
+#include "agent/commit.h"
+#include "agent/staging.h"
+#include "agent/swap.h"
+#include "sys/fd.h"
+
+namespace atl::agent {
+namespace {
+
+constexpr int kMaxHomes = 1000;
+
+// Calls `on_name` until it says false. Holds none of the names: there may be very many.
+void ForEachName(int dir, const std::function<bool(std::string_view)>& on_name) {
+  auto own = sys::OpenAt(dir, ".", O_RDONLY | O_DIRECTORY);
+  if (!own) return;
+  std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(own->get()), closedir);
+  if (!stream) return;
+  (void)own->Release();
+  while (const dirent* entry = readdir(stream.get())) {
+    std::string_view name = entry->d_name;
+    if (name != "." && name != ".." && !on_name(name)) return;
+  }
+}
+
+bool HasLeftovers(int dir) {
+  bool found = false;
+  ForEachName(dir, [&](std::string_view name) { return !(found = IsStagingName(name)); });
+  return found;
+}
+
+void AddIfLeft(const std::string& path, std::vector<std::string>* dirs) {
+  auto dir = OpenArchiveDir(path);
+  if (dir && HasLeftovers(dir->get())) dirs->push_back(path);
+}
+
+}  // namespace
+
+Result<void> Settle(int root) {
+  auto settled = SettleRestores(root);
+  TRY(SettleSwap(root));
+  return settled;
+}
+
+Result<void> SettleLeftovers(int root) {
+  if (!HasLeftovers(root)) return {};
+  if (flock(root, LOCK_EX | LOCK_NB) != 0) return {};
+  auto settled = Settle(root);
+  flock(root, LOCK_UN);
+  return settled;
+}
+
+std::vector<std::string> DirsToSettle() {
+  std::vector<std::string> dirs;
+  for (const char* path : {"/workspace", "/root", "/home"}) AddIfLeft(path, &dirs);
+  auto home = OpenArchiveDir("/home");
+  if (!home) return dirs;
+  int count = 0;
+  ForEachName(home->get(), [&](std::string_view name) {
+    if (!IsStagingName(name)) AddIfLeft("/home/" + std::string(name), &dirs);
+    return ++count < kMaxHomes;
+  });
+  return dirs;
+}
+
+int SettleMain(const std::vector<std::string>& dirs) {
+  bool all = true;
+  for (const std::string& dir : dirs) {
+    auto root = OpenArchiveDir(dir);
+    if (!root || flock(root->get(), LOCK_EX | LOCK_NB) != 0 || !Settle(root->get())) all = false;
+    // What is undecided may be a stage that is being filled.
+    if (all) Sweep(root->get());
+  }
+  return all ? 0 : 1;
+}
+
+}  // namespace atl::agent
