@@ -18,8 +18,9 @@
 namespace atl::snapshot {
 
 struct RestoreOptions {
-  std::string from_dir;  // a directory inside the snapshot; empty: the one it was taken of
-  std::string to_dir;    // where to; empty: where it was taken
+  // A directory inside the snapshot, absolute or relative to the one it was taken of; empty: that.
+  std::string from_dir;
+  std::string to_dir;  // where to; empty: where it was taken
   enum class Mode { kReplace, kMerge } mode = Mode::kReplace;
   // Absolute paths in the target that stay as they are, whatever the snapshot says.
   std::vector<std::string> keep;
@@ -28,6 +29,8 @@ struct RestoreOptions {
   OnProgress on_progress;
   std::stop_token stop;
   int workers = 0;
+  // Where given: filled in when Restore returns, also when it fails.
+  struct RestoreResult* partial = nullptr;
 };
 
 struct RestoreResult {

@@ -30,6 +30,12 @@ bool IsLinked(const Node& node) {
   return node.type == NodeType::kFile && node.links > 1 && node.inode != 0;
 }
 
+LinkKey LinkKeyOf(const Node& node) {
+  std::string ids;
+  for (const repository::Id& id : node.content) ids.append(id.bytes.begin(), id.bytes.end());
+  return {.inode = node.inode, .size = node.size, .content = repository::Hash(ids)};
+}
+
 Result<void> Planner::Put(std::string path, const Node& node) {
   if (IsUnmakeable(node.type)) {
     ++result_.special_skipped;
@@ -113,11 +119,7 @@ void Planner::Remove(std::string path) {
   plan_.items.push_back({.kind = PlanItem::Kind::kRemove, .path = std::move(path)});
 }
 
-Planner::LinkGroup& Planner::GroupOf(const Node& node) {
-  return groups_[{.inode = node.inode,
-                  .size = node.size,
-                  .content = node.content.empty() ? repository::Id() : node.content.front()}];
-}
+Planner::LinkGroup& Planner::GroupOf(const Node& node) { return groups_[LinkKeyOf(node)]; }
 
 void Planner::AddCandidate(Candidate candidate) {
   if (!IsLinked(candidate.node)) {

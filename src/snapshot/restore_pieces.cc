@@ -76,7 +76,8 @@ Result<void> StagePipeline::WriteEmpty(size_t worker, size_t begin, size_t end) 
 }
 
 // Of a unit, what lies close together in one pack is one read.
-Result<void> StagePipeline::WriteUnit(size_t worker, const Unit& unit, const std::stop_token& stop) {
+Result<void> StagePipeline::WriteUnit(size_t worker, const Unit& unit,
+                                      const std::stop_token& stop) {
   size_t begin = unit.begin;
   for (size_t i = begin + 1; i <= unit.end; ++i) {
     if (i < unit.end) {
@@ -97,7 +98,7 @@ Result<void> StagePipeline::WriteUnit(size_t worker, const Unit& unit, const std
 }
 
 Result<void> StagePipeline::WriteRead(size_t worker, size_t begin, size_t end, bool large,
-                                     const std::stop_token& stop) {
+                                      const std::stop_token& stop) {
   const repository::Id& pack = packs_[pieces_[begin].pack];
   uint64_t from = pieces_[begin].blob.offset;
   uint64_t to = from;
@@ -166,7 +167,8 @@ Result<void> StagePipeline::Begin(Lane& lane, const FileJob& job, uint32_t tag) 
   return lane.writer->File({.tag = tag, .path = job.staged, .size = job.size, .meta = job.meta});
 }
 
-Result<void> StagePipeline::Send(Lane& lane, uint32_t tag, uint64_t offset, std::string_view plain) {
+Result<void> StagePipeline::Send(Lane& lane, uint32_t tag, uint64_t offset,
+                                 std::string_view plain) {
   while (!plain.empty()) {
     size_t hole = 0;
     size_t bytes = BytesBeforeHole(plain, offset, hole);

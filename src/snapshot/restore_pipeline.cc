@@ -30,7 +30,8 @@ constexpr size_t kEmptyFiles = 512;
 }  // namespace
 
 StagePipeline::StagePipeline(repository::Repository& repository, Stage& stage, int workers,
-                           std::stop_token stop, std::function<void(uint64_t, uint64_t)> on_written)
+                             std::stop_token stop,
+                             std::function<void(uint64_t, uint64_t)> on_written)
     : repository_(repository),
       stage_(stage),
       stop_(std::move(stop)),

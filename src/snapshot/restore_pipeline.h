@@ -32,7 +32,7 @@ class StagePipeline {
  public:
   // `on_written` is told of files and bytes, from any thread.
   StagePipeline(repository::Repository& repository, Stage& stage, int workers, std::stop_token stop,
-               std::function<void(uint64_t files, uint64_t bytes)> on_written);
+                std::function<void(uint64_t files, uint64_t bytes)> on_written);
 
   void Add(FileJob job);
   // Enough has been added: Run.

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -25,6 +25,14 @@ namespace atl::snapshot {
 protocol::EntryMeta MetaOf(const repository::Node& node);
 // Several names of one file, as far as a node can say.
 bool IsLinked(const repository::Node& node);
+// Names with equal keys are names of one file.
+struct LinkKey {
+  uint64_t inode = 0;
+  uint64_t size = 0;
+  repository::Id content;  // a hash of its blobs' ids
+  auto operator<=>(const LinkKey&) const = default;
+};
+LinkKey LinkKeyOf(const repository::Node& node);
 
 // One change. Paths are relative to the target.
 struct PlanItem {
@@ -96,15 +104,6 @@ class Planner {
     bool differs = false;
     size_t pending = 0;  // files to be compared or linked that were known when it was entered
   };
-  struct LinkKey {
-    uint64_t inode = 0;
-    uint64_t size = 0;
-    repository::Id content;
-    bool operator==(const LinkKey&) const = default;
-  };
-  struct LinkKeyHash {
-    size_t operator()(const LinkKey& key) const { return key.inode * 31 + key.size; }
-  };
   struct LinkGroup {
     bool new_members = false;  // in directories that the target does not have
     std::vector<Candidate> members;
@@ -154,7 +153,7 @@ class Planner {
   std::vector<Directory> directories_;
   std::unordered_set<std::string> touched_;
   std::vector<Candidate> candidates_;
-  std::unordered_map<LinkKey, LinkGroup, LinkKeyHash> groups_;
+  std::map<LinkKey, LinkGroup> groups_;
   size_t group_members_ = 0;
   std::unordered_set<uint64_t> linked_inodes_;
 };

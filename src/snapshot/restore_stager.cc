@@ -79,9 +79,7 @@ Result<void> Stager::AddTree(const std::string& path, const std::string& staged,
 
 Result<void> Stager::AddFile(const std::string& path, const std::string& staged, const Node& node) {
   if (IsLinked(node)) {
-    auto [first, added] = linked_.try_emplace(
-        {{node.inode, node.size}, node.content.empty() ? repository::Id() : node.content.front()},
-        staged);
+    auto [first, added] = linked_.try_emplace(LinkKeyOf(node), staged);
     if (!added) {
       links_.push_back({.staged = staged, .to = first->second});
       return {};

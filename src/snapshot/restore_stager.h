@@ -43,8 +43,8 @@ class Stager {
   bool skeleton_;
   StagePipeline files_;
   std::unique_ptr<StageWriter> writer_;  // for all but files
-  // The first name of a file with several: inode, size and first blob -> its path in the stage.
-  std::map<std::pair<std::pair<uint64_t, uint64_t>, repository::Id>, std::string> linked_;
+  // The first name of a file with several, in the stage.
+  std::map<LinkKey, std::string> linked_;
   struct Link {
     std::string staged;
     std::string to;

@@ -97,7 +97,7 @@ Result<void> CommitChanges(RestoreWorld& world, std::unique_ptr<Stage> stage,
   static const std::function<Result<void>(bool)> kNothing;
   Pause pause(freeze ? world.options.freeze : kNothing, world.result.freeze_ms);
   TRY(pause.Begin());
-  if (world.past_return) world.past_return();
+  world.obey_stop(false);
   auto committed = stage->Commit();
   auto continued = pause.End();
   if (!committed) return committed;
@@ -105,6 +105,7 @@ Result<void> CommitChanges(RestoreWorld& world, std::unique_ptr<Stage> stage,
   world.meter.End();
   world.meter.Begin("clean");
   TRY(stage->Finish());
+  world.obey_stop(true);
   world.meter.End();
   return continued;
 }

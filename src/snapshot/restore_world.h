@@ -63,8 +63,8 @@ struct RestoreWorld {
   std::string dir;
   int workers = 1;
   std::stop_source stop;
-  // From now on stopping would only hide what happens.
-  std::function<void()> past_return;
+  // Whether the caller's stop token counts: during a commit, stopping would only hide what happens.
+  std::function<void(bool)> obey_stop;
 };
 
 // Prepares, then commits while the sandbox stands still (if `freeze`), then waits for the rest.
