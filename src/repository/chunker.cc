@@ -14,7 +14,8 @@ constexpr uint64_t kSplitMask = (uint64_t{1} << 20U) - 1;
 // Fingerprints of this many places of the data are rolled at once: each waits for memory at every
 // byte, and waits for several overlap.
 constexpr size_t kLanes = 4;
-constexpr size_t kLaneBytes = 16U << 10U;
+constexpr size_t kMinLane = 512;
+constexpr size_t kMaxLane = 16U << 10U;
 
 // Tables and shift where the compiler can keep them in registers.
 struct Roller {
@@ -51,24 +52,24 @@ const unsigned char* FindInOneLane(const Roller& roller, const unsigned char* at
   return nullptr;
 }
 
-// The same for kLanes * kLaneBytes bytes from `at`.
-const unsigned char* FindInLanes(const Roller& roller, const unsigned char* at, uint64_t& digest) {
-  constexpr size_t kNone = kLaneBytes;
+// The same for kLanes * lane bytes from `at`.
+const unsigned char* FindInLanes(const Roller& roller, const unsigned char* at, size_t lane,
+                                 uint64_t& digest) {
   const unsigned char* a = at;
-  const unsigned char* b = a + kLaneBytes;
-  const unsigned char* c = b + kLaneBytes;
-  const unsigned char* d = c + kLaneBytes;
+  const unsigned char* b = a + lane;
+  const unsigned char* c = b + lane;
+  const unsigned char* d = c + lane;
   uint64_t digest_a = digest;
   uint64_t digest_b = roller.Whole(b);
   uint64_t digest_c = roller.Whole(c);
   uint64_t digest_d = roller.Whole(d);
   std::array<size_t, kLanes> found;
-  found.fill(kNone);
+  found.fill(lane);
   const unsigned char* gone_a = a - kWindow;
   const unsigned char* gone_b = b - kWindow;
   const unsigned char* gone_c = c - kWindow;
   const unsigned char* gone_d = d - kWindow;
-  for (size_t i = 0; i < kLaneBytes; ++i) {
+  for (size_t i = 0; i < lane; ++i) {
     digest_a = roller.Roll(digest_a, gone_a[i], a[i]);
     digest_b = roller.Roll(digest_b, gone_b[i], b[i]);
     digest_c = roller.Roll(digest_c, gone_c[i], c[i]);
@@ -81,8 +82,8 @@ const unsigned char* FindInLanes(const Roller& roller, const unsigned char* at, 
     if ((digest_d & kSplitMask) == 0) [[unlikely]]
       found[3] = std::min(found[3], i);
   }
-  for (size_t lane = 1; lane < kLanes; ++lane) {
-    if (found[lane] != kNone) return at + lane * kLaneBytes + found[lane];
+  for (size_t i = 1; i < kLanes; ++i) {
+    if (found[i] != lane) return at + i * lane + found[i];
   }
   digest = digest_d;
   return nullptr;
@@ -90,9 +91,11 @@ const unsigned char* FindInLanes(const Roller& roller, const unsigned char* at, 
 
 const unsigned char* Find(const Roller& roller, const unsigned char* at, const unsigned char* end,
                           uint64_t& digest) {
-  constexpr size_t kStride = kLanes * kLaneBytes;
-  for (; static_cast<size_t>(end - at) >= kStride; at += kStride) {
-    if (const auto* found = FindInLanes(roller, at, digest)) return found;
+  for (;;) {
+    size_t lane = std::min(kMaxLane, static_cast<size_t>(end - at) / kLanes);
+    if (lane < kMinLane) break;
+    if (const auto* found = FindInLanes(roller, at, lane, digest)) return found;
+    at += lane * kLanes;
   }
   return FindInOneLane(roller, at, end, digest);
 }

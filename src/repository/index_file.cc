@@ -236,10 +236,13 @@ class IndexHandler {
 
 void AppendHex(std::string& out, const Id& id) {
   constexpr char kDigits[] = "0123456789abcdef";
+  std::array<char, 2 * sizeof(id.bytes)> hex;
+  char* at = hex.data();
   for (unsigned char byte : id.bytes) {
-    out += kDigits[byte >> 4U];
-    out += kDigits[byte & 15U];
+    *at++ = kDigits[byte >> 4U];
+    *at++ = kDigits[byte & 15U];
   }
+  out.append(hex.data(), hex.size());
 }
 
 void AppendNumber(std::string& out, uint64_t value) {
