@@ -69,10 +69,12 @@ void Key::Seal(std::string_view plain, std::string& out) const {
   crypto::Block iv;
   crypto::FillRandom(iv);
   size_t before = out.size();
-  out.resize_and_overwrite(before + plain.size() + kSealOverhead, [&](char* begin, size_t size) {
+  size_t after = before + plain.size() + kSealOverhead;
+  // (The second argument of the callback is the capacity in some libraries.)
+  out.resize_and_overwrite(after, [&](char* begin, size_t) {
     crypto::Aes256Ctr(encrypt_, iv, plain, begin + before + kSealRoom);
     Frame(mac_k_, mac_r_, iv, begin + before, plain.size());
-    return size;
+    return after;
   });
 }
 
@@ -95,9 +97,10 @@ Result<void> Key::Open(std::string_view sealed, std::string& out) const {
   if (!Authentic(sealed)) return NotAuthentic();
   std::string_view ciphertext = CiphertextOf(sealed);
   size_t before = out.size();
-  out.resize_and_overwrite(before + ciphertext.size(), [&](char* begin, size_t size) {
+  size_t after = before + ciphertext.size();
+  out.resize_and_overwrite(after, [&](char* begin, size_t) {
     crypto::Aes256Ctr(encrypt_, IvOf(sealed), ciphertext, begin + before);
-    return size;
+    return after;
   });
   return {};
 }
