@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "repository/corrupt.h"
+#include "repository/uninitialized.h"
 
 namespace atl::repository {
 namespace {
@@ -54,27 +55,24 @@ bool AppendCompressed(std::string_view plain, size_t limit, std::string& out) {
   thread_local const CompressionContext context = NewCompression();
   size_t before = out.size();
   size_t room = std::min(limit, ZSTD_compressBound(plain.size()));
-  bool fits = true;
-  out.resize_and_overwrite(before + room, [&](char* begin, size_t) {
-    size_t size = ZSTD_compress2(context.get(), begin + before, room, plain.data(), plain.size());
-    fits = ZSTD_isError(size) == 0;
-    return fits ? before + size : before;
-  });
+  ResizeUninitialized(out, before + room);
+  size_t size =
+      ZSTD_compress2(context.get(), out.data() + before, room, plain.data(), plain.size());
+  bool fits = ZSTD_isError(size) == 0;
+  out.resize(fits ? before + size : before);
   return fits;
 }
 
 Result<void> AppendDecompressed(std::string_view frames, size_t plain_bytes, std::string& out) {
   thread_local const DecompressionContext context = NewDecompression();
   size_t before = out.size();
-  size_t size = 0;
-  out.resize_and_overwrite(before + plain_bytes, [&](char* begin, size_t) {
-    size = ZSTD_decompressDCtx(context.get(), begin + before, plain_bytes, frames.data(),
-                               frames.size());
-    return size == plain_bytes ? before + size : before;
-  });
+  ResizeUninitialized(out, before + plain_bytes);
+  size_t size = ZSTD_decompressDCtx(context.get(), out.data() + before, plain_bytes, frames.data(),
+                                    frames.size());
+  if (size == plain_bytes) return {};
+  out.resize(before);
   if (ZSTD_isError(size) != 0) return BadFrame(size);
-  if (size != plain_bytes) return FailCorrupt("zstd: less content than was announced");
-  return {};
+  return FailCorrupt("zstd: less content than was announced");
 }
 
 Result<std::string> Decompress(std::string_view frames, size_t limit) {
@@ -107,12 +105,11 @@ struct StreamCompressor::Impl {
     bool done = false;
     while (!done) {
       size_t before = out.size();
-      out.resize_and_overwrite(before + ZSTD_CStreamOutSize(), [&](char* begin, size_t size) {
-        ZSTD_outBuffer to{begin, size, before};
-        size_t left = Require(ZSTD_compressStream2(context.get(), &to, &in, directive));
-        done = directive == ZSTD_e_end ? left == 0 : in.pos == in.size;
-        return to.pos;
-      });
+      ResizeUninitialized(out, before + ZSTD_CStreamOutSize());
+      ZSTD_outBuffer to{out.data(), out.size(), before};
+      size_t left = Require(ZSTD_compressStream2(context.get(), &to, &in, directive));
+      out.resize(to.pos);
+      done = directive == ZSTD_e_end ? left == 0 : in.pos == in.size;
     }
   }
 };

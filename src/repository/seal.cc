@@ -8,6 +8,7 @@
 #include "crypto/aes.h"
 #include "crypto/bytes.h"
 #include "repository/key.h"
+#include "repository/uninitialized.h"
 
 namespace atl::repository {
 namespace {
@@ -69,13 +70,10 @@ void Key::Seal(std::string_view plain, std::string& out) const {
   crypto::Block iv;
   crypto::FillRandom(iv);
   size_t before = out.size();
-  size_t after = before + plain.size() + kSealOverhead;
-  // (The second argument of the callback is the capacity in some libraries.)
-  out.resize_and_overwrite(after, [&](char* begin, size_t) {
-    crypto::Aes256Ctr(encrypt_, iv, plain, begin + before + kSealRoom);
-    Frame(mac_k_, mac_r_, iv, begin + before, plain.size());
-    return after;
-  });
+  ResizeUninitialized(out, before + plain.size() + kSealOverhead);
+  char* begin = out.data() + before;
+  crypto::Aes256Ctr(encrypt_, iv, plain, begin + kSealRoom);
+  Frame(mac_k_, mac_r_, iv, begin, plain.size());
 }
 
 void Key::SealInPlace(std::string& data) const {
@@ -97,11 +95,8 @@ Result<void> Key::Open(std::string_view sealed, std::string& out) const {
   if (!Authentic(sealed)) return NotAuthentic();
   std::string_view ciphertext = CiphertextOf(sealed);
   size_t before = out.size();
-  size_t after = before + ciphertext.size();
-  out.resize_and_overwrite(after, [&](char* begin, size_t) {
-    crypto::Aes256Ctr(encrypt_, IvOf(sealed), ciphertext, begin + before);
-    return after;
-  });
+  ResizeUninitialized(out, before + ciphertext.size());
+  crypto::Aes256Ctr(encrypt_, IvOf(sealed), ciphertext, out.data() + before);
   return {};
 }
 
