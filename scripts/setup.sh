@@ -24,8 +24,8 @@ build=(
   clang-19 clang-tidy-19 clang-format-19 clang-tools-19 lld-19 libclang-rt-19-dev
   cmake ninja-build ccache make pkg-config
   "libboost$boost-dev" "libboost-json$boost-dev"
-  libssl-dev libsqlite3-dev libzstd-dev libarchive-dev libacl1-dev libspdlog-dev libfmt-dev
-  libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev
+  libssl-dev libsqlite3-dev libexpat1-dev libzstd-dev libarchive-dev libacl1-dev libspdlog-dev
+  libfmt-dev libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 run=(crun mmdebstrap nftables iproute2 procps golang-github-containers-common)

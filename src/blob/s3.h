@@ -33,8 +33,12 @@ struct S3Options {
 
 // Errors: kPermissionDenied (STORE_ACCESS_DENIED: wrong or expired credentials), kNotFound
 // (STORE_BUCKET_NOT_FOUND), kUnavailable (STORE_UNAVAILABLE: 5xx, resets and timeouts after all
-// attempts), kResourceExhausted (NO_SPACE: the store is full), kFailedPrecondition
-// (STORE_CLOCK_SKEW).
+// attempts; STORE_TLS_UNTRUSTED), kResourceExhausted (NO_SPACE: the store is full),
+// kFailedPrecondition (STORE_CLOCK_SKEW), kBadGateway (STORE_BAD_ANSWER: not what S3 says;
+// STORE_REFUSED: an error that has no meaning here).
+// Region "auto" is what the endpoint says it is; AWS's is looked for from us-east-1. The calling
+// thread must be none of the runtime's shards, which run the requests: end all calls before it
+// stops, and the store before it goes.
 Result<std::shared_ptr<Store>> OpenS3(async::Runtime& runtime, S3Options options);
 
 // Whether the store honours `If-None-Match: *`: puts a small blob twice and removes it again. True

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blob/s3_stub.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <condition_variable>
+#include <ctime>
+
+#include "blob/s3_xml.h"
+#include "crypto/sha256.h"
+
+namespace atl::blob {
+namespace {
+
+constexpr std::string_view kAccessKey = "AKIDSTUB";
+constexpr std::string_view kSecretKey = "stub/secret+key";
+constexpr std::string_view kBucket = "/bucket/";
+
+std::string Value(const sigv4::Pairs& pairs, std::string_view name) {
+  for (const auto& [key, value] : pairs) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+bool Has(const sigv4::Pairs& pairs, std::string_view name) {
+  return std::ranges::any_of(pairs, [&](auto& pair) { return pair.first == name; });
+}
+
+sigv4::Pairs ParseQuery(std::string_view text) {
+  sigv4::Pairs pairs;
+  while (!text.empty()) {
+    std::string_view one = text.substr(0, text.find('&'));
+    text.remove_prefix(std::min(text.size(), one.size() + 1));
+    size_t equals = one.find('=');
+    std::string_view value = equals == std::string_view::npos ? "" : one.substr(equals + 1);
+    pairs.emplace_back(http::PercentDecode(one.substr(0, equals)).value_or("?"),
+                       http::PercentDecode(value).value_or("?"));
+  }
+  return pairs;
+}
+
+// "…name=value,…"
+std::string Part(std::string_view field, std::string_view name) {
+  size_t begin = field.find(fmt::format("{}=", name));
+  if (begin == std::string_view::npos) return {};
+  field = field.substr(begin + name.size() + 1);
+  return std::string(field.substr(0, field.find(',')));
+}
+
+std::string ErrorXml(std::string_view code, std::string_view more = {}) {
+  return fmt::format(
+      "<?xml version=\"1.0\"?><Error><Code>{}</Code><Message>so it is</Message>{}</Error>", code,
+      more);
+}
+
+}  // namespace
+
+struct S3Stub::Request {
+  http::RequestHead head;
+  std::string path;
+  sigv4::Pairs query;
+  std::string body;
+  std::string key;
+};
+
+S3Stub::S3Stub() {
+  shard_ = std::jthread([this] { runtime_.Run(); });
+  auto handler = [this](http::Exchange& exchange) { return Serve(exchange); };
+  http::ServerOptions options;
+  options.idle_timeout = std::chrono::milliseconds(400);
+  server_ = std::make_unique<http::Server>(handler, options);
+  sys::Fd listener = async::Listener::BindTcp({.address = "127.0.0.1", .port = 0}).value();
+  async::Listener probe(runtime_.shard(0), listener.Duplicate().value());
+  port_ = probe.port();
+  server_->Listen(std::move(listener), runtime_.shard(0), [this] { return runtime_.NextShard(); });
+}
+
+S3Stub::~S3Stub() {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool drained = false;
+  auto drain = [&]() -> async::Task<> {
+    co_await server_->Drain(std::chrono::milliseconds(500));
+    std::scoped_lock lock(mutex);
+    drained = true;
+    changed.notify_all();
+  };
+  async::Spawn(runtime_.shard(0), drain(), "drain the stub");
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return drained; });
+  }
+  runtime_.Stop();
+  shard_.join();
+}
+
+S3Options S3Stub::options() const {
+  S3Options options;
+  options.bucket = "bucket";
+  options.endpoint = fmt::format("http://127.0.0.1:{}", port_);
+  options.region = region;
+  options.access_key = kAccessKey;
+  options.secret_key = kSecretKey;
+  options.attempts = 3;
+  options.idle_limit = std::chrono::milliseconds(300);
+  options.total_limit = std::chrono::milliseconds(5000);
+  return options;
+}
+
+void S3Stub::Next(std::vector<Fault> faults) {
+  std::scoped_lock lock(mutex_);
+  faults_.assign(faults.begin(), faults.end());
+}
+
+void S3Stub::Always(Fault fault) {
+  std::scoped_lock lock(mutex_);
+  always_ = fault;
+}
+
+std::vector<S3Stub::Seen> S3Stub::TakeSeen() {
+  std::scoped_lock lock(mutex_);
+  return std::exchange(seen_, {});
+}
+
+std::map<std::string, std::string> S3Stub::objects() const {
+  std::scoped_lock lock(mutex_);
+  return objects_;
+}
+
+void S3Stub::SetObject(const std::string& key, std::string data) {
+  std::scoped_lock lock(mutex_);
+  objects_[key] = std::move(data);
+}
+
+size_t S3Stub::open_uploads() const {
+  std::scoped_lock lock(mutex_);
+  return uploads_.size();
+}
+
+size_t S3Stub::connections() const {
+  std::scoped_lock lock(mutex_);
+  return peers_.size();
+}
+
+async::Task<> S3Stub::Serve(http::Exchange& exchange) {
+  Request request{.head = exchange.request()};
+  request.path = http::PercentDecode(request.head.path()).value_or("?");
+  request.query = ParseQuery(request.head.query());
+  Fault fault = Fault::kNone;
+  {
+    std::scoped_lock lock(mutex_);
+    fault = always_;
+    if (!faults_.empty()) {
+      fault = faults_.front();
+      faults_.pop_front();
+    }
+    seen_.push_back(
+        {.method = request.head.method,
+         .path = request.path,
+         .query = request.query,
+         .host = request.head.host,
+         .content_type = std::string(request.head.headers.Get("Content-Type").value_or(""))});
+    peers_.insert(exchange.peer());
+  }
+  if (fault == Fault::kStallUpload) {
+    co_await exchange.WaitForHangup();
+    exchange.Abort();
+    co_return;
+  }
+  if (fault != Fault::kRefuseEarly) {
+    Result<std::string> body = co_await exchange.ReadBody(64UL << 20U);
+    if (!body) co_return;
+    request.body = *std::move(body);
+  }
+  Answer answer = Do(request, fault);
+  co_await Send(exchange, std::move(answer), fault);
+}
+
+async::Task<> S3Stub::Send(http::Exchange& exchange, Answer answer, Fault fault) {
+  http::ResponseHead head;
+  head.status = answer.status;
+  head.headers = std::move(answer.headers);
+  if (fault == Fault::kTruncated) answer.body.resize(answer.body.size() * 2 / 3);
+  if (fault == Fault::kRefuseEarly) head.headers.Set("Connection", "close");
+  if (fault == Fault::kLoseAnswer) {
+    exchange.Abort();
+    co_return;
+  }
+  bool partial = fault == Fault::kStall || fault == Fault::kReset || fault == Fault::kTrickle;
+  if (!partial) {
+    (void)co_await exchange.Respond(std::move(head), std::move(answer.body));
+    co_return;
+  }
+  head.headers.Set("Content-Length", fmt::to_string(answer.body.size()));
+  (void)co_await exchange.StartResponse(std::move(head));
+  if (fault == Fault::kTrickle) {
+    for (char& c : answer.body) {
+      std::string_view byte(&c, 1);
+      Result<void> written = co_await exchange.Write(byte);
+      if (!written) co_return;
+      co_await async::Sleep(std::chrono::milliseconds(50));
+    }
+    (void)co_await exchange.Finish();
+    co_return;
+  }
+  std::string_view half = std::string_view(answer.body).substr(0, answer.body.size() / 2);
+  (void)co_await exchange.Write(half);
+  if (fault == Fault::kStall) co_await exchange.WaitForHangup();
+  exchange.Abort();
+}
+
+std::optional<S3Stub::Answer> S3Stub::CheckSignature(const Request& request) const {
+  auto refuse = [](std::string_view code, std::string_view more = {}) {
+    return Answer{.status = 403, .headers = {}, .body = ErrorXml(code, more)};
+  };
+  sigv4::Request signing{.method = request.head.method,
+                         .path = request.path,
+                         .query = request.query,
+                         .headers = {},
+                         .payload_hash = {}};
+  std::string field(request.head.headers.Get("Authorization").value_or(""));
+  bool presigned = Has(request.query, "X-Amz-Signature");
+  std::string credential = Part(field, "Credential");
+  std::string names = Part(field, "SignedHeaders");
+  std::string signature = Part(field, "Signature");
+  sigv4::Scope scope{.time = std::string(request.head.headers.Get("x-amz-date").value_or("")),
+                     .region = region};
+  if (presigned) {
+    credential = Value(request.query, "X-Amz-Credential");
+    names = Value(request.query, "X-Amz-SignedHeaders");
+    signature = Value(request.query, "X-Amz-Signature");
+    scope.time = Value(request.query, "X-Amz-Date");
+    std::erase_if(signing.query, [](auto& pair) { return pair.first == "X-Amz-Signature"; });
+    signing.payload_hash = sigv4::kUnsignedPayload;
+  } else {
+    signing.payload_hash = request.head.headers.Get("x-amz-content-sha256").value_or("");
+    if (signing.payload_hash != crypto::Sha256Hex(request.body)) {
+      return refuse("XAmzContentSHA256Mismatch");
+    }
+  }
+  if (!credential.starts_with(fmt::format("{}/", kAccessKey))) return refuse("InvalidAccessKeyId");
+  if (credential != fmt::format("{}/{}", kAccessKey, scope.Text())) {
+    Answer answer =
+        refuse("AuthorizationHeaderMalformed", fmt::format("<Region>{}</Region>", region));
+    answer.status = 400;
+    return answer;
+  }
+  std::string_view rest = names;
+  while (!rest.empty()) {
+    std::string_view name = rest.substr(0, rest.find(';'));
+    rest.remove_prefix(std::min(rest.size(), name.size() + 1));
+    signing.headers.emplace_back(name, request.head.headers.Joined(name));
+  }
+  std::string right = sigv4::Signature(
+      kSecretKey, scope, sigv4::StringToSign(scope, sigv4::CanonicalRequest(signing)));
+  if (signature != right) return refuse("SignatureDoesNotMatch");
+  return std::nullopt;
+}
+
+S3Stub::Answer S3Stub::Do(const Request& request, Fault fault) {
+  auto error = [](int status, std::string_view code) {
+    return Answer{.status = status, .headers = {}, .body = ErrorXml(code)};
+  };
+  switch (fault) {
+    case Fault::kBusy:
+    case Fault::kRefuseEarly:
+      return error(503, "SlowDown");
+    case Fault::kBusyWithTime: {
+      Answer answer = error(503, "SlowDown");
+      answer.headers.Set("Retry-After", "1");
+      return answer;
+    }
+    case Fault::kFull:
+      return error(507, "XMinioStorageFull");
+    case Fault::kSkew:
+      return error(403, "RequestTimeTooSkewed");
+    case Fault::kSkewDate: {
+      Answer answer{.status = 403};
+      answer.headers.Set("Date", "Mon, 02 Jan 2006 15:04:05 GMT");
+      return answer;
+    }
+    case Fault::kExpired:
+      return error(400, "ExpiredToken");
+    case Fault::kQuotesKey:
+      return error(400, kSecretKey);
+    case Fault::kHtml404:
+      return {.status = 404, .headers = {}, .body = "<html>not here</html>"};
+    default:
+      break;
+  }
+  if (auto refused = CheckSignature(request)) return *std::move(refused);
+  if (!request.path.starts_with(kBucket)) return error(404, "NoSuchBucket");
+  Request inner = request;
+  inner.key = request.path.substr(kBucket.size());
+  std::scoped_lock lock(mutex_);
+  if (inner.key.empty()) return List(inner);
+  if (Has(request.query, "uploads") || Has(request.query, "uploadId")) return Upload(inner, fault);
+  return Object(inner, fault);
+}
+
+S3Stub::Answer S3Stub::Object(const Request& request, Fault fault) {
+  auto error = [](int status, std::string_view code) {
+    return Answer{.status = status, .headers = {}, .body = ErrorXml(code)};
+  };
+  auto found = objects_.find(request.key);
+  const std::string& method = request.head.method;
+  if (method == "PUT") {
+    if (request.head.headers.Has("If-None-Match")) {
+      if (conditional == Conditional::kNotImplemented) return error(501, "NotImplemented");
+      if (conditional == Conditional::kHonoured && found != objects_.end()) {
+        return error(412, "PreconditionFailed");
+      }
+    }
+    objects_[request.key] = request.body;
+    return {};
+  }
+  if (method == "DELETE") {
+    objects_.erase(request.key);
+    return {.status = 204};
+  }
+  if (found == objects_.end()) {
+    return method == "HEAD" ? Answer{.status = 404} : error(404, "NoSuchKey");
+  }
+  return Read(request, found->second, fault);
+}
+
+S3Stub::Answer S3Stub::Read(const Request& request, const std::string& data, Fault fault) const {
+  std::string range(request.head.headers.Get("Range").value_or(""));
+  if (range.empty() || fault == Fault::kNoRange)
+    return {.status = 200, .headers = {}, .body = data};
+  size_t dash = range.find('-');
+  uint64_t first = std::stoull(range.substr(6, dash - 6));
+  uint64_t last = std::min<uint64_t>(std::stoull(range.substr(dash + 1)), data.size() - 1);
+  if (first >= data.size()) {
+    return {.status = 416, .headers = {}, .body = ErrorXml("InvalidRange")};
+  }
+  Answer answer{.status = 206, .headers = {}, .body = data.substr(first, last - first + 1)};
+  if (fault == Fault::kWrongRange) ++first;
+  answer.headers.Set("Content-Range", fmt::format("bytes {}-{}/{}", first, last, data.size()));
+  return answer;
+}
+
+S3Stub::Answer S3Stub::Upload(const Request& request, Fault fault) {
+  const std::string& method = request.head.method;
+  std::string id = Value(request.query, "uploadId");
+  if (method == "POST" && id.empty()) {
+    id = fmt::format("upload-{}", next_upload_++);
+    uploads_[id];
+    return {.status = 200,
+            .headers = {},
+            .body = fmt::format("<InitiateMultipartUploadResult><UploadId>{}</UploadId>"
+                                "</InitiateMultipartUploadResult>",
+                                id)};
+  }
+  auto upload = uploads_.find(id);
+  if (upload == uploads_.end()) {
+    return {.status = 404, .headers = {}, .body = ErrorXml("NoSuchUpload")};
+  }
+  if (method == "PUT") {
+    int number = std::stoi(Value(request.query, "partNumber"));
+    upload->second[number] = request.body;
+    Answer answer;
+    if (fault != Fault::kOtherTag) answer.headers.Set("ETag", fmt::format("\"<{}>\"", number));
+    return answer;
+  }
+  if (method == "DELETE") {
+    uploads_.erase(upload);
+    return {.status = 204};
+  }
+  if (fault == Fault::kError200) return {.status = 200, .headers = {}, .body = ErrorXml("Oops")};
+  std::string whole;
+  auto document = ParseXml(request.body, "CompleteMultipartUpload");
+  for (const XmlElement& part : document.value().children) {
+    int number = std::stoi(std::string(part.Text("PartNumber")));
+    if (part.Text("ETag") != fmt::format("\"<{}>\"", number)) {
+      return {.status = 400, .headers = {}, .body = ErrorXml("InvalidPart")};
+    }
+    whole += upload->second.at(number);
+  }
+  objects_[request.key] = std::move(whole);
+  uploads_.erase(upload);
+  return {.status = 200, .headers = {}, .body = "<CompleteMultipartUploadResult/>"};
+}
+
+S3Stub::Answer S3Stub::List(const Request& request) const {
+  std::string prefix = Value(request.query, "prefix");
+  std::string after = Value(request.query, "start-after");
+  std::string token = Value(request.query, "continuation-token");
+  if (!token.empty()) after = token.substr(2);  // "t:" and the key
+  std::string body;
+  size_t count = 0;
+  std::string last;
+  bool truncated = false;
+  for (const auto& [key, data] : objects_) {
+    if (!key.starts_with(prefix) || (!endless && key <= after)) continue;
+    if (count == page_size) {
+      truncated = true;
+      break;
+    }
+    body += fmt::format(
+        "<Contents><Key>{}</Key><LastModified>2020-01-02T03:04:05.678Z</LastModified>"
+        "<Size>{}</Size></Contents>",
+        XmlEscape(key), data.size());
+    last = key;
+    ++count;
+  }
+  truncated = truncated || endless;
+  if (truncated) {
+    body += fmt::format("<NextContinuationToken>t:{}</NextContinuationToken>", XmlEscape(last));
+  }
+  return {.status = 200,
+          .headers = {},
+          .body = fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult "
+                              "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>{}"
+                              "</IsTruncated>{}</ListBucketResult>",
+                              truncated, body)};
+}
+
+}  // namespace atl::blob
