@@ -72,6 +72,26 @@ TEST_F(IdmapTest, OverlayKeepsTheLowerLayerAsItIs) {
   for (const auto& mount : *mounts) EXPECT_FALSE(mount.target.starts_with(dir_));
 }
 
+// Who mounts the layers again finds the same.
+TEST_F(IdmapTest, DirectoriesOfTheLowerLayerCanBeRenamed) {
+  ASSERT_TRUE(MakeDirs(dir_ + "/lower/sub/deeper"));
+  ASSERT_TRUE(WriteFile(dir_ + "/lower/sub/deeper/file", "below"));
+  auto users = MakeUserNamespace({.base = 500'000});
+  ASSERT_TRUE(users);
+  auto view = CloneIdmapped(dir_ + "/lower", users->get());
+  ASSERT_TRUE(view);
+  OverlaySpec spec{.lower = dir_ + "/lower", .upper = dir_ + "/upper", .work = dir_ + "/work"};
+  auto overlay = MakeOverlay(view->get(), spec, dir_ + "/scratch");
+  ASSERT_TRUE(overlay) << overlay.error().message;
+  ASSERT_EQ(0, ::renameat(overlay->get(), "sub", overlay->get(), "moved")) << errno;
+  overlay->Reset();
+  auto again = MakeOverlay(view->get(), spec, dir_ + "/scratch");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ("below", *ReadFileAt(again->get(), "moved/deeper/file"));
+  EXPECT_FALSE(OpenAt(again->get(), "sub", O_PATH));
+  EXPECT_EQ("below", *ReadFile(dir_ + "/lower/sub/deeper/file"));
+}
+
 TEST_F(IdmapTest, SaysWhyItCannot) {
   auto users = MakeUserNamespace({.base = 500'000});
   ASSERT_TRUE(users);

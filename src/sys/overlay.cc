@@ -33,7 +33,7 @@ Unexpected FailContext(int err, int context, std::string_view what) {
 
 std::string PathOf(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
-Result<Fd> Assemble(int lower, int upper, int work) {
+Result<Fd> AssembleWith(int lower, int upper, int work, bool redirect) {
   Fd context(::fsopen("overlay", FSOPEN_CLOEXEC));
   if (!context) return FailErrno(errno, "opening an overlay context");
   const std::array<std::pair<const char*, std::string>, 4> options = {{{"source", "atoll"},
@@ -45,6 +45,10 @@ Result<Fd> Assemble(int lower, int upper, int work) {
       return FailContext(errno, context.get(), fmt::format("setting the overlay's {}", key));
     }
   }
+  // Without it a directory of the lower layer cannot be renamed.
+  if (redirect && ::fsconfig(context.get(), FSCONFIG_SET_STRING, "redirect_dir", "on", 0) < 0) {
+    return FailContext(errno, context.get(), "setting the overlay's redirect_dir");
+  }
   // A sandbox's layer is worth nothing after a crash of the host beyond what it synced itself.
   if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
     return FailContext(errno, context.get(), "creating the overlay");
@@ -52,6 +56,11 @@ Result<Fd> Assemble(int lower, int upper, int work) {
   int mount = ::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
   if (mount < 0) return FailContext(errno, context.get(), "mounting the overlay");
   return Fd(mount);
+}
+
+Result<Fd> Assemble(int lower, int upper, int work) {
+  if (auto overlay = AssembleWith(lower, upper, work, true)) return overlay;
+  return AssembleWith(lower, upper, work, false);
 }
 
 Result<Fd> OpenDirectory(const std::string& path) { return Open(path, O_PATH | O_DIRECTORY); }

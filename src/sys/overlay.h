@@ -14,7 +14,8 @@ struct OverlaySpec {
   std::string work;   // empty directory on the same file system as `upper`
 };
 
-// A detached overlay mount (nodev, nosuid). The layers are handed over by descriptor: their paths
+// A detached overlay mount (nodev, nosuid), in which directories of the lower layer can be renamed
+// where the kernel allows it (redirect_dir). The layers are handed over by descriptor: their paths
 // may be long and may hold any character.
 Result<Fd> MakeOverlay(const OverlaySpec& spec);
 // The same, with a detached mount (CloneIdmapped) as the lower layer. `scratch` is an empty
