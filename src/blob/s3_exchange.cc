@@ -162,6 +162,8 @@ async::Task<Result<S3Response>> Converse(Work& work) {
 
 async::Task<> Perform(Work& work) {
   Result<S3Response> response = co_await Converse(work);
+  // Whoever cancelled this knows why.
+  if (!response && response.error().code == Code::kCancelled) co_return;
   work.exchange.response = std::move(response);
   work.done = true;
 }
