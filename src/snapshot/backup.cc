@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <ranges>
 #include <string_view>
@@ -86,6 +87,8 @@ class Run {
   const BackupOptions& options_;
   FirstError errors_;
   Freezer freezer_;  // outlives all that could need the sandbox
+
+  std::atomic<bool> frozen_ = false;  // until all was read
 
   BackupInbox inbox_;
   std::optional<SnapshotRecord> parent_;
@@ -178,6 +181,7 @@ Result<void> Run::Merge(repository::Session& session, std::optional<Parent> pare
   size_t workers = options_.workers > 0 ? static_cast<size_t>(options_.workers)
                                         : std::max(1U, std::thread::hardware_concurrency());
   auto all_read = [this] {
+    frozen_ = freezer_ && (!options_.stayed_frozen || options_.stayed_frozen());
     auto thawed = freezer_.Thaw();
     if (!thawed) errors_.Set(std::move(thawed).error().Wrap("cannot let the sandbox go on"));
   };
@@ -291,7 +295,7 @@ Result<void> Run::SaveRecord(repository::Session& session, const repository::Loc
   record.username = "root";
   repository::Tags tags = options_.tags;
   tags.dir = options_.dir;
-  tags.frozen = static_cast<bool>(freezer_);
+  tags.frozen = frozen_;
   record.tags = EncodeTags(tags);
   record.program_version = "atoll 0.1.0";
   record.summary = summary_;

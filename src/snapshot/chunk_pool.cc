@@ -15,17 +15,14 @@ constexpr size_t kMaxWaitingBytes = 32U << 20U;
 
 }  // namespace
 
-Result<Id> StoreBlob(repository::Repository& repository, repository::Session& session,
-                     BlobType type, std::string_view plain) {
+Result<Id> StoreBlob(repository::Session& session, BlobType type, std::string_view plain) {
   BlobHandle handle{.type = type, .id = repository::Hash(plain)};
-  if (session.Has(handle)) return handle.id;
-  TRY(session.Save(repository::SealBlob(repository.key(), handle, plain)));
+  TRY(session.Save(handle, plain));
   return handle.id;
 }
 
-ChunkPool::ChunkPool(repository::Repository& repository, repository::Session& session,
-                     FirstError& errors, size_t threads)
-    : repository_(repository), session_(session), errors_(errors), thread_count_(threads) {}
+ChunkPool::ChunkPool(repository::Session& session, FirstError& errors, size_t threads)
+    : session_(session), errors_(errors), thread_count_(threads) {}
 
 ChunkPool::~ChunkPool() {
   {
@@ -38,7 +35,7 @@ ChunkPool::~ChunkPool() {
 }
 
 Result<Id> ChunkPool::Store(std::string_view chunk) {
-  return StoreBlob(repository_, session_, BlobType::kData, chunk);
+  return StoreBlob(session_, BlobType::kData, chunk);
 }
 
 Result<void> ChunkPool::Submit(std::string chunk, const std::string& path, Done done) {

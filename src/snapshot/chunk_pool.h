@@ -17,15 +17,14 @@
 namespace atl::snapshot {
 
 // Hashes a blob; compresses, seals and stores it when it is new.
-Result<repository::Id> StoreBlob(repository::Repository& repository, repository::Session& session,
-                                 repository::BlobType type, std::string_view plain);
+Result<repository::Id> StoreBlob(repository::Session& session, repository::BlobType type,
+                                 std::string_view plain);
 
 class ChunkPool {
  public:
   using Done = std::function<void(const repository::Id& id)>;
 
-  ChunkPool(repository::Repository& repository, repository::Session& session, FirstError& errors,
-            size_t threads);
+  ChunkPool(repository::Session& session, FirstError& errors, size_t threads);
   ~ChunkPool();  // what still waits is dropped
   ChunkPool(const ChunkPool&) = delete;
   ChunkPool& operator=(const ChunkPool&) = delete;
@@ -44,7 +43,6 @@ class ChunkPool {
   };
   void Run();
 
-  repository::Repository& repository_;
   repository::Session& session_;
   FirstError& errors_;
   size_t thread_count_;

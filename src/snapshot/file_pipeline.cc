@@ -13,7 +13,7 @@ FilePipeline::FilePipeline(AgentTree& tree, repository::Repository& repository,
       errors_(errors),
       options_(std::move(options)),
       tables_(repository.chunker_tables()),
-      pool_(repository, session, errors, options_.workers),
+      pool_(session, errors, options_.workers),
       zero_(pool_, tables_) {}
 
 FilePipeline::~FilePipeline() {

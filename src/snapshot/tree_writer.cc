@@ -72,7 +72,7 @@ Result<Id> TreeWriter::Finish() {
   });
   for (const Node& node : nodes_) TRY(encoder.Add(node));
   TRY(encoder.Finish());
-  ASSIGN(Id id, StoreBlob(repository_, session_, BlobType::kTree, json));
+  ASSIGN(Id id, StoreBlob(session_, BlobType::kTree, json));
   repository_.RememberTree(id, std::make_shared<const std::vector<Node>>(std::move(nodes_)));
   return id;
 }
