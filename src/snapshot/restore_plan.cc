@@ -16,7 +16,10 @@ using protocol::TreeEntry;
 using repository::Node;
 
 // Where an agent keeps what is being restored; never part of what a directory holds.
-constexpr std::string_view kStagePrefix = ".atoll-restore-";
+bool IsAgentsOwn(std::string_view name) {
+  return name.starts_with(".atoll-restore-") || name.starts_with(".atoll-ready-") ||
+         name.starts_with(".atoll-old-");
+}
 
 bool IsDirectory(const TreeEntry& entry) { return S_ISDIR(entry.meta.mode); }
 
@@ -90,7 +93,7 @@ Result<void> Planner::OnEntry(const TreeEntry& entry) {
     if (IsDirectory(entry)) Enter(level.kind);
     return {};
   }
-  if (levels_.size() == 1 && entry.name.starts_with(kStagePrefix)) {
+  if (levels_.size() == 1 && IsAgentsOwn(entry.name)) {
     if (IsDirectory(entry)) Enter(Level::Kind::kIgnore);
     return {};
   }
@@ -123,7 +126,7 @@ Result<const Node*> Planner::Advance(Level& level, std::string_view name) {
     if (!name.empty() && node->name == name) return node;
     if (!name.empty() && std::string_view(node->name) > name) return nullptr;
     TRY(CountEntry(level.path));
-    TRY(Missing(level, *node));
+    if (!level.path.empty() || !IsAgentsOwn(node->name)) TRY(Missing(level, *node));
     level.nodes->Pop();
   }
 }
