@@ -38,7 +38,7 @@ class Committer {
   static Result<Committer> Open(int root, int staging) {
     ASSIGN(sys::Fd staged, sys::OpenAt(staging, kStagedDir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     ASSIGN(sys::Fd away, sys::OpenAt(staging, kAwayDir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    return Committer(root, std::move(staged), std::move(away));
+    return Committer(root, staging, std::move(staged), std::move(away));
   }
 
   // Goes through the whole journal, then again through what failed.
@@ -46,8 +46,9 @@ class Committer {
   const std::optional<protocol::EntryMeta>& own() const { return own_; }
 
  private:
-  Committer(int root, sys::Fd staged, sys::Fd away)
+  Committer(int root, int staging, sys::Fd staged, sys::Fd away)
       : root_(root),
+        staging_(staging),
         staged_(std::move(staged)),
         away_(std::move(away)),
         sources_(staged_.get()),
@@ -65,6 +66,7 @@ class Committer {
   Result<void> ClearWay(uint64_t number, int dir, const std::string& name);
 
   int root_;
+  int staging_;
   sys::Fd staged_;
   sys::Fd away_;
   DirCache sources_;
@@ -247,6 +249,8 @@ Result<protocol::End> Committer::Run(JournalReader* journal) {
   for (int pass = 0; pass < kPasses && (pass == 0 || first); ++pass) {
     std::vector<uint64_t> again;
     first.reset();
+    // Not at once: freeing blocks may take long, and the sandbox waits.
+    if (pass > 0) unlinkat(staging_, kReserveName, 0);
     journal->Rewind();
     for (uint64_t number = 0;; ++number) {
       ASSIGN(auto entry, journal->Next());
@@ -284,7 +288,6 @@ Result<void> Decide(int root, const std::string& id) {
 Result<protocol::End> MakeChanges(int root, const std::string& id) {
   std::string name = StagingName(kReadyPrefix, id);
   ASSIGN(sys::Fd staging, sys::OpenAt(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  unlinkat(staging.get(), kReserveName, 0);
   std::optional<protocol::EntryMeta> own;
   auto made = [&]() -> Result<protocol::End> {
     ASSIGN(JournalReader journal, JournalReader::Open(staging.get()));

@@ -12,7 +12,7 @@
 
 namespace atl::agent {
 
-// A file that holds blocks for what moving entries itself may need.
+// A file that holds blocks for what moving entries itself may need on a full disk.
 inline constexpr const char* kReserveName = "reserve";
 
 // Decides: renames `.atoll-restore-<id>`, whose journal is complete.

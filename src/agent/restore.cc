@@ -13,10 +13,12 @@
 #include <cerrno>
 #include <memory>
 #include <new>
+#include <optional>
 
 #include "agent/archive_dir.h"
 #include "agent/commit.h"
 #include "agent/dir_cache.h"
+#include "agent/entry_meta.h"
 #include "agent/journal.h"
 #include "agent/settle.h"
 #include "agent/staging.h"
@@ -34,19 +36,30 @@ constexpr off_t kReserveBytes = 256 << 10;
 constexpr off_t kReserveBytesPerChange = 64;
 
 // How far a restore is, in memory that its child shares with the agent.
-enum class Phase : int { kUndecided, kDecided, kAnswered, kEnded };
-using SharedPhase = std::atomic<Phase>;
-
-struct UnmapPhase {
-  void operator()(SharedPhase* phase) const { munmap(phase, sizeof(SharedPhase)); }
+enum class Phase : int { kOpening, kUndecided, kDecided, kAnswered, kEnded };
+struct Progress {
+  std::atomic<Phase> phase = Phase::kOpening;
+  timespec before{};       // the directory's time before there was a stage, from kUndecided on
+  timespec after{};        // and what the changes make it, from kDecided on
+  bool has_after = false;  // whether they do
 };
-using PhasePage = std::unique_ptr<SharedPhase, UnmapPhase>;
 
-Result<PhasePage> MakePhasePage() {
+struct UnmapProgress {
+  void operator()(Progress* progress) const { munmap(progress, sizeof(Progress)); }
+};
+using ProgressPage = std::unique_ptr<Progress, UnmapProgress>;
+
+Result<ProgressPage> MakeProgressPage() {
   void* page =
-      mmap(nullptr, sizeof(SharedPhase), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+      mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return FailErrno(errno, "map shared memory");
-  return PhasePage(new (page) SharedPhase(Phase::kUndecided));
+  return ProgressPage(new (page) Progress);
+}
+
+// After a stage was removed: as if there had never been one.
+void SetTimeBack(int root, const timespec& time) {
+  std::array<timespec, 2> times{{{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, time}};
+  (void)futimens(root, times.data());
 }
 
 Unexpected InvalidChange(const std::string& why) {
@@ -64,6 +77,7 @@ class Planner {
   }
 
   Result<void> Add(protocol::Change change) {
+    if (change.path.empty()) own_time_ = ToTimespec(change.meta.mtime);
     if (IsStagingName(std::string_view(change.path).substr(0, change.path.find('/')))) {
       return InvalidChange(change.path + " is a name of the agent's own");
     }
@@ -72,6 +86,9 @@ class Planner {
     if (entry.change.kind == protocol::ChangeKind::kPut) TRY(FindStaged(&entry));
     return journal_.Add(entry);
   }
+
+  // What the directory itself gets.
+  const std::optional<timespec>& own_time() const { return own_time_; }
 
   Result<void> Finish(int staging) {
     ASSIGN(sys::Fd reserve,
@@ -123,13 +140,14 @@ class Planner {
   sys::Fd staged_;
   DirCache sources_;
   DirCache targets_;
+  std::optional<timespec> own_time_;
   JournalWriter journal_;
 };
 
 class RestoreSession {
  public:
-  RestoreSession(std::string dir, std::string id, SharedPhase* phase, ClientLink* link)
-      : dir_(std::move(dir)), id_(std::move(id)), phase_(phase), link_(link) {}
+  RestoreSession(std::string dir, std::string id, Progress* progress, ClientLink* link)
+      : dir_(std::move(dir)), id_(std::move(id)), progress_(progress), link_(link) {}
 
   Result<void> Run();
 
@@ -141,11 +159,10 @@ class RestoreSession {
 
   std::string dir_;
   std::string id_;
-  SharedPhase* phase_;
+  Progress* progress_;
   ClientLink* link_;
   sys::Fd root_;
   sys::Fd staging_;
-  timespec before_{};
 };
 
 Result<void> RestoreSession::Run() {
@@ -167,7 +184,7 @@ Result<void> RestoreSession::Run() {
     RemoveMadeDirs(made);
     return staged;
   }
-  phase_->store(Phase::kDecided);
+  progress_->phase.store(Phase::kDecided);
   return CommitAndSweep();
 }
 
@@ -186,7 +203,8 @@ Result<void> RestoreSession::OpenAndStage() {
   if (fstat(root_.get(), &st) != 0 || fstatvfs(root_.get(), &space) != 0) {
     return FailErrno(errno, "stat " + dir_);
   }
-  before_ = st.st_mtim;
+  progress_->before = st.st_mtim;
+  progress_->phase.store(Phase::kUndecided);
   ASSIGN(staging_, MakeStaging(root_.get(), id_));
   auto told = link_->Send(protocol::Staged{
       .stage = id_, .free_bytes = uint64_t{space.f_bavail} * uint64_t{space.f_frsize}});
@@ -198,7 +216,11 @@ Result<void> RestoreSession::TakeChanges() {
   ASSIGN(Planner planner, Planner::Create(root_.get(), staging_.get()));
   while (true) {
     ASSIGN(auto frame, link_->Next());
-    if (frame.type == FrameType::kTreeEnd) return planner.Finish(staging_.get());
+    if (frame.type == FrameType::kTreeEnd) {
+      progress_->has_after = planner.own_time().has_value();
+      progress_->after = planner.own_time().value_or(timespec{});
+      return planner.Finish(staging_.get());
+    }
     if (frame.type != FrameType::kTree) return Unexpected(protocol::UnexpectedFrame(frame));
     protocol::RecordReader records(frame.payload);
     while (true) {
@@ -215,10 +237,12 @@ Result<void> RestoreSession::TakeChanges() {
 Result<void> RestoreSession::CommitAndSweep() {
   auto made = MakeChanges(root_.get(), id_);
   if (made) {
-    phase_->store(Phase::kAnswered);
+    progress_->phase.store(Phase::kAnswered);
     (void)link_->Send(protocol::Ok{});
   }
   Sweep(root_.get());
+  // Who hears of the end may begin the next one.
+  root_.Reset();
   ASSIGN(protocol::End end, std::move(made));
   return link_->Send(end);
 }
@@ -226,8 +250,7 @@ Result<void> RestoreSession::CommitAndSweep() {
 void RestoreSession::Abandon() {
   staging_.Reset();
   SweepPrefixes(root_.get(), {kRestorePrefix});
-  std::array<timespec, 2> times{{{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before_}};
-  (void)futimens(root_.get(), times.data());
+  SetTimeBack(root_.get(), progress_->before);
 }
 
 bool Exists(int dir, const std::string& name) {
@@ -245,20 +268,24 @@ bool LockSoon(int root) {
 }
 
 // After a child that was killed.
-Result<void> FinishRestore(const std::string& dir, const std::string& id, SharedPhase* phase,
+Result<void> FinishRestore(const std::string& dir, const std::string& id, Progress* progress,
                            ClientLink* link) {
   umask(0);
   ASSIGN(sys::Fd root, OpenArchiveDir(dir));
-  if (Exists(root.get(), StagingName(kReadyPrefix, id)) && phase->load() < Phase::kDecided) {
-    phase->store(Phase::kDecided);
+  if (Exists(root.get(), StagingName(kReadyPrefix, id)) &&
+      progress->phase.load() < Phase::kDecided) {
+    progress->phase.store(Phase::kDecided);
   }
+  Phase before = progress->phase.load();
   Result<void> settled;
   if (LockSoon(root.get())) {
     settled = Settle(root.get());
     Sweep(root.get());
+    if (before == Phase::kUndecided) SetTimeBack(root.get(), progress->before);
+    if (before >= Phase::kDecided && progress->has_after) SetTimeBack(root.get(), progress->after);
   }
-  Phase before = phase->load();
-  if (before == Phase::kUndecided) {
+  root.Reset();
+  if (before < Phase::kDecided) {
     return Fail(
         Code::kResourceExhausted,
         "the restore ended early (the sandbox may be out of memory); " + dir + " is as it was");
@@ -273,19 +300,19 @@ Result<void> FinishRestore(const std::string& dir, const std::string& id, Shared
 Result<void> RunRestore(const protocol::Restore& request, int socket, protocol::FrameParser* parser,
                         Processes* processes) {
   ASSIGN(std::string id, NewStagingId());
-  ASSIGN(PhasePage page, MakePhasePage());
-  SharedPhase* phase = page.get();
+  ASSIGN(ProgressPage page, MakeProgressPage());
+  Progress* progress = page.get();
   auto run = [&](const std::function<Result<void>(ClientLink * link)>& body) {
     return RunTransfer(socket, parser, processes, WhenClientLeaves::kGoOn, [&](ClientLink* link) {
       auto ended = body(link);
-      phase->store(Phase::kEnded);
+      progress->phase.store(Phase::kEnded);
       return ended;
     });
   };
   auto done =
-      run([&](ClientLink* link) { return RestoreSession(request.dir, id, phase, link).Run(); });
-  for (int round = 0; round < kMaxFinishers && phase->load() != Phase::kEnded; ++round) {
-    done = run([&](ClientLink* link) { return FinishRestore(request.dir, id, phase, link); });
+      run([&](ClientLink* link) { return RestoreSession(request.dir, id, progress, link).Run(); });
+  for (int round = 0; round < kMaxFinishers && progress->phase.load() != Phase::kEnded; ++round) {
+    done = run([&](ClientLink* link) { return FinishRestore(request.dir, id, progress, link); });
   }
   return done;
 }

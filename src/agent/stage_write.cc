@@ -32,21 +32,32 @@ bool IsZero(const char* data, size_t size) {
   return data[0] == 0 && std::memcmp(data, data + 1, size - 1) == 0;
 }
 
-// How much of the front is data: up to the first aligned block of zeros.
-size_t DataLength(uint64_t offset, std::string_view bytes) {
-  size_t at = static_cast<size_t>((kBlock - offset % kBlock) % kBlock);
-  for (; at + kBlock <= bytes.size(); at += kBlock) {
-    if (IsZero(bytes.data() + at, kBlock)) return at;
-  }
-  return bytes.size();
+// The aligned block at the front, or what is left of the file where that ends within it. 0:
+// neither.
+size_t BlockLength(uint64_t offset, std::string_view bytes, uint64_t file_size) {
+  if (offset % kBlock != 0 || bytes.empty()) return 0;
+  if (bytes.size() >= kBlock) return kBlock;
+  return offset + bytes.size() == file_size ? bytes.size() : 0;
 }
 
-// How much of the front is aligned blocks of zeros.
-size_t HoleLength(uint64_t offset, std::string_view bytes) {
-  if (offset % kBlock != 0) return 0;
+// How much of the front need not be written: blocks of zeros.
+size_t HoleLength(uint64_t offset, std::string_view bytes, uint64_t file_size) {
   size_t at = 0;
-  while (at + kBlock <= bytes.size() && IsZero(bytes.data() + at, kBlock)) at += kBlock;
+  while (size_t block = BlockLength(offset + at, bytes.substr(at), file_size)) {
+    if (!IsZero(bytes.data() + at, block)) break;
+    at += block;
+  }
   return at;
+}
+
+// How much of the front is data: up to the first block of zeros.
+size_t DataLength(uint64_t offset, std::string_view bytes, uint64_t file_size) {
+  size_t at = std::min<size_t>((kBlock - offset % kBlock) % kBlock, bytes.size());
+  while (size_t block = BlockLength(offset + at, bytes.substr(at), file_size)) {
+    if (IsZero(bytes.data() + at, block)) return at;
+    at += block;
+  }
+  return bytes.size();
 }
 
 class StageFiller {
@@ -178,10 +189,10 @@ Result<void> StageFiller::Do(const protocol::FileBytes& record) {
   }
   end_.bytes += bytes.size();
   while (!bytes.empty()) {
-    size_t hole = HoleLength(offset, bytes);
+    size_t hole = HoleLength(offset, bytes, file->size);
     offset += hole;
     bytes.remove_prefix(hole);
-    for (size_t left = DataLength(offset, bytes); left > 0;) {
+    for (size_t left = DataLength(offset, bytes, file->size); left > 0;) {
       ssize_t count = pwrite(file->file.get(), bytes.data(), left, static_cast<off_t>(offset));
       if (count < 0 && errno == EINTR) continue;
       if (count <= 0) return FailAbout(count < 0 ? errno : EIO, file->path);
