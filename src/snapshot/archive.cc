@@ -172,17 +172,12 @@ Result<void> Archiver::Write(const ArchiveSource::Item& item) {
 // Its size, as its blobs have it, and where it holds something else than zeros.
 Result<void> Archiver::Describe(archive_entry* entry, const Node& node) {
   int64_t size = 0;
-  int64_t data = 0;  // where data has begun that is not told of yet
+  std::vector<std::pair<int64_t, int64_t>> ranges;  // of data: begin and end
   bool sparse = false;
-  auto tell = [&] {
-    if (size > data) archive_entry_sparse_add_entry(entry, data, size - data);
-  };
   for (const Id& id : node.content) {
     if (id == ArchiveSource::ZeroChunkId()) {
       sparse = true;
-      tell();
       size += repository::kMinChunk;
-      data = size;
       continue;
     }
     auto found = repository_.Find({BlobType::kData, id});
@@ -192,14 +187,16 @@ Result<void> Archiver::Describe(archive_entry* entry, const Node& node) {
                               repository::QuoteName(node.name)),
                   "BLOB_MISSING");
     }
+    int64_t begin = size;
     size += static_cast<int64_t>(found->blob.PlainLength());
+    if (ranges.empty() || ranges.back().second != begin) ranges.emplace_back(begin, size);
+    ranges.back().second = size;
   }
+  // The size first: libarchive drops ranges that are past it.
   archive_entry_set_size(entry, size);
   if (!sparse) return {};
-  tell();
-  if (data == size && archive_entry_sparse_count(entry) == 0) {
-    archive_entry_sparse_add_entry(entry, size, 0);
-  }
+  if (ranges.empty()) ranges.emplace_back(size, size);
+  for (auto [begin, end] : ranges) archive_entry_sparse_add_entry(entry, begin, end - begin);
   return {};
 }
 
