@@ -130,10 +130,10 @@ class AgentTest : public testing::Test {
     return count;
   }
 
-  long AgentRssKb(pid_t pid) const {
+  long AgentRssKb(pid_t pid, const std::string& field = "VmRSS:") const {
     std::string status = Slurp("/proc/" + std::to_string(pid) + "/status");
-    size_t at = status.find("VmRSS:");
-    return at == std::string::npos ? -1 : std::atol(status.c_str() + at + 6);
+    size_t at = status.find(field);
+    return at == std::string::npos ? -1 : std::atol(status.c_str() + at + field.size());
   }
 
   // The agent's child named atoll-spawner.
