@@ -68,6 +68,20 @@ LockRecord OwnLock(bool exclusive) {
           .gid = ::getegid()};
 }
 
+void SurviveHangup() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action{};
+    if (::sigaction(SIGHUP, nullptr, &action) != 0) return;
+    if ((action.sa_flags & SA_SIGINFO) != 0 || action.sa_handler != SIG_DFL) return;
+    action = {};
+    action.sa_handler = [](int) {};
+    action.sa_flags = SA_RESTART;
+    ::sigemptyset(&action.sa_mask);
+    ::sigaction(SIGHUP, &action, nullptr);
+  });
+}
+
 void HoldLock(const Id& id) {
   const std::lock_guard lock(HeldMutex());
   HeldLocks().insert(id);

@@ -14,6 +14,11 @@ const std::string& UserName();
 // A lock of this process at this moment.
 LockRecord OwnLock(bool exclusive);
 
+// restic finds out whether the owner of a lock lives by sending it SIGHUP, which must not end it.
+// Where nobody handles the signal, it is caught and does nothing; programs that are started find it
+// as it was.
+void SurviveHangup();
+
 // The locks that this process holds, whatever the repository object.
 void HoldLock(const Id& id);
 void ForgetLock(const Id& id);

@@ -39,7 +39,9 @@ std::string Describe(const Id& id, const LockRecord& record) {
 }  // namespace
 
 Locks::Locks(blob::Store& store, const Key& key, LockTimes times)
-    : store_(store), key_(key), times_(times) {}
+    : store_(store), key_(key), times_(times) {
+  SurviveHangup();
+}
 
 Locks::~Locks() {
   for (const Id& id : leftovers_) ForgetLock(id);
@@ -193,9 +195,12 @@ Result<Locks::Held> Locks::Acquire(bool exclusive, const List& list, const std::
     }
   } const leaver{.locks = *this, .exclusive = exclusive, .kept = kept};
 
+  int attempt = 0;
+  // Even an exclusive lock that is soon taken back makes others give up: not without need.
+  if (exclusive) TRY(WaitUntilFree(exclusive, std::nullopt, attempt, deadline, stop));
   // Our file first, then a look: of two that do so at once at least one sees the other. Who has to
   // wait takes its file away, so that two that wait are not in each other's way.
-  for (int attempt = 0;; ++attempt) {
+  while (true) {
     ASSIGN(const Id own, PutFile(exclusive, stop));
     auto listing = list(stop);
     auto blocked =
@@ -210,15 +215,22 @@ Result<Locks::Held> Locks::Acquire(bool exclusive, const List& list, const std::
     }
     RemoveFile(own);
     if (!blocked) return std::unexpected(std::move(blocked).error());
-    while (*blocked) {
+    TRY(WaitUntilFree(exclusive, std::move(*blocked), attempt, deadline, stop));
+  }
+}
+
+Result<void> Locks::WaitUntilFree(bool exclusive, std::optional<std::string> blocked, int& attempt,
+                                  Deadline deadline, const std::stop_token& stop) {
+  while (true) {
+    if (blocked) {
       SleepBetween(attempt++, deadline, stop);
       if (stop.stop_requested()) return FailStopped();
-      if (steady_clock::now() >= deadline) return FailLocked(**blocked);
-      ASSIGN(auto locks, ListLocks(store_, stop));
-      Listing only_locks;
-      only_locks.locks = std::move(locks);
-      ASSIGN(*blocked, InTheWay(only_locks, exclusive, std::nullopt, stop));
+      if (steady_clock::now() >= deadline) return FailLocked(*blocked);
     }
+    Listing listing;
+    ASSIGN(listing.locks, ListLocks(store_, stop));
+    ASSIGN(blocked, InTheWay(listing, exclusive, std::nullopt, stop));
+    if (!blocked) return {};
   }
 }
 

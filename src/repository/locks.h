@@ -65,7 +65,10 @@ class Locks {
   // Nothing: the file has gone meanwhile. A record without a host: it cannot be read.
   Result<std::optional<LockRecord>> Read(const Id& id, const std::stop_token& stop);
   bool IsStale(const ListedLock& listed, const LockRecord& record);
-  void SleepBetween(int attempt, Deadline deadline, const std::stop_token& stop);
+  // `blocked`: what is known to be in the way; nothing: not looked yet.
+  Result<void> WaitUntilFree(bool exclusive, std::optional<std::string> blocked, int& attempt,
+                             Deadline deadline, const std::stop_token& stop);
+  static void SleepBetween(int attempt, Deadline deadline, const std::stop_token& stop);
 
   blob::Store& store_;
   const Key& key_;

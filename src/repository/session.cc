@@ -11,9 +11,9 @@ namespace atl::repository {
 namespace {
 
 constexpr size_t kUploaders = 3;
-// Closed packs beyond this make Save wait: with two packs being filled and the one that went past,
-// some 80 MiB are the most.
-constexpr uint64_t kMaxPendingBytes = 32U << 20U;
+// What packs may hold, whether they are being filled or on their way: three on their way and two
+// being filled. More makes Save wait.
+constexpr uint64_t kMaxHeldBytes = 72U << 20U;
 constexpr size_t kMaxPackBlobs = 10'000;
 // So little goes to a remote store in one pack, whatever is in it: a request less.
 constexpr uint64_t kSmallSession = 4U << 20U;
@@ -86,8 +86,10 @@ bool SessionImpl::Has(BlobHandle handle) const {
 
 Result<void> SessionImpl::Append(const SealedBlob& sealed) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, stop_.get_token(),
-                [&] { return error_ || pending_bytes_ < kMaxPendingBytes; });
+  changed_.wait(lock, stop_.get_token(), [&] {
+    return error_ || pending_bytes_ == 0 ||
+           pending_bytes_ + data_.bytes.size() + trees_.bytes.size() < kMaxHeldBytes;
+  });
   --sealing_;
   if (auto usable = Usable(); !usable) {
     changed_.notify_all();
