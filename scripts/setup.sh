@@ -29,7 +29,11 @@ build=(
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 run=(crun mmdebstrap nftables iproute2 procps golang-github-containers-common)
-test=(debootstrap chromium fonts-dejavu-core jq openssl zstd)
+test=(
+  debootstrap chromium fonts-dejavu-core jq openssl zstd
+  restic squashfs-tools                           # what snapshots are checked and measured against
+  awscli radosgw ceph-mon ceph-osd python3-swift  # S3 servers, started by the tests themselves
+)
 
 [ $# -gt 0 ] || set -- build run
 wanted=("${common[@]}")
@@ -81,6 +85,14 @@ echo "==> Reading the package lists"
 "${apt[@]}" update -q || echo "==> Some package sources cannot be read; going on with the others"
 echo "==> Installing ${#missing[@]} packages"
 # --no-remove: nothing that somebody else needs is taken away to make room.
+# Nothing that comes along is started (ceph-crash of ceph-base, say), unless the host has rules of its
+# own for that.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  printf '#!/bin/sh\nexit 101\n' > $policy
+  chmod 755 $policy
+fi
 "${apt[@]}" install -q -y --no-install-recommends --no-remove "${missing[@]}" ||
   fail "apt-get could not install the packages named above; mend what it says, then run this again"
 echo "==> Set-up is complete"
