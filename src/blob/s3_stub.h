@@ -2,6 +2,9 @@
 // For tests: an S3 server in memory, on loopback. Verifies signatures and misbehaves on request.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -104,5 +107,30 @@ class S3Stub {
   std::map<std::string, std::map<int, std::string>> uploads_;
   int next_upload_ = 1;
 };
+
+struct S3Stub::Request {
+  http::RequestHead head;
+  std::string path;
+  sigv4::Pairs query;
+  std::string body;
+  std::string key;
+};
+
+inline std::string Value(const sigv4::Pairs& pairs, std::string_view name) {
+  for (const auto& [key, value] : pairs) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+inline bool Has(const sigv4::Pairs& pairs, std::string_view name) {
+  return std::ranges::any_of(pairs, [&](auto& pair) { return pair.first == name; });
+}
+
+inline std::string ErrorXml(std::string_view code, std::string_view more = {}) {
+  return fmt::format(
+      "<?xml version=\"1.0\"?><Error><Code>{}</Code><Message>so it is</Message>{}</Error>", code,
+      more);
+}
 
 }  // namespace atl::blob
