@@ -112,6 +112,20 @@ TEST_F(RestoreTest, ACutBeforeTheCommitLeavesTheOldContentAndNothingElse) {
   }
 }
 
+TEST_F(RestoreTest, AClientThatLeavesAfterTheCommitIsNotMissed) {
+  Write(work_ / "file", "old");
+  Running restore(Connect(), work_);
+  StageRecords records;
+  records.File("0", "new");
+  ASSERT_TRUE(Fill(restore.stage(), records).has_value());
+  ASSERT_TRUE(restore.Prepare({PutAt("file", "0"), PutAt("gone", "0")}).has_value());
+  restore.SendCommit();
+  restore.client().Close();
+  EXPECT_TRUE(Eventually([&] {
+    return Slurp(work_ / "file") == "new" && std::distance(fs::directory_iterator(work_), {}) == 1;
+  }));
+}
+
 TEST_F(RestoreTest, OnlyOneAtATime) {
   Running first(Connect(), work_);
   ASSERT_FALSE(first.error().has_value());
