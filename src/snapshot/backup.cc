@@ -31,6 +31,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr std::chrono::milliseconds kProgressEvery{100};
+constexpr uint64_t kAnswersAtOnce = 64;
 
 Time Now() {
   auto nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -217,11 +218,12 @@ Result<void> Run::Drain(TreeBuilder& builder, FilePipeline& pipeline) {
   bool walked = false;
   while (!walked || !builder.done()) {
     bool want_records = !walked && !builder.Full();
-    auto items = inbox_.Take(want_records, errors_.token(), Clock::now());
+    auto items = inbox_.Take(want_records, 1, errors_.token(), Clock::now());
     if (items.answers.empty() && items.records.empty() && !(want_records && items.walk_ended)) {
       // What was collected is read while nothing else is to be done.
       builder.SendBatch();
-      items = inbox_.Take(want_records, errors_.token(), Clock::now() + kProgressEvery);
+      items = inbox_.Take(want_records, std::min<uint64_t>(builder.waiting(), kAnswersAtOnce),
+                          errors_.token(), Clock::now() + kProgressEvery);
     }
     if (errors_.stopped()) return errors_.Cancelled();
     for (FileAnswer& answer : items.answers) TRY(builder.OnAnswer(std::move(answer)));

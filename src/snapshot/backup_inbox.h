@@ -32,7 +32,8 @@ class BackupInbox {
   void PutAnswer(FileAnswer answer) {
     std::lock_guard lock(mutex_);
     answers_.push_back(std::move(answer));
-    changed_.notify_all();
+    // One wake-up per file would cost more than what is done with it.
+    if (answers_.size() == wanted_answers_) changed_.notify_all();
   }
 
   struct Items {
@@ -40,13 +41,16 @@ class BackupInbox {
     std::vector<protocol::TreeRecord> records;
     bool walk_ended = false;  // and all its records were taken
   };
-  // What is there; waits until `until` when there is nothing.
-  Items Take(bool want_records, const std::stop_token& stop,
+  // What is there. Waits until `until` for `answers` of them, or for records.
+  Items Take(bool want_records, size_t answers, const std::stop_token& stop,
              std::chrono::steady_clock::time_point until) {
     std::unique_lock lock(mutex_);
+    wanted_answers_ = answers;
     changed_.wait_until(lock, stop, until, [&] {
-      return !answers_.empty() || (want_records && (!records_.empty() || walk_ended_));
+      return (answers > 0 && answers_.size() >= answers) ||
+             (want_records && (!records_.empty() || walk_ended_));
     });
+    wanted_answers_ = 0;
     Items items;
     items.answers = std::exchange(answers_, {});
     if (want_records && !records_.empty()) {
@@ -76,6 +80,7 @@ class BackupInbox {
   std::condition_variable_any changed_;
   std::deque<std::vector<protocol::TreeRecord>> records_;
   std::vector<FileAnswer> answers_;
+  size_t wanted_answers_ = 0;  // how many wake up who waits
   bool walk_ended_ = false;
 };
 
