@@ -89,6 +89,9 @@ Result<sys::Fd> OpenArchiveDir(const std::string& path) {
                           RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
   if (!dir) {
     if (dir.error().sys_errno == ELOOP) return Refuse(path, "is or lies behind a symbolic link");
+    if (dir.error().sys_errno == ENOENT) {
+      return Fail(Code::kNotFound, "there is no directory " + path, "DIRECTORY_NOT_FOUND");
+    }
     return Unexpected(std::move(dir).error());
   }
   struct statfs file_system{};

@@ -107,6 +107,7 @@ async::Task<Result<void>> ApiClient::StreamTask(http::RequestHead head, std::str
   Result<async::Stream> stream = co_await async::ConnectTcp(endpoint_, kConnectTimeout);
   if (!stream) co_return std::unexpected(NotRunning(stream.error()));
   auto transport = http::PlainTransport(std::move(*stream));
+  head.headers.Set("Accept", "text/event-stream");
   head.headers.Add("Content-Type", "application/json");
   head.framing = http::Framing::kLength;
   head.content_length = body.size();
@@ -117,6 +118,11 @@ async::Task<Result<void>> ApiClient::StreamTask(http::RequestHead head, std::str
   if (answer.status >= 300) {
     CO_ASSIGN(std::string text, co_await request.ReadBody(kMaxAnswer));
     co_return std::unexpected(FromAnswer(answer.status, text));
+  }
+  if (answer.headers.Joined("Content-Type").starts_with("application/json")) {
+    CO_ASSIGN(std::string text, co_await request.ReadBody(kMaxAnswer));
+    on_event(text);
+    co_return Result<void>();
   }
   std::vector<char> piece(64UL * 1024);
   std::string pending;
@@ -137,6 +143,38 @@ async::Task<Result<void>> ApiClient::StreamTask(http::RequestHead head, std::str
     pending.erase(0, begin);
     if (pending.size() > kMaxEvent) co_return Fail(Code::kBadGateway, "an event is too large");
   }
+}
+
+async::Task<Result<void>> ApiClient::DownloadTask(http::RequestHead head,
+                                                  const OnPiece& on_piece) const {
+  Result<async::Stream> stream = co_await async::ConnectTcp(endpoint_, kConnectTimeout);
+  if (!stream) co_return std::unexpected(NotRunning(stream.error()));
+  auto transport = http::PlainTransport(std::move(*stream));
+  http::ClientRequest request(*transport);
+  CO_TRY(co_await request.SendHead(std::move(head)));
+  CO_TRY(co_await request.SendEnd());
+  CO_ASSIGN(http::ResponseHead answer, co_await request.ReadHead());
+  if (answer.status >= 300) {
+    CO_ASSIGN(std::string text, co_await request.ReadBody(kMaxAnswer));
+    co_return std::unexpected(FromAnswer(answer.status, text));
+  }
+  std::vector<char> piece(256UL * 1024);
+  while (true) {
+    CO_ASSIGN(size_t n, co_await request.ReadSome(piece));
+    if (n == 0) co_return Result<void>();
+    CO_TRY(on_piece(std::string_view(piece.data(), n)));
+  }
+}
+
+Result<void> ApiClient::Download(std::string path, const OnPiece& on_piece) const {
+  std::optional<Result<void>> result;
+  auto run = [](const ApiClient& self, http::RequestHead head, const OnPiece& each,
+                std::optional<Result<void>>& into) -> async::Task<> {
+    Result<void> ended = co_await self.DownloadTask(std::move(head), each);
+    into = std::move(ended);
+  };
+  async::RunToEnd(run(*this, Head("GET", std::move(path)), on_piece, result));
+  return std::move(*result);
 }
 
 Result<void> ApiClient::Stream(std::string path, std::string body, const OnEvent& on_event) const {

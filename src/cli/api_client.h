@@ -21,7 +21,12 @@ class ApiClient {
   // The body of a 2xx answer; the API's {code, message} as an Error otherwise.
   Result<std::string> Call(std::string method, std::string path, std::string body = {}) const;
 
+  // The body of a 2xx answer, piece by piece.
+  using OnPiece = std::function<Result<void>(std::string_view piece)>;
+  Result<void> Download(std::string path, const OnPiece& on_piece) const;
+
   // Passes every server-sent event's data to `on_event` until it returns false or the stream ends.
+  // An answer that is no stream but JSON is passed as one event.
   using OnEvent = std::function<bool(std::string_view data)>;
   Result<void> Stream(std::string path, std::string body, const OnEvent& on_event) const;
 
@@ -29,6 +34,7 @@ class ApiClient {
   async::Task<Result<std::string>> CallTask(http::RequestHead head, std::string body) const;
   async::Task<Result<void>> StreamTask(http::RequestHead head, std::string body,
                                        const OnEvent& on_event) const;
+  async::Task<Result<void>> DownloadTask(http::RequestHead head, const OnPiece& on_piece) const;
   http::RequestHead Head(std::string method, std::string path) const;
 
   async::Endpoint endpoint_;

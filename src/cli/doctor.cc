@@ -92,7 +92,7 @@ Result<int> Leaks(const Globals& globals) {
   launcher.run_dir = config.run_dir;
   launcher.images_dir = config.images_dir;
   launcher.opencode_dir = config.opencode_dir;
-  launcher.snapshots_dir = config.snapshots_dir;
+  launcher.snapshots_dir = config.snapshots.dir;
   launcher.cgroup_root = config.cgroup;
   ASSIGN(std::vector<oci::Leak> leaks, oci::FindLeaks(launcher, known.live, known.running));
   if (globals.json) {

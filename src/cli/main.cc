@@ -10,13 +10,12 @@
 #include <set>
 #include <string_view>
 
+#include "cli/snapshot_commands.h"
 #include "cli/verbs.h"
 #include "daemon/serve.h"
 
 namespace atl::cli {
 namespace {
-
-using Verb = std::function<Result<int>()>;
 
 void AddCreate(CLI::App& app, const Globals& globals, Verb& verb) {
   auto* command = app.add_subcommand("create", "Create a sandbox, or start one that exists");
@@ -140,6 +139,7 @@ int Main(int argc, char** argv) {
   AddCreate(app, globals, verb);
   AddRun(app, globals, verb);
   AddImage(app, globals, verb);
+  AddSnapshotCommands(app, globals, verb);
   AddRest(app, globals, verb);
   try {
     std::vector<std::string> arguments = MarkCommand(argc, argv);

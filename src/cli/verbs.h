@@ -38,7 +38,62 @@ struct RunArguments {
   std::optional<uint64_t> timeout_ms;
 };
 
+struct SnapshotArguments {
+  std::string id;
+  std::string dir = "/workspace";
+  std::string name;
+  std::optional<bool> freeze;
+  std::string ttl;
+  std::vector<std::string> tags;
+  std::vector<std::string> exclude;
+};
+
+struct RestoreArguments {
+  std::string id;
+  std::string snapshot;
+  std::string dir;
+  std::string from;
+  bool merge = false;
+};
+
+struct ListArguments {
+  std::string sandbox;
+  std::string dir;
+  std::string name;
+  std::string trigger;
+  std::string tag;
+};
+
 Result<int> Create(const Globals& globals, const CreateArguments& arguments);
+Result<int> Stop(const Globals& globals, const std::vector<std::string>& ids);
+// A progress bar on a terminal's stderr.
+Result<int> Snapshot(const Globals& globals, const SnapshotArguments& arguments);
+Result<int> Restore(const Globals& globals, const RestoreArguments& arguments);
+
+Result<int> SnapshotsList(const Globals& globals, const ListArguments& arguments);
+Result<int> SnapshotsShow(const Globals& globals, const std::string& id);
+Result<int> SnapshotsDiff(const Globals& globals, const std::string& from, const std::string& to);
+Result<int> SnapshotsTree(const Globals& globals, const std::string& id, const std::string& path);
+// To stdout.
+Result<int> SnapshotsCat(const Globals& globals, const std::string& id, const std::string& path);
+// To a file, or to stdout ("-").
+Result<int> SnapshotsArchive(const Globals& globals, const std::string& id, const std::string& file,
+                             bool presign);
+// Sends `patch` (JSON) to a snapshot.
+Result<int> SnapshotsChange(const Globals& globals, const std::string& id,
+                            const std::string& patch);
+Result<int> SnapshotsRemove(const Globals& globals, const std::vector<std::string>& ids);
+
+// These open the repository themselves, beside a daemon or without one.
+Result<int> RepoInit(const Globals& globals);
+Result<int> RepoCheck(const Globals& globals, bool read_data);
+Result<int> RepoPrune(const Globals& globals);
+Result<int> RepoStats(const Globals& globals);
+Result<int> RepoEnv(const Globals& globals);
+Result<int> RepoKeys(const Globals& globals);
+Result<int> RepoAddKey(const Globals& globals, const std::string& password_file);
+Result<int> RepoRemoveKey(const Globals& globals, const std::string& id);
+
 Result<int> List(const Globals& globals);
 // The command's own exit code, and its output on stdout and stderr.
 Result<int> Run(const Globals& globals, const RunArguments& arguments);

@@ -21,149 +21,6 @@ namespace {
 
 constexpr const char* kOpencodeVersion = "1.18.33";
 
-Unexpected Bad(std::string_view where, std::string_view key, std::string_view why) {
-  return Fail(Code::kInvalidArgument, fmt::format("{}: {} {}", where, key, why), "BAD_CONFIG");
-}
-
-// One value by its key, from wherever it is set; every typed reader goes through Find.
-class Source {
- public:
-  Source(toml::table table, std::string file, const Environment& environment)
-      : table_(std::move(table)), file_(std::move(file)), environment_(environment) {}
-
-  struct Found {
-    std::optional<std::string> text;  // from the environment
-    toml::node* node = nullptr;       // from the file
-    std::string where;
-  };
-
-  Found Find(std::string_view section, std::string_view key) {
-    std::string name = "ATOLL_";
-    if (!section.empty()) name += fmt::format("{}_", section);
-    name += key;
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::toupper(c); });
-    known_.emplace(section, key);
-    Found found;
-    if (std::optional<std::string> text = environment_(name)) {
-      found.text = std::move(text);
-      found.where = name;
-      return found;
-    }
-    toml::table* table = &table_;
-    if (!section.empty()) table = table_[section].as_table();
-    if (table != nullptr) found.node = table->get(key);
-    found.where = file_;
-    return found;
-  }
-
-  Result<void> Read(std::string_view section, std::string_view key, std::string& into) {
-    Found found = Find(section, key);
-    if (found.text) {
-      into = *found.text;
-    } else if (found.node != nullptr) {
-      if (!found.node->is_string()) return Bad(found.where, key, "must be a string");
-      into = found.node->as_string()->get();
-    }
-    return {};
-  }
-
-  Result<void> Read(std::string_view section, std::string_view key, double& into, double least,
-                    double most) {
-    Found found = Find(section, key);
-    if (!found.text && found.node == nullptr) return {};
-    std::optional<double> value;
-    if (found.text) {
-      char* end = nullptr;
-      double number = std::strtod(found.text->c_str(), &end);
-      if (!found.text->empty() && *end == '\0') value = number;
-    } else if (found.node->is_number()) {
-      value = found.node->value<double>();
-    }
-    if (!value || !(*value >= least && *value <= most)) {
-      return Bad(found.where, key, fmt::format("must be a number from {} to {}", least, most));
-    }
-    into = *value;
-    return {};
-  }
-
-  // "2G", or a number of bytes.
-  Result<void> ReadBytes(std::string_view section, std::string_view key, uint64_t& into) {
-    Found found = Find(section, key);
-    if (!found.text && found.node == nullptr) return {};
-    std::string text = found.text.value_or("");
-    if (found.node != nullptr && !found.text) {
-      if (found.node->is_string()) {
-        text = found.node->as_string()->get();
-      } else if (found.node->is_integer()) {
-        text = fmt::to_string(found.node->as_integer()->get());
-      }
-    }
-    Result<uint64_t> bytes = sandbox::ParseBytes(text);
-    if (!bytes) return Bad(found.where, key, "must be a size such as \"2G\" or \"512M\"");
-    into = *bytes;
-    return {};
-  }
-
-  // A list of strings; in the environment separated by commas.
-  Result<void> ReadList(std::string_view section, std::string_view key,
-                        std::vector<std::string>& into) {
-    Found found = Find(section, key);
-    if (found.text) {
-      into = Split(*found.text);
-    } else if (found.node != nullptr) {
-      const toml::array* array = found.node->as_array();
-      if (array == nullptr) return Bad(found.where, key, "must be a list");
-      into.clear();
-      for (const toml::node& item : *array) {
-        if (item.is_string()) {
-          into.push_back(item.as_string()->get());
-        } else if (item.is_integer()) {
-          into.push_back(fmt::to_string(item.as_integer()->get()));
-        } else {
-          return Bad(found.where, key, "must be a list of strings or numbers");
-        }
-      }
-    }
-    return {};
-  }
-
-  // A key that nobody asked for is a typing error that would otherwise go unnoticed.
-  Result<void> RefuseUnknown() const {
-    for (const auto& [key, node] : table_) {
-      if (!node.is_table()) {
-        if (!known_.contains({"", std::string(key.str())})) {
-          return Bad(file_, key.str(), "is not a known key");
-        }
-        continue;
-      }
-      for (const auto& [inner, value] : *node.as_table()) {
-        if (!known_.contains({std::string(key.str()), std::string(inner.str())})) {
-          return Bad(file_, fmt::format("[{}] {}", key.str(), inner.str()), "is not a known key");
-        }
-      }
-    }
-    return {};
-  }
-
- private:
-  static std::vector<std::string> Split(std::string_view text) {
-    std::vector<std::string> items;
-    while (!text.empty()) {
-      size_t comma = text.find(',');
-      std::string_view item = http::Trim(text.substr(0, comma));
-      if (!item.empty()) items.emplace_back(item);
-      if (comma == std::string_view::npos) break;
-      text.remove_prefix(comma + 1);
-    }
-    return items;
-  }
-
-  toml::table table_;
-  std::string file_;
-  const Environment& environment_;
-  std::set<std::pair<std::string, std::string>> known_;
-};
-
 Result<std::pair<toml::table, std::string>> ReadFile(const std::string& file) {
   std::vector<std::string> candidates = {"./atoll.toml", "/etc/atoll/atoll.toml"};
   if (!file.empty()) candidates = {file};
@@ -338,17 +195,15 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(source.ReadList("egress", "nameservers", config.nameservers));
   TRY(source.ReadList("egress", "deny", config.deny));
   TRY(ReadModel(source, environment, config.model));
-  TRY(source.Read("snapshots", "dir", config.snapshots_dir));
+  ASSIGN(config.snapshots, ReadSnapshots(source, environment, config.state_dir));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";
-  if (config.snapshots_dir.empty()) config.snapshots_dir = config.state_dir + "/snapshots";
   TRY(ValidateDomain(config.domain));
   TRY(RequireAbsolute("state_dir", config.state_dir));
   TRY(RequireAbsolute("run_dir", config.run_dir));
   TRY(RequireAbsolute("images_dir", config.images_dir));
   TRY(RequireAbsolute("opencode_dir", config.opencode_dir));
-  TRY(RequireAbsolute("dir", config.snapshots_dir));
   return config;
 }
 

@@ -12,6 +12,8 @@
 
 #include "async/stream.h"
 #include "base/result.h"
+#include "daemon/config_source.h"
+#include "daemon/snapshot_config.h"
 #include "egress/model_gateway.h"
 
 namespace atl::daemon {
@@ -45,14 +47,11 @@ struct Config {
 
   ModelConfig model;
 
-  // [snapshots]
-  std::string snapshots_dir;  // default: <state_dir>/snapshots
+  SnapshotConfig snapshots;
 
   std::string opencode_binary() const;
 };
 
-// Looks a variable up; the process's environment in production.
-using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 Environment ProcessEnvironment();
 
 // `file`: --config's value; empty: ./atoll.toml, then /etc/atoll/atoll.toml, then defaults alone.

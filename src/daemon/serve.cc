@@ -16,6 +16,8 @@
 #include "api/v1/v1.h"
 #include "async/runtime.h"
 #include "base/log.h"
+#include "daemon/host_state.h"
+#include "daemon/open_vault.h"
 #include "daemon/run_dir.h"
 #include "db/database.h"
 #include "egress/egress.h"
@@ -25,7 +27,7 @@
 #include "oci/launcher.h"
 #include "opencode/server.h"
 #include "sandbox/registry.h"
-#include "snapshot/store.h"
+#include "snapshot/vault.h"
 #include "sys/mounts.h"
 
 namespace atl::daemon {
@@ -64,6 +66,9 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
   options.cgroup = config.cgroup;
   options.default_image = config.image;
   options.limits = {.memory_bytes = config.memory_bytes, .cpus = config.cpus, .pids = config.pids};
+  options.snapshots = config.snapshots.automatic;
+  options.retention = config.snapshots.retention;
+  options.prune_interval = config.snapshots.prune_interval;
   return options;
 }
 
@@ -122,6 +127,7 @@ class Daemon {
   async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
   Result<std::vector<BoundListener>> Bind(const std::vector<async::Endpoint>& endpoints);
   Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
+  async::Task<> AroundRestore(std::string id, std::string dir, bool begins);
   async::Task<> Drain();
 
   Config config_;
@@ -131,7 +137,7 @@ class Daemon {
   std::unique_ptr<db::Database> database_;
   std::unique_ptr<oci::Launcher> launcher_;
   std::unique_ptr<egress::Egress> egress_;
-  std::unique_ptr<snapshot::Store> snapshots_;
+  std::unique_ptr<snapshot::Vault> vault_;
   std::unique_ptr<sandbox::Registry> registry_;
   std::unique_ptr<opencode::Servers> servers_;
   std::unique_ptr<api::Seed> seed_;
@@ -151,16 +157,29 @@ Result<void> Daemon::MakeParts() {
   }
   ASSIGN(database_, db::Database::Open(config_.state_dir + "/atoll.db"));
   ASSIGN(launcher_, oci::Launcher::Open(sandbox::LauncherConfigOf(options)));
-  ASSIGN(snapshots_, snapshot::Store::OpenDirectory(runtime_, config_.snapshots_dir));
+  vault_ = MakeVault(runtime_, config_.snapshots, true);
   ASSIGN(egress::Options egress_options, EgressOptions(config_));
   auto model = [this](std::string iid, http::Exchange& exchange) {
     return model_gateway_.Handle(std::move(iid), exchange);
   };
   ASSIGN(egress_, egress::Egress::Make(runtime_, std::move(egress_options), model));
   registry_ = std::make_unique<sandbox::Registry>(runtime_, *database_, *launcher_, *egress_,
-                                                  *snapshots_, std::move(options));
+                                                  *vault_, std::move(options));
   servers_ = std::make_unique<opencode::Servers>(runtime_, *registry_, OpencodeOptions(config_));
+  registry_->OnRestore([this](std::string id, std::string dir, bool begins) {
+    return AroundRestore(std::move(id), std::move(dir), begins);
+  });
   return {};
+}
+
+// A server whose files change under it would write its old state over the new.
+async::Task<> Daemon::AroundRestore(std::string id, std::string dir, bool begins) {
+  if (!opencode::KeepsStateIn(dir)) co_return;
+  if (begins) {
+    co_await servers_->Suspend(std::move(id));
+  } else {
+    servers_->Resume(std::move(id));
+  }
 }
 
 void Daemon::MakeRoutes() {
@@ -234,13 +253,21 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
 async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result) {
   result = co_await registry_->Reconcile();
   if (result) result = Listen(endpoints);
+  if (result) registry_->StartAutomatic();
   if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();
 }
 
 async::Task<> Daemon::Drain() {
-  log::Info("stopping: sandboxes go on running and are adopted at the next start");
+  auto look = [] { return HostIsGoingDown(); };
+  bool host_ends = co_await runtime_.blocking().Run(look);
+  if (host_ends) {
+    log::Info("stopping with the host: sandboxes are saved");
+  } else {
+    log::Info("stopping: sandboxes go on running and are adopted at the next start");
+  }
   co_await server_->Drain(kDrainLimit);
+  if (host_ends) co_await registry_->SaveAll();
   if (registry_->List().empty()) (void)launcher_->cgroups().RemoveRoot();
   std::fflush(nullptr);
   // What sandboxes and connections refer to is not taken apart in an order that suits everybody,

@@ -151,4 +151,35 @@ Result<StringMap> Object::OptionalTextMap(std::string_view name) const {
   return map;
 }
 
+Result<std::optional<std::vector<std::string>>> Object::OptionalTextList(
+    std::string_view name) const {
+  const boost::json::value* value = impl_->Find(name);
+  if (value == nullptr) return std::nullopt;
+  const boost::json::array* array = value->if_array();
+  if (array == nullptr) return Wrong(name, "a list of strings");
+  std::vector<std::string> list;
+  for (const boost::json::value& item : *array) {
+    ASSIGN(std::string text, TextOf(name, item));
+    list.push_back(std::move(text));
+  }
+  return list;
+}
+
+Result<std::optional<Object>> Object::OptionalObject(std::string_view name) const {
+  const boost::json::value* value = impl_->Find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) return Wrong(name, "an object");
+  auto impl = std::make_shared<Impl>();
+  impl->object = value->get_object();
+  return std::optional<Object>(Object(std::move(impl)));
+}
+
+std::vector<std::string> Object::Names() const {
+  std::vector<std::string> names;
+  for (const boost::json::key_value_pair& field : impl_->object) {
+    names.emplace_back(field.key().data(), field.key().size());
+  }
+  return names;
+}
+
 }  // namespace atl::json

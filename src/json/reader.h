@@ -48,6 +48,11 @@ class Object {
   Result<std::optional<bool>> OptionalBool(std::string_view name) const;
   // An object of strings without NUL; empty when absent.
   Result<StringMap> OptionalTextMap(std::string_view name) const;
+  // An array of strings without NUL; nothing when absent.
+  Result<std::optional<std::vector<std::string>>> OptionalTextList(std::string_view name) const;
+  Result<std::optional<Object>> OptionalObject(std::string_view name) const;
+  // The names of all fields, those that are null too.
+  std::vector<std::string> Names() const;
 
  private:
   struct Impl;

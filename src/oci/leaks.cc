@@ -56,9 +56,9 @@ bool HasOpen(int pid, const std::string& path) {
 
 // Uploads that the daemon does not write to: it has a file open for as long as it is one.
 std::vector<std::string> StaleUploads(const LauncherConfig& config, int daemon) {
-  std::string dir = OrBelow(config.snapshots_dir, config, "snapshots");
+  std::string dir = OrBelow(config.snapshots_dir, config, "snapshots") + "/tmp";
   std::vector<std::string> stale;
-  for (const std::string& name : Names(dir, ".upload-")) {
+  for (const std::string& name : Names(dir)) {
     std::string path = fmt::format("{}/{}", dir, name);
     // Looked for once more: it may have got its name, or gone, since it was listed.
     if (!HasOpen(daemon, path) && ::access(path.c_str(), F_OK) == 0) stale.push_back(path);

@@ -120,7 +120,7 @@ class LeaksOnDisk : public testing::TestWithParam<bool> {
 
 TEST_P(LeaksOnDisk, AnUploadIsOneUnlessTheDaemonHasItOpen) {
   RunningDaemon(::getpid());
-  std::string path = snapshots_ + "/.upload-1-0";
+  std::string path = snapshots_ + "/tmp/upload-1-0";
   auto file = sys::Open(path, O_WRONLY | O_CREAT, 0600);
   ASSERT_TRUE(file);
   ASSERT_TRUE(sys::WriteFile(snapshots_ + "/0123.blob", "a snapshot"));

@@ -204,6 +204,26 @@ async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& op
   co_return StartupFailed(tail.empty() ? startup.why : startup.why + ": " + tail);
 }
 
+async::Task<> End(sandbox::AgentClient& agent) {
+  Result<void> sent = co_await agent.SignalDetached(std::string(kName), SIGTERM);
+  if (!sent) co_return;  // it has ended
+  std::string why;
+  co_await async::WithTimeout(kEndLimit, WaitForEndInto(agent, why));
+  Result<bool> running = co_await IsRunning(agent);
+  if (running && *running) co_await Kill(agent);
+}
+
+bool KeepsStateIn(std::string_view dir) {
+  constexpr std::string_view kPlaces[] = {"/root/.local/share/opencode", "/root/.config/opencode",
+                                          "/root/.local/state/opencode"};
+  return std::ranges::any_of(kPlaces, [dir](std::string_view place) {
+    bool inside =
+        dir.starts_with(place) && (dir.size() == place.size() || dir[place.size()] == '/');
+    bool around = place.starts_with(dir) && place[dir.size()] == '/';
+    return inside || around;
+  });
+}
+
 async::Task<std::string> WaitForEnd(sandbox::AgentClient& agent) {
   constexpr uint64_t kFromNowOn = std::numeric_limits<uint64_t>::max();
   Result<std::unique_ptr<sandbox::Process>> process =

@@ -23,6 +23,9 @@ async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent);
 // Starts the server, or finds the one that runs, and returns when it is healthy.
 async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options);
 
+// Ends the server: SIGTERM, and SIGKILL when that does not help.
+async::Task<> End(sandbox::AgentClient& agent);
+
 // Returns when the running server has ended, with why.
 async::Task<std::string> WaitForEnd(sandbox::AgentClient& agent);
 

@@ -18,6 +18,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{500};
 constexpr milliseconds kLongestPause{30'000};
+constexpr milliseconds kSuspendedPause{50};
 // A server that was healthy for this long has earned a quick restart.
 constexpr milliseconds kLongHealthy{60'000};
 
@@ -48,8 +49,17 @@ struct Servers::Impl {
   const Options options;
   mutable std::mutex mutex;
   std::map<std::string, Entry, std::less<>> entries;
+  struct Suspension {
+    int count = 0;
+    bool ran = false;
+  };
+  std::map<std::string, Suspension, std::less<>> suspended;
   uint64_t last_number = 0;
 
+  bool IsSuspended(const std::string& id) const {
+    std::lock_guard lock(mutex);
+    return suspended.contains(id);
+  }
   // The entry of the sandbox that has this id now, under the mutex.
   const Entry* Find(std::string_view id, const std::string& iid) const {
     auto it = entries.find(id);
@@ -80,6 +90,7 @@ template <class Impl>
 async::Task<> Serve(std::shared_ptr<Impl> impl, std::string id, uint64_t number,
                     milliseconds pause) {
   if (pause.count() > 0) co_await async::Sleep(pause);
+  while (impl->IsSuspended(id)) co_await async::Sleep(kSuspendedPause);
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await impl->registry.Acquire(id);
   if (!sandbox) {
     impl->NoteFailure(id, number, std::move(sandbox).error());
@@ -207,6 +218,38 @@ std::string Servers::failure(std::string_view id) const {
   std::lock_guard lock(impl_->mutex);
   const Entry* entry = impl_->Find(id, iid);
   return entry == nullptr || !entry->failure ? std::string() : entry->failure->message;
+}
+
+async::Task<> Servers::Suspend(std::string id) {
+  std::shared_ptr<Impl> impl = impl_;
+  bool first = false;
+  {
+    std::lock_guard lock(impl->mutex);
+    first = impl->suspended[id].count++ == 0;
+  }
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await impl->registry.Acquire(id);
+  if (!sandbox) co_return;
+  Result<bool> running = co_await IsRunning((*sandbox)->agent());
+  if (!running || !*running) co_return;
+  if (first) {
+    std::lock_guard lock(impl->mutex);
+    impl->suspended[id].ran = true;
+  }
+  // Its end is wanted, so it counts for nothing.
+  Forget(id);
+  co_await End((*sandbox)->agent());
+}
+
+void Servers::Resume(std::string id) {
+  bool start = false;
+  {
+    std::lock_guard lock(impl_->mutex);
+    auto it = impl_->suspended.find(id);
+    if (it == impl_->suspended.end() || --it->second.count > 0) return;
+    start = it->second.ran;
+    impl_->suspended.erase(it);
+  }
+  if (start) impl_->Begin(impl_, id);
 }
 
 void Servers::Forget(std::string_view id) {

@@ -45,6 +45,10 @@ class Servers {
   Status status(std::string_view id) const;
   // Why the last start failed; empty when it did not.
   std::string failure(std::string_view id) const;
+  // Ends OpenCode in `id` and keeps it from starting until Resume, which starts it again if it ran.
+  // Calls may nest.
+  async::Task<> Suspend(std::string id);
+  void Resume(std::string id);
   // The sandbox is gone, or the server did not answer a connection: forget what was known.
   void Forget(std::string_view id);
 
@@ -52,6 +56,9 @@ class Servers {
   struct Impl;
   std::shared_ptr<Impl> impl_;
 };
+
+// Whether what OpenCode keeps (sessions, keys, configuration) lies in `dir`, or `dir` in that.
+bool KeepsStateIn(std::string_view dir);
 
 // Where the UI opens for `dir`: "/<base64url(dir)>/session".
 std::string LandingPath(std::string_view dir);

@@ -57,11 +57,6 @@ struct DetachedInfo {
   int exit_code = 0;
 };
 
-struct TarTotals {
-  uint64_t files = 0;
-  uint64_t bytes = 0;
-};
-
 class AgentClient {
  public:
   // Whether the kernel has ended a program of the sandbox for want of memory since it was last
@@ -89,14 +84,6 @@ class AgentClient {
   // A connection to 127.0.0.1:`port` inside the sandbox. kUnavailable, SERVICE_NOT_RESPONDING when
   // nothing listens.
   virtual async::Task<Result<async::Stream>> Dial(uint16_t port);
-
-  // A tar stream of `dir`, passed to `sink` piece by piece.
-  using TarSink = std::function<async::Task<Result<void>>(std::string_view data)>;
-  virtual async::Task<Result<TarTotals>> TarOut(std::string dir, TarSink sink);
-  // Makes `dir` equal to the tar stream that `source` yields (an empty piece ends it). A source
-  // that fails leaves the directory as it was.
-  using TarSource = std::function<async::Task<Result<std::string_view>>()>;
-  virtual async::Task<Result<TarTotals>> TarIn(std::string dir, TarSource source);
 
  private:
   std::string socket_path_;

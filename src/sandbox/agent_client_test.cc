@@ -209,32 +209,6 @@ TEST_F(AgentClientTest, ErrorsFromInsideAreCleaned) {
   EXPECT_LT(process.error().message.size(), 5000U);
 }
 
-async::Task<Result<TarTotals>> TarInFailing(AgentClient& client) {
-  int calls = 0;
-  AgentClient::TarSource source = [&calls]() -> async::Task<Result<std::string_view>> {
-    if (++calls < 3) co_return std::string_view("some of the archive");
-    co_return Fail(Code::kInternal, "the store is damaged");
-  };
-  Result<TarTotals> totals = co_await client.TarIn("/workspace", std::move(source));
-  co_return totals;
-}
-
-TEST_F(AgentClientTest, AnArchiveWhoseSourceFailsIsNeverEnded) {
-  bool ended = false;
-  AgentClient client = Serve([&](int, protocol::FrameReader& reader) {
-    while (true) {
-      auto frame = reader.Next();
-      if (!frame || !*frame) break;
-      ended |= (*frame)->type == FrameType::kTarEnd;
-    }
-  });
-  auto totals = Wait(TarInFailing(client));
-  ASSERT_FALSE(totals);
-  EXPECT_EQ(totals.error().message, "the store is damaged");
-  agent_.join();
-  EXPECT_FALSE(ended);
-}
-
 TEST_F(AgentClientTest, AnAgentThatIsGoneIsUnavailable) {
   AgentClient client(dir_ + "/nobody.sock", {});
   auto process = Wait(client.Spawn({.argv = {"x"}}));

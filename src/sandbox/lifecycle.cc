@@ -129,6 +129,7 @@ async::Task<Result<void>> Registry::Impl::Connect(EntryPtr entry, oci::Launched 
   std::lock_guard guard(mutex);
   entry->row.state = State::kRunning;
   entry->row.failure.clear();
+  entry->looked_at = std::chrono::steady_clock::now();
   sandbox->info_ = InfoOf(*entry);
   entry->sandbox = std::move(sandbox);
   co_return Result<void>();
@@ -145,10 +146,11 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
   }
   EntryPtr entry = held->entry;
   Phases phases;
+  std::vector<Recovered> recovered;
   Result<void> done;
   if (!entry->exists) {
     entry->row.id = id;
-    done = co_await CreateNew(entry, std::move(create), phases);
+    done = co_await CreateNew(entry, std::move(create), phases, recovered);
   } else if (!Alive(entry)) {
     bool broken = entry->row.state == State::kFailed || entry->row.state == State::kDeleting;
     if (broken) {
@@ -156,7 +158,7 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
                   fmt::format("sandbox {} cannot be used, delete it: {}", id, entry->row.failure),
                   "CONTAINER_UNAVAILABLE");
     } else {
-      done = co_await StartAgain(entry, phases);
+      done = co_await StartAgain(entry, phases, &recovered);
     }
   }
   if (!done) {
@@ -165,11 +167,13 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
   }
   phases.emplace_back("total", watch.Lap());
   std::lock_guard guard(mutex);
-  result = Created{.info = InfoOf(*entry), .phases = std::move(phases)};
+  result = Created{
+      .info = InfoOf(*entry), .phases = std::move(phases), .recovered = std::move(recovered)};
 }
 
 async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOptions create,
-                                                    Phases& phases) {
+                                                    Phases& phases,
+                                                    std::vector<Recovered>& recovered) {
   Row row{.id = entry->row.id,
           .iid = NewInternalId(),
           .image = create.image.value_or(options.default_image),
@@ -178,9 +182,12 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
                      .pids = create.pids.value_or(options.limits.pids)},
           .env = std::move(create.env),
           .created_at_ms = NowMs()};
+  if (create.snapshots) row.snapshot_policy = snapshot::EncodeAutoPolicy(*create.snapshots);
   auto insert = [this, &row]() -> Result<Row> {
     TRY(ValidateLimits(row.limits));
     TRY(ValidateCreateEnv(row.env));
+    ASSIGN(Records records, Recoverable(row));
+    row.recover = !records.empty();
     TRY(oci::ImageStore(options.images_dir).Find(row.image));
     return rows.Insert(row);
   };
@@ -195,8 +202,14 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
     std::lock_guard guard(mutex);
     entry->row = *std::move(inserted);
     entry->exists = true;
+    entry->reserved = entry->row.recover;
   }
   Result<void> launched = co_await Launch(entry, true, phases);
+  if (launched && entry->row.recover) {
+    launched = co_await Recover(entry, recovered);
+    phases.emplace_back("recover", watch.Lap());
+  }
+  Reserve(entry, false);
   if (launched) co_return launched;
   Error error = std::move(launched).error().Wrap(fmt::format("create sandbox {}", row.id));
   Result<void> undone = co_await DestroyAll(entry);
@@ -207,19 +220,40 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   co_return Unexpected(std::move(error));
 }
 
-async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& phases) {
+async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& phases,
+                                                     std::vector<Recovered>* recovered) {
   Stopwatch watch;
   CO_TRY(co_await StopContainer(entry));
   phases.emplace_back("clean", watch.Lap());
+  auto look = [this, &entry]() -> Result<bool> {
+    if (!LayerIsGone(entry->row)) return false;
+    ASSIGN(Records records, Recoverable(entry->row));
+    if (!records.empty()) TRY(rows.SetRecover(entry->row.iid, true));
+    return !records.empty();
+  };
+  CO_ASSIGN(bool recover, co_await runtime.blocking().Run(look));
+  {
+    std::lock_guard guard(mutex);
+    entry->row.recover = recover;
+    entry->reserved = recover;
+  }
   // Written first: a new daemon that finds no container will start it again.
   auto write = [this, &entry] { return rows.SetState(entry->row.iid, State::kRunning); };
   CO_TRY(co_await runtime.blocking().Run(write));
   phases.emplace_back("row", watch.Lap());
   Result<void> launched = co_await Launch(entry, false, phases);
+  if (launched && recover) {
+    std::vector<Recovered> found;
+    launched = co_await Recover(entry, found);
+    phases.emplace_back("recover", watch.Lap());
+    if (recovered != nullptr) *recovered = std::move(found);
+  }
+  Reserve(entry, false);
   if (launched) co_return launched;
   Error error = std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id));
   Result<void> stopped = co_await StopContainer(entry);
   if (!stopped) log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
+  if (recover) co_await DropLayer(entry);
   co_return Unexpected(std::move(error));
 }
 
@@ -239,20 +273,22 @@ async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry) {
   co_return Result<void>();
 }
 
-async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry) {
+async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry, bool wanted) {
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
     sandbox = std::move(entry->sandbox);
     entry->row.state = State::kDeleting;
+    entry->reserved = false;
   }
   // Who still holds the sandbox keeps an object whose connections are gone.
   if (sandbox) sandbox->network_.reset();
   const std::string& iid = entry->row.iid;
-  auto destroy = [this, &iid]() -> Result<void> {
+  std::string deleted_id = wanted ? entry->row.id : std::string();
+  auto destroy = [this, &iid, &deleted_id]() -> Result<void> {
     TRY(rows.SetState(iid, State::kDeleting));
     Result<void> destroyed = launcher.Destroy(iid);
-    if (destroyed) return rows.Remove(iid);
+    if (destroyed) return rows.Remove(iid, deleted_id);
     (void)rows.SetState(iid, State::kFailed, destroyed.error().message);
     return destroyed;
   };
@@ -272,7 +308,7 @@ async::Task<> Registry::Impl::DeleteInto(std::string id, Result<void>& result) {
     result = Unexpected(std::move(held).error());
     co_return;
   }
-  result = co_await DestroyAll(held->entry);
+  result = co_await DestroyAll(held->entry, true);
 }
 
 }  // namespace atl::sandbox

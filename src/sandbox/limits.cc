@@ -21,7 +21,6 @@ constexpr double kMaxCpus = 1024;
 constexpr uint64_t kMinPids = 16;
 constexpr uint64_t kMaxPids = 4'194'304;
 constexpr size_t kMaxEnvBytes = 64U << 10U;
-constexpr size_t kMaxDirBytes = 4096;
 
 double HostCpus() {
   return std::clamp(static_cast<double>(std::thread::hardware_concurrency()), 1.0, kMaxCpus);
@@ -121,27 +120,6 @@ Environment ProgramEnv(const Environment& common, const Environment& own) {
     }
   }
   return env;
-}
-
-Result<std::string> NormalSnapshotDir(std::string_view dir) {
-  auto invalid = [](std::string why) {
-    return Fail(Code::kInvalidArgument, "\"dir\" " + std::move(why), "INVALID_BACKUP_CONFIG");
-  };
-  if (!dir.starts_with('/')) return invalid("must be an absolute path");
-  if (dir.size() > kMaxDirBytes) return invalid("is longer than 4096 bytes");
-  if (dir.contains('\0')) return invalid("holds a NUL");
-  std::string normal;
-  while (!dir.empty()) {
-    dir.remove_prefix(1);
-    std::string_view part = dir.substr(0, dir.find('/'));
-    dir.remove_prefix(part.size());
-    // What lies above is the kernel's to say, by way of symlinks: refused instead of guessed.
-    if (part == "..") return invalid("must not contain \"..\"");
-    if (part.empty() || part == ".") continue;
-    normal.append("/").append(part);
-  }
-  if (normal.empty()) return invalid("must not be the root directory, /");
-  return normal;
 }
 
 }  // namespace atl::sandbox

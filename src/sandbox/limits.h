@@ -33,7 +33,4 @@ Result<void> ValidateCreateEnv(const Environment& env);
 // PATH, HOME and so on; then `more`, of which the later value of a name counts.
 Environment ProgramEnv(const Environment& common, const Environment& own);
 
-// An absolute directory without ".", ".." and doubled or closing slashes. INVALID_BACKUP_CONFIG.
-Result<std::string> NormalSnapshotDir(std::string_view dir);
-
 }  // namespace atl::sandbox

@@ -69,19 +69,5 @@ TEST(LimitsTest, EnvironmentsAreChecked) {
   EXPECT_FALSE(ValidateCreateEnv({{"A", std::string(70'000, 'x')}}));
 }
 
-TEST(LimitsTest, SnapshotDirectories) {
-  EXPECT_EQ(*NormalSnapshotDir("/workspace"), "/workspace");
-  EXPECT_EQ(*NormalSnapshotDir("/workspace/"), "/workspace");
-  EXPECT_EQ(*NormalSnapshotDir("//a/./b//c/."), "/a/b/c");
-  EXPECT_EQ(*NormalSnapshotDir("/..a/b.."), "/..a/b..");
-  for (std::string dir :
-       {std::string(), std::string("/"), std::string("//."), std::string("a"), std::string("/a/.."),
-        std::string("/../a"), std::string("/a\0b", 4), "/" + std::string(5000, 'a')}) {
-    auto normal = NormalSnapshotDir(dir);
-    ASSERT_FALSE(normal) << dir;
-    EXPECT_EQ(normal.error().reason, "INVALID_BACKUP_CONFIG");
-  }
-}
-
 }  // namespace
 }  // namespace atl::sandbox

@@ -56,6 +56,18 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
   async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
   std::string id = entry->row.id;
   State state = entry->row.state;
+  // A daemon died while it filled an empty layer: what is there is no more than a part.
+  if (entry->row.recover && (state == State::kStopped || state == State::kRunning)) {
+    Result<void> emptied = co_await StopContainer(entry);
+    if (emptied) {
+      co_await DropLayer(entry);
+      log::Info("sandbox {} was not yet restored: it is at its next start", id);
+    } else {
+      log::Error("sandbox {}: {}", id, emptied.error().message);
+      SetState(entry, State::kFailed, emptied.error().message);
+    }
+    co_return;
+  }
   if (state == State::kStopped) co_return;
   if (state == State::kRunning) {
     Result<void> adopted = co_await Adopt(entry);
@@ -83,6 +95,9 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
 async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry) {
   auto adopt = [this, &entry] { return launcher.Adopt(entry->row.iid); };
   CO_ASSIGN(oci::Launched launched, co_await runtime.blocking().Run(adopt));
+  // A daemon may have died while the sandbox stood still for a snapshot.
+  auto thaw = [this, &entry] { return launcher.CgroupOf(entry->row.iid).Freeze(false); };
+  CO_TRY(co_await runtime.blocking().Run(thaw));
   Phases phases;
   Result<void> connected = co_await Connect(entry, std::move(launched), false, phases);
   co_return connected;

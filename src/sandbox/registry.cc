@@ -35,9 +35,9 @@ Sandbox::Sandbox(Info info, std::unique_ptr<AgentClient> agent)
 Sandbox::~Sandbox() = default;
 
 Registry::Registry(async::Runtime& runtime, db::Database& database, oci::Launcher& launcher,
-                   egress::Egress& egress, snapshot::Store& snapshots, Options options)
-    : impl_(std::make_unique<Impl>(runtime, database, launcher, egress, snapshots,
-                                   std::move(options))) {
+                   egress::Egress& egress, snapshot::Vault& vault, Options options)
+    : impl_(
+          std::make_unique<Impl>(runtime, database, launcher, egress, vault, std::move(options))) {
   impl_->options.limits = FitToHost(impl_->options.limits);
 }
 
@@ -84,13 +84,23 @@ Info Registry::Impl::InfoOf(const Entry& entry) const {
   // One that has died is noted in its row when somebody next uses it; it is not shown as running.
   bool dead = row.state == State::kRunning && entry.sandbox != nullptr &&
               HasEnded(entry.sandbox->pidfd_.get());
+  State state = row.state;
+  if (dead) {
+    state = State::kStopped;
+  } else if (entry.stopping) {
+    state = State::kStopping;
+  } else if (restoring) {
+    state = State::kRestoring;
+  }
   return Info{.id = row.id,
               .iid = row.iid,
-              .state = dead ? State::kStopped : (restoring ? State::kRestoring : row.state),
+              .state = state,
               .image = row.image,
               .limits = row.limits,
               .created_at_ms = row.created_at_ms,
-              .failure = row.failure};
+              .failure = row.failure,
+              .snapshots = PolicyOf(row),
+              .unsaved = row.unsaved};
 }
 
 void Registry::Impl::SetState(const EntryPtr& entry, State state, const std::string& failure) {
@@ -103,7 +113,7 @@ std::shared_ptr<Sandbox> Registry::Impl::Alive(const EntryPtr& entry) const {
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
-    if (entry->row.state == State::kRunning) sandbox = entry->sandbox;
+    if (entry->row.state == State::kRunning && !entry->reserved) sandbox = entry->sandbox;
   }
   if (sandbox && HasEnded(sandbox->pidfd_.get())) return nullptr;
   return sandbox;
@@ -165,6 +175,19 @@ async::Task<Result<void>> Registry::Delete(std::string id) {
   co_await async::RunOn(executor, impl_->DeleteInto(std::move(id), result));
   co_return result;
 }
+
+async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id) {
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<Stopped> result;
+  co_await async::RunOn(executor, impl_->StopInto(std::move(id), result));
+  co_return result;
+}
+
+void Registry::OnRestore(AroundRestore around) { impl_->around_restore = std::move(around); }
+snapshot::Vault& Registry::vault() { return impl_->vault; }
+const snapshot::Retention& Registry::retention() const { return impl_->options.retention; }
+const snapshot::AutoPolicy& Registry::default_policy() const { return impl_->options.snapshots; }
+async::Runtime& Registry::runtime() { return impl_->runtime; }
 
 async::Task<Result<void>> Registry::Reconcile() {
   async::Executor executor = co_await async::ThisExecutor();

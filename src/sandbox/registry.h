@@ -2,7 +2,9 @@
 // All sandboxes of this daemon: their states, who may act on them and when.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,7 +20,10 @@
 #include "sandbox/agent_client.h"
 #include "sandbox/limits.h"
 #include "sandbox/state.h"
-#include "snapshot/store.h"
+#include "snapshot/backup.h"
+#include "snapshot/policy.h"
+#include "snapshot/restore.h"
+#include "snapshot/vault.h"
 
 namespace atl::sandbox {
 
@@ -28,6 +33,7 @@ struct CreateOptions {
   std::optional<double> cpus;
   std::optional<uint64_t> pids;
   std::vector<std::pair<std::string, std::string>> env;
+  std::optional<snapshot::AutoPolicy> snapshots;  // nothing: what is configured
 };
 
 struct Info {
@@ -38,6 +44,8 @@ struct Info {
   Limits limits;
   int64_t created_at_ms = 0;  // Unix time
   std::string failure;        // kFailed: why
+  snapshot::AutoPolicy snapshots;
+  bool unsaved = false;  // stopped, and what should have been saved could not be yet
 };
 
 using Phases = std::vector<std::pair<std::string, double>>;  // name, milliseconds
@@ -52,6 +60,9 @@ struct Options {
   std::string default_image = "default";
   Limits limits{.memory_bytes = 4ULL << 30U, .cpus = 2, .pids = 2048};
   std::vector<std::pair<std::string, std::string>> env;  // of every program inside
+  snapshot::AutoPolicy snapshots;
+  snapshot::Retention retention;
+  std::chrono::seconds prune_interval{86400};  // 0: never
 };
 
 // What the launcher that goes with these options is opened with.
@@ -75,19 +86,47 @@ class Sandbox {
   sys::Fd pidfd_;  // of its PID 1
 };
 
-struct SnapshotResult {
+struct SnapshotRequest {
+  std::string dir = "/workspace";
+  std::string name;
+  std::optional<bool> freeze;  // nothing: automatic ones freeze
+  // Nothing: what is configured; inside it, nothing: never.
+  std::optional<std::optional<std::chrono::seconds>> ttl;
+  std::vector<std::string> labels;
+  std::vector<std::string> exclude;  // absolute paths
+  repository::Trigger trigger = repository::Trigger::kManual;
+  bool skip_if_unchanged = false;
+  snapshot::OnProgress on_progress;
+};
+using SnapshotResult = snapshot::BackupResult;
+
+// What the tags of a snapshot may be: bounded, printable, none that means something else.
+Result<void> ValidateTags(const repository::Tags& tags);
+
+struct RestoreRequest {
+  std::string snapshot_id;      // or a prefix of at least 8 digits
+  std::string dir;              // where to; empty: where it was taken
+  std::string from;             // a directory inside the snapshot; empty: all of it
+  bool merge = false;           // keep what the snapshot does not have
+  bool of_any_sandbox = false;  // false: only a snapshot of this sandbox
+  snapshot::OnProgress on_progress;
+};
+struct RestoreOutcome {
   std::string snapshot_id;
+  snapshot::RestoreResult result;
+};
+
+// A directory that a new or emptied sandbox got back from a snapshot.
+struct Recovered {
   std::string dir;
-  uint64_t bytes = 0;   // of the tar stream
-  uint64_t stored = 0;  // after compression
+  std::string snapshot_id;
   uint64_t files = 0;
-  double duration_ms = 0;
 };
 
 class Registry {
  public:
   Registry(async::Runtime& runtime, db::Database& database, oci::Launcher& launcher,
-           egress::Egress& egress, snapshot::Store& snapshots, Options options);
+           egress::Egress& egress, snapshot::Vault& vault, Options options);
   ~Registry();
 
   // At start: adopts running sandboxes, undoes what was half-made, finishes deletes. Logs what it
@@ -99,6 +138,7 @@ class Registry {
   struct Created {
     Info info;
     Phases phases;
+    std::vector<Recovered> recovered;
   };
   async::Task<Result<Created>> Create(std::string id, CreateOptions options);
   // Works from any state. kNotFound for an id that does not exist.
@@ -109,15 +149,44 @@ class Registry {
   std::vector<Info> List() const;
   std::optional<Info> Find(std::string_view id) const;
 
-  async::Task<Result<SnapshotResult>> Snapshot(std::string id, std::string dir, std::string name);
-  // To the directory the snapshot came from. kNotFound, BACKUP_NOT_FOUND. Snapshots belong to an
-  // id: one that is created again still has them, another one cannot restore them.
-  async::Task<Result<SnapshotResult>> Restore(std::string id, std::string snapshot_id);
-  async::Task<Result<std::vector<snapshot::Meta>>> Snapshots(std::string id);
+  // Saves what is to be saved, then stops; the layer stays. Not running: nothing happens. When it
+  // cannot be saved the sandbox stops all the same, and saving is tried again later.
+  struct Stopped {
+    std::vector<std::string> snapshot_ids;
+    std::string save_failure;  // empty: saved, or nothing to save
+  };
+  async::Task<Result<Stopped>> Stop(std::string id);
+
+  async::Task<Result<SnapshotResult>> Snapshot(std::string id, SnapshotRequest request);
+  // BACKUP_NOT_FOUND, BACKUP_EXPIRED, SNAPSHOT_AMBIGUOUS.
+  async::Task<Result<RestoreOutcome>> Restore(std::string id, RestoreRequest request);
+
+  // Called around a restore into `dir`, so that a server whose state lies there can be stopped
+  // before and started after. Set once, before anything runs.
+  using AroundRestore = std::function<async::Task<>(std::string id, std::string dir, bool begins)>;
+  void OnRestore(AroundRestore around);
+
+  // From now on: interval snapshots, saving again what could not be saved, removal of what has
+  // expired. Runs until StopAutomatic.
+  void StartAutomatic();
+  async::Task<> StopAutomatic();
+  // One try to save the stopped sandboxes that could not be saved.
+  async::Task<> SaveAgain();
+  // The host goes down: saves every running sandbox that wants it, a few at a time.
+  async::Task<> SaveAll();
+
+  snapshot::Vault& vault();
+  const snapshot::Retention& retention() const;
+  const snapshot::AutoPolicy& default_policy() const;
+  async::Runtime& runtime();
 
  private:
   struct Entry;
   struct Impl;
+  async::Task<> OpenVault();
+  async::Task<> RunAutomatic();
+  async::Task<> SaveSome(const std::vector<std::string>& ids, size_t begin, size_t step);
+  async::Task<> SaveEach(const std::vector<std::string>& ids, size_t begin, size_t step);
   std::unique_ptr<Impl> impl_;
 };
 

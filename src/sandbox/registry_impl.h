@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of the registry share: registry.cc (look-ups), lifecycle.cc (create, start,
-// delete), reconcile.cc (after a restart), transfer.cc (snapshot, restore).
+// delete), reconcile.cc (after a restart), transfer.cc (snapshot, restore), stop.cc (stop, and what
+// is saved and recovered around it), automatic.cc (what happens by itself).
 #pragma once
 
 #include <chrono>
@@ -25,27 +26,33 @@ struct Registry::Entry {
   bool exists = false;   // it has a row
   bool removed = false;  // no longer in the map: look again
   int restoring = 0;
-  std::shared_ptr<Sandbox> sandbox;  // while it runs
+  bool stopping = false;
+  bool reserved = false;                            // it runs, but is not for anybody's use yet
+  std::chrono::steady_clock::time_point looked_at;  // for an interval snapshot, last
+  std::shared_ptr<Sandbox> sandbox;                 // while it runs
 };
 
 struct Registry::Impl {
   using EntryPtr = std::shared_ptr<Entry>;
 
   Impl(async::Runtime& runtime_in, db::Database& database, oci::Launcher& launcher_in,
-       egress::Egress& egress_in, snapshot::Store& snapshots_in, Options options_in)
+       egress::Egress& egress_in, snapshot::Vault& vault_in, Options options_in)
       : runtime(runtime_in),
         rows(database),
         launcher(launcher_in),
         egress(egress_in),
-        snapshots(snapshots_in),
+        vault(vault_in),
         options(std::move(options_in)) {}
 
   async::Runtime& runtime;
   Rows rows;
   oci::Launcher& launcher;
   egress::Egress& egress;
-  snapshot::Store& snapshots;
+  snapshot::Vault& vault;
   Options options;
+  AroundRestore around_restore;
+  async::Event automatic_stops;
+  async::Event automatic_stopped;
 
   mutable std::mutex mutex;
   std::map<std::string, EntryPtr, std::less<>> entries;
@@ -73,8 +80,10 @@ struct Registry::Impl {
   async::Task<> DeleteInto(std::string id, Result<void>& result);
   async::Task<> AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result);
 
-  async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases);
-  async::Task<Result<void>> StartAgain(EntryPtr entry, Phases& phases);
+  async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases,
+                                      std::vector<Recovered>& recovered);
+  async::Task<Result<void>> StartAgain(EntryPtr entry, Phases& phases,
+                                       std::vector<Recovered>* recovered = nullptr);
   // From the container to an agent that answers. `commit`: `running` is written to the database
   // once the container runs.
   async::Task<Result<void>> Launch(EntryPtr entry, bool commit, Phases& phases);
@@ -82,7 +91,10 @@ struct Registry::Impl {
                                     Phases& phases);
   // Stop or Destroy, network first.
   async::Task<Result<void>> StopContainer(EntryPtr entry);
-  async::Task<Result<void>> DestroyAll(EntryPtr entry);
+  // `wanted`: its owner deletes it, so that an id made again begins empty.
+  async::Task<Result<void>> DestroyAll(EntryPtr entry, bool wanted = false);
+  // An empty layer that could not be filled is as good as none: the next start tries again.
+  async::Task<> DropLayer(EntryPtr entry);
 
   std::unique_ptr<AgentClient> MakeAgent(const Row& row) const;
   Result<oci::Launched> LaunchBlocking(const Row& row, Phases& phases);
@@ -94,6 +106,29 @@ struct Registry::Impl {
     std::shared_ptr<Sandbox> sandbox;
   };
   async::Task<Result<Transfer>> BeginTransfer(Registry& registry, std::string id);
+  // What blocks, of a transfer that holds its locks.
+  Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request);
+  Result<snapshot::RestoreResult> Put(const Row& row, const repository::SnapshotRecord& record,
+                                      const RestoreRequest& request);
+  Result<repository::SnapshotRecord> FindFor(const std::string& id, const RestoreRequest& request);
+
+  snapshot::AutoPolicy PolicyOf(const Row& row) const;
+  // Snapshots of the policy's paths. The first failure, after all have been tried.
+  async::Task<Result<std::vector<std::string>>> Save(std::shared_ptr<Sandbox> sandbox,
+                                                     EntryPtr entry, repository::Trigger trigger);
+  async::Task<> StopInto(std::string id, Result<Stopped>& result);
+  bool LayerIsGone(const Row& row) const;
+  // The newest snapshots of the policy's paths that are younger than the id's last deletion.
+  using Records = std::vector<repository::SnapshotRecord>;
+  Result<Records> Recoverable(const Row& row);
+  // Those, into a sandbox that runs with an empty layer.
+  async::Task<Result<void>> Recover(EntryPtr entry, std::vector<Recovered>& recovered);
+  void Reserve(const EntryPtr& entry, bool reserved);
+
+  // One round of what happens by itself.
+  async::Task<> IntervalRound();
+  async::Task<> SaveAgainRound();
+  async::Task<> PruneRound();
 
   async::Task<> ReconcileInto(Result<void>& result);
   async::Task<> ReconcileAll(const std::vector<EntryPtr>& all, size_t begin, size_t end);

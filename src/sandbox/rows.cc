@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <chrono>
 
 namespace atl::sandbox {
 namespace bj = boost::json;
@@ -62,6 +63,9 @@ Result<Row> ReadRow(const db::Statement& statement) {
   ASSIGN(row.env, DecodeEnv(statement.Text(8)));
   row.created_at_ms = statement.Int(9);
   row.failure = statement.Text(10);
+  row.snapshot_policy = statement.Text(11);
+  row.unsaved = statement.Int(12) != 0;
+  row.recover = statement.Int(13) != 0;
   return row;
 }
 
@@ -70,8 +74,10 @@ Result<Row> ReadRow(const db::Statement& statement) {
 Result<std::vector<Row>> Rows::All() const {
   ASSIGN(db::Transaction transaction, database_.Begin());
   ASSIGN(db::Statement statement,
-         transaction.Prepare("SELECT id, iid, state, image, id_index, memory_bytes, cpus, pids, "
-                             "env, created_at_ms, failure FROM sandboxes ORDER BY created_at_ms"));
+         transaction.Prepare(
+             "SELECT id, iid, state, image, id_index, memory_bytes, cpus, pids, "
+             "env, created_at_ms, failure, snapshot_policy, unsaved, recover FROM sandboxes "
+             "ORDER BY created_at_ms"));
   std::vector<Row> rows;
   while (true) {
     ASSIGN(bool more, statement.Step());
@@ -91,10 +97,12 @@ Result<Row> Rows::Insert(Row row) const {
   ASSIGN(int64_t index, FreeIndex(transaction));
   TRY(transaction.Execute(
       "INSERT INTO sandboxes (id, iid, state, image, id_index, memory_bytes, cpus, pids, env, "
-      "created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+      "created_at_ms, snapshot_policy, recover) "
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
       row.id, row.iid, StateName(row.state), row.image, index,
       static_cast<int64_t>(row.limits.memory_bytes), row.limits.cpus,
-      static_cast<int64_t>(row.limits.pids), env, row.created_at_ms));
+      static_cast<int64_t>(row.limits.pids), env, row.created_at_ms, row.snapshot_policy,
+      static_cast<int64_t>(row.recover)));
   TRY(transaction.Commit());
   row.id_index = static_cast<uint32_t>(index);
   return row;
@@ -110,10 +118,44 @@ Result<void> Rows::SetState(const std::string& iid, State state, const std::stri
   return transaction.Commit();
 }
 
-Result<void> Rows::Remove(const std::string& iid) const {
+namespace {
+
+Result<void> SetFlag(db::Database& database, std::string_view sql, const std::string& iid,
+                     bool value) {
+  ASSIGN(db::Transaction transaction, database.Begin());
+  TRY(transaction.Execute(sql, iid, static_cast<int64_t>(value)));
+  return transaction.Commit();
+}
+
+}  // namespace
+
+Result<void> Rows::SetUnsaved(const std::string& iid, bool unsaved) const {
+  return SetFlag(database_, "UPDATE sandboxes SET unsaved = ?2 WHERE iid = ?1", iid, unsaved);
+}
+
+Result<void> Rows::SetRecover(const std::string& iid, bool recover) const {
+  return SetFlag(database_, "UPDATE sandboxes SET recover = ?2 WHERE iid = ?1", iid, recover);
+}
+
+Result<void> Rows::Remove(const std::string& iid, const std::string& deleted_id) const {
   ASSIGN(db::Transaction transaction, database_.Begin());
   TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
+  if (!deleted_id.empty()) {
+    auto now = std::chrono::system_clock::now().time_since_epoch();
+    int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+    TRY(transaction.Execute("INSERT OR REPLACE INTO deleted_sandboxes VALUES (?1, ?2)", deleted_id,
+                            now_ms));
+  }
   return transaction.Commit();
+}
+
+Result<int64_t> Rows::DeletedAt(const std::string& id) const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  ASSIGN(db::Statement statement,
+         transaction.Prepare("SELECT deleted_at_ms FROM deleted_sandboxes WHERE id = ?1"));
+  TRY(statement.Bind(id));
+  ASSIGN(bool found, statement.Step());
+  return found ? statement.Int(0) : 0;
 }
 
 Result<KnownIids> Rows::Known() const {

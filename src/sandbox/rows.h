@@ -23,6 +23,9 @@ struct Row {
   Environment env;
   int64_t created_at_ms = 0;
   std::string failure;
+  std::string snapshot_policy;  // JSON; empty: what is configured
+  bool unsaved = false;
+  bool recover = false;  // its layer waits for what snapshots hold
 
   // The first of its 65,536 user and group ids.
   uint32_t id_base() const { return 0x10000000U + id_index * 65536U; }
@@ -43,7 +46,12 @@ class Rows {
   // Chooses id_index; kResourceExhausted when all are taken.
   Result<Row> Insert(Row row) const;
   Result<void> SetState(const std::string& iid, State state, const std::string& failure = {}) const;
-  Result<void> Remove(const std::string& iid) const;
+  Result<void> SetUnsaved(const std::string& iid, bool unsaved) const;
+  Result<void> SetRecover(const std::string& iid, bool recover) const;
+  // `deleted_id`: a sandbox that its owner deleted, as opposed to one whose making was undone.
+  Result<void> Remove(const std::string& iid, const std::string& deleted_id = {}) const;
+  // When the last sandbox of that id was deleted; 0: never.
+  Result<int64_t> DeletedAt(const std::string& id) const;
 
  private:
   db::Database& database_;

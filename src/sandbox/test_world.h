@@ -18,6 +18,7 @@
 #include <string>
 
 #include "async/runtime.h"
+#include "blob/files.h"
 #include "db/database.h"
 #include "egress/egress.h"
 #include "http/message.h"
@@ -25,7 +26,7 @@
 #include "oci/leaks.h"
 #include "sandbox/registry.h"
 #include "sandbox/rows.h"
-#include "snapshot/store.h"
+#include "snapshot/vault.h"
 #include "sys/mounts.h"
 #include "sys/process.h"
 
@@ -72,19 +73,31 @@ class World {
     auto database = db::Database::Open(options_.state_dir + "/atoll.db");
     if (!database) Die(database.error());
     database_ = *std::move(database);
-    auto store = snapshot::Store::OpenDirectory(runtime_, options_.state_dir + "/snapshots");
-    if (!store) Die(store.error());
-    store_ = *std::move(store);
+    auto open_store = [this] { return OpenStore(); };
+    repository::Options repository;
+    repository.scrypt = {.n = 1024, .r = 8, .p = 1};
+    vault_ = std::make_unique<snapshot::Vault>(
+        open_store, [] { return Result<std::string>("secret"); }, repository);
     registry_ =
-        std::make_unique<Registry>(runtime_, *database_, *launcher_, *egress_, *store_, options_);
+        std::make_unique<Registry>(runtime_, *database_, *launcher_, *egress_, *vault_, options_);
   }
   void Close() {
     registry_.reset();
-    store_.reset();
+    vault_.reset();
     database_.reset();
   }
 
+  Result<std::shared_ptr<blob::Store>> OpenStore() {
+    if (store_fails_) return Fail(Code::kUnavailable, "the store is away", "STORE_UNAVAILABLE");
+    return blob::OpenFiles(store_dir());
+  }
+  std::string store_dir() const { return options_.state_dir + "/snapshots"; }
+  // From the next opening of the vault on.
+  void FailStore(bool fails) { store_fails_ = fails; }
+  Options& mutable_options() { return options_; }
+
   Registry& registry() { return *registry_; }
+  snapshot::Vault& vault() { return *vault_; }
   db::Database& database() { return *database_; }
   oci::Launcher& launcher() { return *launcher_; }
   const Options& options() const { return options_; }
@@ -175,7 +188,8 @@ class World {
   std::unique_ptr<oci::Launcher> launcher_;
   std::unique_ptr<egress::Egress> egress_;
   std::unique_ptr<db::Database> database_;
-  std::unique_ptr<snapshot::Store> store_;
+  std::unique_ptr<snapshot::Vault> vault_;
+  bool store_fails_ = false;
   std::unique_ptr<Registry> registry_;
 };
 

@@ -1,22 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-// Snapshots: a directory's tar stream between the agent and the store.
+// Snapshots and restores of a sandbox that runs.
 #include <fmt/format.h>
 
-#include "sandbox/id.h"
+#include <algorithm>
+
+#include "base/log.h"
+#include "sandbox/agent_socket.h"
+#include "sandbox/freezer.h"
 #include "sandbox/registry_impl.h"
 
 namespace atl::sandbox {
 namespace {
 
 constexpr size_t kMaxName = 256;
+constexpr size_t kMaxLabels = 32;
+// Longer than this no program waits for a snapshot: it goes on, and the snapshot is one of a busy
+// directory.
+constexpr std::chrono::milliseconds kFreezeLimit{30'000};
 
-SnapshotResult ToResult(const snapshot::Meta& meta, Stopwatch& watch) {
-  return SnapshotResult{.snapshot_id = meta.snapshot_id,
-                        .dir = meta.dir,
-                        .bytes = meta.bytes,
-                        .stored = meta.stored,
-                        .files = meta.files,
-                        .duration_ms = watch.Lap()};
+int64_t NowSeconds() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+Unexpected BadRequest(std::string message) {
+  return Fail(Code::kInvalidArgument, std::move(message), "INVALID_BACKUP_CONFIG");
+}
+
+// What the tags of a snapshot cannot hold, or would take for their own.
+Result<void> ValidateLabels(const std::vector<std::string>& labels) {
+  if (labels.size() > kMaxLabels) return BadRequest("more than 32 tags");
+  for (const std::string& label : labels) {
+    std::vector<std::string> one{label};
+    bool plain = !label.empty() && label.size() <= kMaxName && !label.contains(',') &&
+                 std::ranges::none_of(label, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+    if (!plain || repository::DecodeTags(one).labels != one) {
+      return BadRequest(fmt::format("\"{:.60}\" cannot be a tag", label));
+    }
+  }
+  return {};
+}
+
+Result<void> Normalise(SnapshotRequest& request) {
+  ASSIGN(request.dir, snapshot::NormalDir(request.dir));
+  TRY(ValidateTags({.name = request.name, .labels = request.labels}));
+  for (std::string& path : request.exclude) {
+    ASSIGN(path, snapshot::NormalDir(path));
+  }
+  return {};
 }
 
 // Counts a restore as long as it lives, whichever way it ends.
@@ -38,6 +69,15 @@ class Counted {
 
 }  // namespace
 
+Result<void> ValidateTags(const repository::Tags& tags) {
+  bool control =
+      std::ranges::any_of(tags.name, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  if (control || tags.name.size() > kMaxName) {
+    return BadRequest("\"name\" must be at most 256 bytes without control characters");
+  }
+  return ValidateLabels(tags.labels);
+}
+
 async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Registry& registry,
                                                                             std::string id) {
   // Twice: the first starts a sandbox that is stopped, the second sees what happened while this one
@@ -51,48 +91,112 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
       .entry = std::move(entry), .lock = std::move(lock), .sandbox = std::move(sandbox)};
 }
 
-async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, std::string dir,
-                                                       std::string name) {
-  Stopwatch watch;
-  CO_ASSIGN(std::string normal, NormalSnapshotDir(dir));
-  if (name.size() > kMaxName) {
-    co_return Fail(Code::kInvalidArgument, "\"name\" is longer than 256 bytes",
-                   "INVALID_BACKUP_CONFIG");
+Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotRequest& request) {
+  ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+  std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
+  snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
+  Freezer freezer(launcher.CgroupOf(row.iid), kFreezeLimit);
+  bool freeze = request.freeze.value_or(request.trigger != repository::Trigger::kManual);
+  auto ttl = request.ttl.value_or(options.retention.ttl);
+
+  snapshot::BackupOptions backup;
+  backup.dir = request.dir;
+  backup.tags = {.sandbox = row.id,
+                 .dir = request.dir,
+                 .name = request.name,
+                 .trigger = request.trigger,
+                 .frozen = freeze,
+                 .labels = request.labels};
+  if (ttl) backup.tags.expires_at = NowSeconds() + ttl->count();
+  backup.exclude = request.exclude;
+  if (freeze) {
+    backup.freeze = [&freezer](bool frozen) { return freezer.Set(frozen); };
+    backup.stayed_frozen = [&freezer] { return !freezer.cut_short(); };
   }
-  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, id));
-  CO_ASSIGN(std::unique_ptr<snapshot::Writer> writer, co_await impl_->snapshots.Create());
-  AgentClient::TarSink sink = [&writer](std::string_view data) { return writer->Write(data); };
-  AgentClient& agent = transfer.sandbox->agent();
-  CO_ASSIGN(TarTotals totals, co_await agent.TarOut(normal, std::move(sink)));
-  snapshot::Meta meta{.sandbox = std::move(id),
-                      .dir = std::move(normal),
-                      .name = std::move(name),
-                      .files = totals.files};
-  CO_ASSIGN(snapshot::Meta committed, co_await writer->Commit(std::move(meta)));
-  co_return ToResult(committed, watch);
+  backup.skip_if_unchanged = request.skip_if_unchanged;
+  backup.on_progress = request.on_progress;
+  return snapshot::Backup(*repository, tree, backup);
 }
 
-async::Task<Result<SnapshotResult>> Registry::Restore(std::string id, std::string snapshot_id) {
-  Stopwatch watch;
-  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, id));
-  CO_ASSIGN(std::unique_ptr<snapshot::Reader> reader, co_await impl_->snapshots.Open(snapshot_id));
-  if (reader->meta().sandbox != id) {
-    co_return Fail(Code::kNotFound, fmt::format("sandbox {} has no snapshot {}", id, snapshot_id),
-                   "BACKUP_NOT_FOUND");
+async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotRequest request) {
+  CO_TRY(Normalise(request));
+  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, std::move(id)));
+  Row row;
+  {
+    std::lock_guard guard(impl_->mutex);
+    row = transfer.entry->row;
   }
+  auto take = [this, &row, &request] { return impl_->Take(row, request); };
+  Result<SnapshotResult> result = co_await impl_->runtime.blocking().Run(take);
+  co_return result;
+}
+
+Result<repository::SnapshotRecord> Registry::Impl::FindFor(const std::string& id,
+                                                           const RestoreRequest& request) {
+  ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+  auto found = repository->FindSnapshot(request.snapshot_id);
+  if (!found && found.error().code == Code::kNotFound) {
+    // Another daemon, or restic, may have made it.
+    TRY(repository->Refresh());
+    found = repository->FindSnapshot(request.snapshot_id);
+  }
+  if (!found) return found;
+  repository::Tags tags = found->decoded_tags();
+  // To one sandbox the snapshots of another do not exist.
+  if (!request.of_any_sandbox && tags.sandbox != id) {
+    return Fail(Code::kNotFound,
+                fmt::format("sandbox {} has no snapshot {:.80}", id, request.snapshot_id),
+                "BACKUP_NOT_FOUND");
+  }
+  if (!tags.expires_at || *tags.expires_at > NowSeconds()) return found;
+  auto exists = [this](std::string_view sandbox) { return Lookup(sandbox) != nullptr; };
+  Records gone =
+      snapshot::Forgettable(repository->Snapshots(), options.retention.keep, NowSeconds(), exists);
+  auto same = [&](const repository::SnapshotRecord& record) { return record.file == found->file; };
+  if (std::ranges::none_of(gone, same)) return found;
+  return Fail(Code::kGone, fmt::format("snapshot {} has expired", found->id().Short()),
+              "BACKUP_EXPIRED");
+}
+
+Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
+                                                    const repository::SnapshotRecord& record,
+                                                    const RestoreRequest& request) {
+  ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+  std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
+  snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
+  Freezer freezer(launcher.CgroupOf(row.iid), kFreezeLimit);
+  snapshot::RestoreOptions restore;
+  restore.from_dir = request.from;
+  restore.to_dir = request.dir;
+  restore.mode = request.merge ? snapshot::RestoreOptions::Mode::kMerge
+                               : snapshot::RestoreOptions::Mode::kReplace;
+  // What the snapshot was told to leave out is not missing in it.
+  if (request.dir.empty()) restore.keep = record.excludes;
+  restore.freeze = [&freezer](bool frozen) { return freezer.Set(frozen); };
+  restore.on_progress = request.on_progress;
+  return snapshot::Restore(*repository, record, tree, restore);
+}
+
+async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreRequest request) {
+  if (!request.dir.empty()) {
+    CO_ASSIGN(request.dir, snapshot::NormalDir(request.dir));
+  }
+  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, id));
+  Row row;
+  {
+    std::lock_guard guard(impl_->mutex);
+    row = transfer.entry->row;
+  }
+  auto find = [this, &id, &request] { return impl_->FindFor(id, request); };
+  CO_ASSIGN(repository::SnapshotRecord record, co_await impl_->runtime.blocking().Run(find));
   Counted counted(impl_->mutex, transfer.entry->restoring);
-  // Cancelled or failed on the way, the connection ends before the archive does, and the agent
-  // leaves the directory as it was.
-  AgentClient::TarSource source = [&reader] { return reader->Next(); };
-  AgentClient& agent = transfer.sandbox->agent();
-  CO_TRY(co_await agent.TarIn(reader->meta().dir, std::move(source)));
-  co_return ToResult(reader->meta(), watch);
-}
-
-async::Task<Result<std::vector<snapshot::Meta>>> Registry::Snapshots(std::string id) {
-  CO_TRY(ValidateId(id));
-  Result<std::vector<snapshot::Meta>> metas = co_await impl_->snapshots.List(std::move(id));
-  co_return metas;
+  std::string dir = request.dir.empty() ? record.decoded_tags().dir : request.dir;
+  if (impl_->around_restore) co_await impl_->around_restore(id, dir, true);
+  auto put = [this, &row, &record, &request] { return impl_->Put(row, record, request); };
+  Result<snapshot::RestoreResult> result = co_await impl_->runtime.blocking().Run(put);
+  if (impl_->around_restore) co_await impl_->around_restore(id, dir, false);
+  if (!result) co_return Unexpected(std::move(result).error());
+  co_return RestoreOutcome{.snapshot_id = record.id().Hex(), .result = std::move(*result)};
 }
 
 }  // namespace atl::sandbox

@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <thread>
 
-#include "sandbox/registry.h"
-#include "sandbox/test_world.h"
+#include "sandbox/transfer_fixture_test.h"
 
 namespace atl::sandbox {
 namespace {
@@ -14,38 +14,56 @@ namespace {
 using testing::IsEmpty;
 using testing::SizeIs;
 
-using TransferTest = RegistryTest;
-
 TEST_F(TransferTest, ASnapshotBringsADirectoryBack) {
   ASSERT_TRUE(world_->Create("demo"));
   world_->Say("demo",
               "cd /workspace; echo one > a; mkdir -p d/empty; ln -s a link; ln a hard; "
               "head -c 3000000 /dev/urandom > big 2>/dev/null || cat /bin/sh > big");
-  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace/", "first"));
+  SnapshotRequest request{.dir = "/workspace/", .name = "first", .labels = {"keep"}};
+  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", request));
   ASSERT_TRUE(snapshot) << snapshot.error().message;
-  EXPECT_THAT(snapshot->snapshot_id, SizeIs(64));
-  EXPECT_EQ(snapshot->dir, "/workspace");
-  EXPECT_GT(snapshot->files, 4U);
+  EXPECT_THAT(IdOf(snapshot), SizeIs(64));
+  EXPECT_GE(snapshot->files, 4U);
+  EXPECT_GT(snapshot->bytes_added, 0U);
   std::string before = world_->Say("demo", "cd /workspace; ls -lR .");
   world_->Say("demo", "cd /workspace; rm -rf a d link big; echo new > later");
-  auto restored = world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id));
+  auto restored = Put("demo", IdOf(snapshot));
   ASSERT_TRUE(restored) << restored.error().message;
-  EXPECT_EQ(restored->dir, "/workspace");
+  EXPECT_EQ(restored->result.dir, "/workspace");
   EXPECT_EQ(world_->Say("demo", "cd /workspace; ls -lR ."), before);
   EXPECT_EQ(world_->Say("demo", "cat /workspace/link"), "one\n");
-  auto metas = world_->Wait(world_->registry().Snapshots("demo"));
-  ASSERT_THAT(*metas, SizeIs(1));
-  EXPECT_EQ((*metas)[0].name, "first");
+  ASSERT_THAT(Snapshots(), SizeIs(1));
+  repository::Tags tags = Snapshots()[0].decoded_tags();
+  EXPECT_EQ(tags.name, "first");
+  EXPECT_EQ(tags.sandbox, "demo");
+  EXPECT_EQ(tags.dir, "/workspace");
+  EXPECT_THAT(tags.labels, testing::ElementsAre("keep"));
+  EXPECT_TRUE(tags.expires_at.has_value()) << "three days unless it is told";
 
-  // Another sandbox has no part in it; the same id, made anew, has.
+  // Another sandbox has no part in it, unless whoever asks may see both.
   ASSERT_TRUE(world_->Create("other"));
-  auto foreign = world_->Wait(world_->registry().Restore("other", snapshot->snapshot_id));
-  ASSERT_FALSE(foreign);
-  EXPECT_EQ(foreign.error().reason, "BACKUP_NOT_FOUND");
+  EXPECT_EQ(Put("other", IdOf(snapshot)).error().reason, "BACKUP_NOT_FOUND");
+  RestoreRequest copy{.snapshot_id = IdOf(snapshot), .dir = "/copy/here", .of_any_sandbox = true};
+  auto copied = world_->Wait(world_->registry().Restore("other", copy));
+  ASSERT_TRUE(copied) << copied.error().message;
+  EXPECT_EQ(world_->Say("other", "cat /copy/here/a"), "one\n");
+  // The same id, made anew, has its old snapshots.
   ASSERT_TRUE(Delete("demo"));
   ASSERT_TRUE(world_->Create("demo"));
-  ASSERT_TRUE(world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id)));
+  EXPECT_EQ(world_->Say("demo", "ls /workspace"), "") << "what was deleted stays so";
+  ASSERT_TRUE(Put("demo", IdOf(snapshot).substr(0, 12)));
   EXPECT_EQ(world_->Say("demo", "cat /workspace/a"), "one\n");
+}
+
+TEST_F(TransferTest, MergingKeepsWhatTheSnapshotDoesNotHave) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "cd /workspace; echo one > a; echo two > b");
+  auto snapshot = Take("demo");
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  world_->Say("demo", "cd /workspace; echo changed > a; rm b; echo mine > c");
+  RestoreRequest request{.snapshot_id = IdOf(snapshot), .merge = true};
+  ASSERT_TRUE(world_->Wait(world_->registry().Restore("demo", request)));
+  EXPECT_EQ(world_->Say("demo", "cd /workspace; cat a b c"), "one\ntwo\nmine\n");
 }
 
 TEST_F(TransferTest, WhatCannotBeSnapshotOrRestored) {
@@ -53,71 +71,67 @@ TEST_F(TransferTest, WhatCannotBeSnapshotOrRestored) {
   world_->Say("demo", "echo x > /workspace/file");
   for (std::string dir : {"", "workspace", "/", "/workspace/../etc", "/nowhere", "/workspace/file",
                           "/proc", "/sys"}) {
-    auto snapshot = world_->Wait(world_->registry().Snapshot("demo", dir, ""));
-    EXPECT_FALSE(snapshot) << dir;
+    EXPECT_FALSE(Take("demo", dir)) << dir;
   }
-  EXPECT_EQ(world_->Wait(world_->registry().Restore("demo", "zz")).error().code,
-            Code::kInvalidArgument);
-  EXPECT_EQ(world_->Wait(world_->registry().Restore("demo", std::string(64, 'a'))).error().reason,
-            "BACKUP_NOT_FOUND");
-  EXPECT_THAT(*world_->Wait(world_->registry().Snapshots("demo")), IsEmpty());
+  EXPECT_EQ(Take("demo", "/nowhere").error().reason, "DIRECTORY_NOT_FOUND");
+  for (std::string label : {"a,b", "sandbox=other", "pinned", "", "line\nbreak"}) {
+    SnapshotRequest request{.labels = {label}};
+    auto taken = world_->Wait(world_->registry().Snapshot("demo", request));
+    ASSERT_FALSE(taken) << label;
+    EXPECT_EQ(taken.error().reason, "INVALID_BACKUP_CONFIG");
+  }
+  EXPECT_EQ(HttpStatus(Put("demo", "zz").error().code), 400);
+  EXPECT_EQ(Put("demo", std::string(64, 'a')).error().reason, "BACKUP_NOT_FOUND");
+  EXPECT_THAT(Snapshots(), IsEmpty());
 }
 
 TEST_F(TransferTest, ADamagedSnapshotLeavesTheDirectoryAsItWas) {
   ASSERT_TRUE(world_->Create("demo"));
   world_->Say("demo", "cat /bin/sh /bin/ls /bin/cat > /workspace/old");
-  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace", ""));
-  ASSERT_TRUE(snapshot);
+  auto snapshot = Take("demo");
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
   world_->Say("demo", "rm /workspace/old; echo now > /workspace/new");
+  int damaged = 0;
   for (const auto& file :
-       std::filesystem::directory_iterator(world_->options().state_dir + "/snapshots")) {
-    if (file.path().extension() != ".zst") continue;
+       std::filesystem::recursive_directory_iterator(world_->store_dir() + "/data")) {
+    if (!file.is_regular_file() || file.file_size() < 4096) continue;
+    std::filesystem::permissions(file.path(), std::filesystem::perms::owner_write,
+                                 std::filesystem::perm_options::add);
     sys::Fd fd = *sys::Open(file.path(), O_RDWR);
-    ASSERT_EQ(::pwrite(fd.get(), "damage", 6, static_cast<off_t>(snapshot->stored - 100)), 6);
+    ASSERT_EQ(::pwrite(fd.get(), "damage", 6, 1000), 6);
+    ++damaged;
   }
-  EXPECT_FALSE(world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id)));
-  EXPECT_EQ(world_->Say("demo", "ls /workspace"), "new\n");
+  ASSERT_GT(damaged, 0);
+  auto restored = Put("demo", IdOf(snapshot));
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().reason, "REPOSITORY_CORRUPT") << restored.error().message;
+  EXPECT_EQ(world_->Say("demo", "ls -A /workspace"), "new\n");
 }
 
-async::Task<> RestoreQuietly(Registry& registry, std::string snapshot_id) {
-  co_await registry.Restore("demo", std::move(snapshot_id));
-}
-
-async::Task<bool> RestoreWithin(Registry& registry, std::string snapshot_id,
-                                std::chrono::milliseconds limit) {
-  bool ended = co_await async::WithTimeout(limit, RestoreQuietly(registry, std::move(snapshot_id)));
-  co_return ended;
-}
-
-TEST_F(TransferTest, ARestoreThatIsCancelledLeavesTheOldOrTheNewAndNothingBetween) {
-  ASSERT_TRUE(world_->Create("demo"));
-  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > new$i; done");
-  auto snapshot = world_->Wait(world_->registry().Snapshot("demo", "/workspace", ""));
-  ASSERT_TRUE(snapshot);
-  int cancelled = 0;
-  for (int ms : {1, 3, 10, 20, 40}) {
-    world_->Say("demo", "cd /workspace; rm -rf *; echo old > old");
-    bool ended = world_->Wait(
-        RestoreWithin(world_->registry(), snapshot->snapshot_id, std::chrono::milliseconds(ms)));
-    cancelled += ended ? 0 : 1;
-    EXPECT_EQ(world_->registry().Find("demo")->state, State::kRunning);
-    std::string files = world_->Say("demo", "cd /workspace; echo *");
-    EXPECT_THAT(files, testing::AnyOf("old\n", "new1 new2 new3 new4 new5 new6 new7 new8\n"));
-  }
-  EXPECT_GT(cancelled, 0);
-  auto whole = world_->Wait(world_->registry().Restore("demo", snapshot->snapshot_id));
-  EXPECT_TRUE(whole) << "the lock is free again";
-}
-
-TEST_F(TransferTest, ASnapshotUnderDeletionFailsAndLeavesNothing) {
+TEST_F(TransferTest, ASnapshotOfASandboxThatStandsStillSaysSoAndLetsItGoOn) {
   ASSERT_TRUE(world_->Create("demo"));
   world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > f$i; done");
-  auto snapshot = world_->Start(world_->registry().Snapshot("demo", "/workspace", ""));
+  SnapshotRequest request{.freeze = true};
+  auto taken = world_->Wait(world_->registry().Snapshot("demo", request));
+  ASSERT_TRUE(taken) << taken.error().message;
+  EXPECT_TRUE(taken->record.decoded_tags().frozen);
+  EXPECT_GT(taken->freeze_ms, 0);
+  EXPECT_LE(taken->freeze_ms, taken->duration_ms);
+  EXPECT_EQ(world_->Say("demo", "echo alive"), "alive\n");
+  auto busy = Take("demo");
+  ASSERT_TRUE(busy);
+  EXPECT_FALSE(busy->record.decoded_tags().frozen);
+  EXPECT_EQ(busy->files_changed, 0U) << "nothing was read again";
+}
+
+TEST_F(TransferTest, ASnapshotUnderDeletionFailsOrIsWhole) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8; do cat /bin/* > f$i; done");
+  auto snapshot = world_->Start(world_->registry().Snapshot("demo", SnapshotRequest()));
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
   ASSERT_TRUE(Delete("demo"));
   auto taken = snapshot.get();
-  auto metas = world_->Wait(world_->registry().Snapshots("demo"));
-  EXPECT_THAT(*metas, SizeIs(taken ? 1 : 0));
+  EXPECT_THAT(Snapshots(), SizeIs(taken ? 1 : 0));
   ExpectNothingLeft();
 }
 

@@ -25,6 +25,9 @@ struct BackupOptions {
   // Stops (true) and continues (false) the programs of the sandbox; empty: they go on running. It
   // is called with false on every way out of Backup, and as soon as the last changed file is read.
   std::function<Result<void>(bool frozen)> freeze;
+  // Asked once all is read: false when the programs were let go on too early, and then the snapshot
+  // is not tagged as frozen. Empty: true.
+  std::function<bool()> stayed_frozen;
   // True: when the tree equals the parent's, no snapshot is written; `unchanged` says so.
   bool skip_if_unchanged = false;
   OnProgress on_progress;

@@ -32,6 +32,12 @@ std::vector<repository::SnapshotRecord> Forgettable(
     const std::vector<repository::SnapshotRecord>& snapshots, const KeepRules& rules,
     int64_t now_seconds, const std::function<bool(std::string_view sandbox)>& needed);
 
+// Removes those, under the shared lock; returns how many.
+Result<uint64_t> Forget(repository::Repository& repository, const KeepRules& rules,
+                        int64_t now_seconds,
+                        const std::function<bool(std::string_view sandbox)>& needed,
+                        std::stop_token stop = {});
+
 struct PruneOptions {
   double max_unused = 0.05;  // of all bytes: less than this is left alone
   std::function<void(std::string_view phase, double done)> on_progress;

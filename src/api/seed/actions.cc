@@ -34,22 +34,32 @@ void AddPhase(sandbox::Phases& phases, std::string name, double ms) {
   phases.emplace(total, std::move(name), ms);
 }
 
-std::string CreatedJson(const Services& services, const sandbox::Info& info,
-                        const sandbox::Phases& phases, const http::RequestHead& request) {
+std::string CreatedJson(const Services& services, const sandbox::Registry::Created& created,
+                        const http::RequestHead& request) {
+  const sandbox::Info& info = created.info;
   json::Writer writer;
   writer.BeginObject().Field("id", info.id).Field("url", SandboxUrl(services, info.id, request));
   writer.Field("state", sandbox::StateName(info.state));
   writer.Field("opencode", OpencodeState(services, info));
   writer.Key("phases").BeginObject();
-  for (const auto& [name, ms] : phases) writer.Field(name, ms);
-  writer.EndObject().EndObject();
+  for (const auto& [name, ms] : created.phases) writer.Field(name, ms);
+  writer.EndObject();
+  if (!created.recovered.empty()) {
+    writer.Key("restored").BeginArray();
+    for (const sandbox::Recovered& one : created.recovered) {
+      writer.BeginObject().Field("dir", one.dir).Field("snapshotId", one.snapshot_id);
+      writer.Field("files", one.files).EndObject();
+    }
+    writer.EndArray();
+  }
+  writer.EndObject();
   return writer.Take();
 }
 
 async::Task<Result<std::string>> DoCreate(const Services& services, std::string id,
                                           http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
-  CO_ASSIGN(CreateRequest request, ParseCreate(body));
+  CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy()));
   CO_ASSIGN(sandbox::Registry::Created created,
             co_await services.registry.Create(id, std::move(request.options)));
   if (request.opencode) {
@@ -58,7 +68,7 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
     AddPhase(created.phases, "opencode", took.count());
   }
-  co_return CreatedJson(services, created.info, created.phases, exchange.request());
+  co_return CreatedJson(services, created, exchange.request());
 }
 
 async::Task<> CloneInto(std::shared_ptr<sandbox::Sandbox> sandbox, sandbox::CloneRequest request,
@@ -79,34 +89,6 @@ async::Task<Result<std::string>> DoGitClone(const Services& services, std::strin
   json::Writer writer;
   writer.BeginObject().Field("repo", result->repo).Field("dir", result->dir);
   writer.Field("branch", result->branch).Field("commit", result->commit).EndObject();
-  co_return writer.Take();
-}
-
-async::Task<Result<std::string>> DoSnapshot(const Services& services, std::string id,
-                                            http::Exchange& exchange) {
-  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
-  CO_ASSIGN(SnapshotRequest request, ParseSnapshot(body));
-  std::string name = request.name;
-  CO_ASSIGN(sandbox::SnapshotResult result,
-            co_await services.registry.Snapshot(std::move(id), std::move(request.dir),
-                                                std::move(request.name)));
-  json::Writer writer;
-  writer.BeginObject().Field("snapshotId", result.snapshot_id).Field("dir", result.dir);
-  writer.Field("name", name).Field("bytes", result.bytes).Field("stored", result.stored);
-  writer.Field("files", result.files).Field("durationMs", result.duration_ms).EndObject();
-  co_return writer.Take();
-}
-
-async::Task<Result<std::string>> DoRestore(const Services& services, std::string id,
-                                           std::string snapshot_id, http::Exchange& exchange) {
-  // The body says nothing, but it has to be read and bounded.
-  CO_TRY(co_await ReadObject(exchange));
-  CO_ASSIGN(sandbox::SnapshotResult result,
-            co_await services.registry.Restore(std::move(id), std::move(snapshot_id)));
-  json::Writer writer;
-  writer.BeginObject().Field("snapshotId", result.snapshot_id).Field("dir", result.dir);
-  writer.Field("bytes", result.bytes).Field("files", result.files);
-  writer.Field("durationMs", result.duration_ms).EndObject();
   co_return writer.Take();
 }
 
@@ -153,18 +135,6 @@ async::Task<> Run(const Services& services, std::string id, http::Exchange& exch
 
 async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange) {
   Result<std::string> json = co_await DoGitClone(services, std::move(id), exchange);
-  co_await Answer(exchange, std::move(json));
-}
-
-async::Task<> Snapshot(const Services& services, std::string id, http::Exchange& exchange) {
-  Result<std::string> json = co_await DoSnapshot(services, std::move(id), exchange);
-  co_await Answer(exchange, std::move(json));
-}
-
-async::Task<> Restore(const Services& services, std::string id, std::string snapshot_id,
-                      http::Exchange& exchange) {
-  Result<std::string> json =
-      co_await DoRestore(services, std::move(id), std::move(snapshot_id), exchange);
   co_await Answer(exchange, std::move(json));
 }
 

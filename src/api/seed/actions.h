@@ -25,9 +25,6 @@ struct Services {
 async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> Run(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange);
-async::Task<> Snapshot(const Services& services, std::string id, http::Exchange& exchange);
-async::Task<> Restore(const Services& services, std::string id, std::string snapshot_id,
-                      http::Exchange& exchange);
 async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange);
 
 // The URL of a sandbox, at the port under which `request` has found the daemon.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/seed/requests.h"
 
-#include <algorithm>
 #include <chrono>
 #include <limits>
 
@@ -15,7 +14,6 @@ constexpr int64_t kMaxTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
 constexpr int64_t kMaxDepth = std::numeric_limits<int32_t>::max();
 constexpr double kMaxCpus = 1024;
 constexpr int64_t kMaxPids = 4'194'304;
-constexpr size_t kMaxNameBytes = 256;
 
 // "2G" or a number of bytes.
 Result<std::optional<uint64_t>> Memory(const json::Object& body) {
@@ -32,7 +30,7 @@ Result<std::optional<uint64_t>> Memory(const json::Object& body) {
 
 }  // namespace
 
-Result<CreateRequest> ParseCreate(const json::Object& body) {
+Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults) {
   CreateRequest request;
   ASSIGN(std::optional<bool> opencode, body.OptionalBool("opencode"));
   request.opencode = opencode.value_or(true);
@@ -43,6 +41,10 @@ Result<CreateRequest> ParseCreate(const json::Object& body) {
   if (pids) request.options.pids = static_cast<uint64_t>(*pids);
   ASSIGN(request.options.env, body.OptionalTextMap("env"));
   TRY(sandbox::ValidateEnv(request.options.env));
+  ASSIGN(std::optional<json::Object> snapshots, body.OptionalObject("snapshots"));
+  if (snapshots) {
+    ASSIGN(request.options.snapshots, snapshot::ParseAutoPolicy(*snapshots, defaults));
+  }
   return request;
 }
 
@@ -64,21 +66,6 @@ Result<sandbox::CloneRequest> ParseClone(const json::Object& body) {
   ASSIGN(request.branch, body.OptionalText("branch"));
   ASSIGN(request.dir, body.OptionalText("dir"));
   ASSIGN(request.depth, body.OptionalInt("depth", {.min = 1, .max = kMaxDepth}));
-  return request;
-}
-
-Result<SnapshotRequest> ParseSnapshot(const json::Object& body) {
-  SnapshotRequest request;
-  ASSIGN(request.dir, body.Text("dir"));
-  ASSIGN(std::optional<std::string> name, body.OptionalText("name"));
-  request.name = name.value_or("");
-  bool control = std::ranges::any_of(
-      request.name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
-  if (control || request.name.size() > kMaxNameBytes) {
-    return Fail(Code::kInvalidArgument,
-                "\"name\" must be at most 256 bytes without control characters",
-                "INVALID_BACKUP_CONFIG");
-  }
   return request;
 }
 

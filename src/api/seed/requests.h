@@ -16,15 +16,10 @@ struct CreateRequest {
   sandbox::CreateOptions options;
   bool opencode = true;
 };
-Result<CreateRequest> ParseCreate(const json::Object& body);
+// `defaults`: what is configured of automatic snapshots.
+Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults);
 
 Result<sandbox::RunRequest> ParseRun(const json::Object& body);
 Result<sandbox::CloneRequest> ParseClone(const json::Object& body);
-
-struct SnapshotRequest {
-  std::string dir;
-  std::string name;
-};
-Result<SnapshotRequest> ParseSnapshot(const json::Object& body);
 
 }  // namespace atl::api

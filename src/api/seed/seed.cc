@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "api/seed/snapshots.h"
+
 namespace atl::api {
 namespace {
 
@@ -35,7 +37,7 @@ async::Task<bool> Seed::Handle(std::string id, http::Exchange& exchange) {
     co_await RespondMethodNotAllowed(exchange, "POST");
   } else if (restore) {
     co_await Restore(services_, std::move(id),
-                     path.substr(std::min(path.size(), kRestore.size() + 1)), exchange);
+                     path.substr(std::min(path.size(), kRestore.size() + 1)), false, exchange);
   } else {
     co_await action(services_, std::move(id), exchange);
   }

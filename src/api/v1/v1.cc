@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "api/seed/snapshots.h"
 #include "api/v1/assets.h"
+#include "api/v1/snapshots.h"
 #include "json/writer.h"
 #include "sandbox/id.h"
 
@@ -28,6 +30,8 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
   writer.Field("opencode", OpencodeState(services, info));
   writer.Field("memory", info.limits.memory_bytes).Field("cpus", info.limits.cpus);
   writer.Field("pids", info.limits.pids);
+  WritePolicy(writer, info.snapshots);
+  if (info.unsaved) writer.Field("unsaved", true);
   if (!info.failure.empty()) writer.Field("failure", info.failure);
   writer.EndObject();
 }
@@ -82,24 +86,6 @@ async::Task<> V1::RespondList(http::Exchange& exchange) {
   co_await RespondOk(exchange, writer.Take());
 }
 
-async::Task<> V1::RespondSnapshots(std::string id, http::Exchange& exchange) {
-  Result<std::vector<snapshot::Meta>> all = co_await services_.registry.Snapshots(std::move(id));
-  if (!all) {
-    co_await http::RespondError(exchange, std::move(all).error());
-    co_return;
-  }
-  json::Writer writer;
-  writer.BeginObject().Key("snapshots").BeginArray();
-  for (const snapshot::Meta& meta : *all) {
-    writer.BeginObject().Field("snapshotId", meta.snapshot_id).Field("dir", meta.dir);
-    writer.Field("name", meta.name).Field("createdAt", IsoTime(meta.created_at_ms));
-    writer.Field("bytes", meta.bytes).Field("stored", meta.stored).Field("files", meta.files);
-    writer.EndObject();
-  }
-  writer.EndArray().EndObject();
-  co_await RespondOk(exchange, writer.Take());
-}
-
 // /v1/sandboxes/<id>
 async::Task<> V1::HandleSandbox(std::string id, http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
@@ -137,9 +123,10 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
     if (name == "run") action = Run;
     if (name == "gitClone") action = GitClone;
     if (name == "snapshot") action = Snapshot;
+    if (name == "stop") action = Stop;
     if (name == "snapshots") {
       if (IsRead(request)) {
-        co_await RespondSnapshots(std::move(id), exchange);
+        co_await ListSnapshotsOf(services_, std::move(id), exchange);
       } else {
         co_await RespondMethodNotAllowed(exchange, "GET, HEAD");
       }
@@ -152,7 +139,8 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
     co_await RespondMethodNotAllowed(exchange, "POST");
   } else if (restore) {
     std::string snapshot_id = rest.size() == 2 ? std::move(rest[1]) : std::string();
-    co_await Restore(services_, std::move(id), std::move(snapshot_id), exchange);
+    // Who commands every sandbox may copy from one to another.
+    co_await Restore(services_, std::move(id), std::move(snapshot_id), true, exchange);
   } else {
     co_await action(services_, std::move(id), exchange);
   }
@@ -174,6 +162,11 @@ async::Task<> V1::Handle(http::Exchange& exchange) {
       std::vector<std::string> rest(parts.begin() + 3, parts.end());
       co_await HandleAction(std::move(id), std::move(rest), exchange);
     }
+    co_return;
+  }
+  if (parts.size() >= 2 && parts[0] == "v1" && parts[1] == "snapshots") {
+    std::vector<std::string> rest(parts.begin() + 2, parts.end());
+    co_await HandleSnapshots(services_, std::move(rest), exchange);
     co_return;
   }
   const Asset* asset = FindAsset(path);

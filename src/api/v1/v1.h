@@ -25,7 +25,6 @@ class V1 {
   async::Task<> HandleAction(std::string id, std::vector<std::string> rest,
                              http::Exchange& exchange);
   async::Task<> RespondList(http::Exchange& exchange);
-  async::Task<> RespondSnapshots(std::string id, http::Exchange& exchange);
 
   Services services_;
 };

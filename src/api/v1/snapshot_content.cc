@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/v1/snapshot_content.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <optional>
+
+#include "async/byte_pipe.h"
+#include "json/writer.h"
+#include "snapshot/browse.h"
+
+namespace atl::api {
+namespace {
+
+constexpr int64_t kPresignValid = 3600;
+constexpr int64_t kMostValid = 7LL * 86400;
+
+struct Span {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+};
+
+// One range of bytes (RFC 9110, 14.1.2) of a file of `size`; nothing when it is not understood,
+// which means the whole. An empty Span: it cannot be satisfied.
+std::optional<Span> ParseRange(std::string_view text, uint64_t size) {
+  if (!text.starts_with("bytes=") || text.contains(',')) return std::nullopt;
+  text.remove_prefix(6);
+  size_t dash = text.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  auto number = [](std::string_view digits) -> std::optional<uint64_t> {
+    uint64_t value = 0;
+    auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+    return value;
+  };
+  std::string_view first_text = text.substr(0, dash);
+  std::string_view last_text = text.substr(dash + 1);
+  if (first_text.empty()) {
+    std::optional<uint64_t> suffix = number(last_text);
+    if (!suffix) return std::nullopt;
+    uint64_t length = std::min(*suffix, size);
+    return Span{.offset = size - length, .length = length};
+  }
+  std::optional<uint64_t> first = number(first_text);
+  std::optional<uint64_t> last = last_text.empty() ? size - 1 : number(last_text);
+  if (!first || !last || (!last_text.empty() && *last < *first)) return std::nullopt;
+  if (*first >= size) return Span{};
+  return Span{.offset = *first, .length = std::min(*last, size - 1) - *first + 1};
+}
+
+// Feeds `pipe` where blocking is allowed.
+template <class Produce>
+void StartProducer(const Services& services, std::shared_ptr<async::BytePipe> pipe,
+                   Produce produce) {
+  services.registry.runtime().blocking().Post([pipe, produce = std::move(produce)] {
+    pipe->Finish(produce([&pipe](std::string_view piece) { return pipe->Write(piece); }));
+  });
+}
+
+// A failure in the middle cuts the connection: nobody shall take a part for the whole.
+async::Task<> Pump(std::shared_ptr<async::BytePipe> pipe, http::Exchange& exchange) {
+  while (true) {
+    Result<std::string> piece = co_await pipe->Read();
+    if (!piece) break;
+    if (piece->empty()) {
+      Result<void> finished = co_await exchange.Finish();
+      if (!finished) break;
+      co_return;
+    }
+    Result<void> sent = co_await exchange.Write(*piece);
+    if (!sent) break;
+  }
+  exchange.Abort();
+}
+
+async::Task<> Send(http::ResponseHead head, std::shared_ptr<async::BytePipe> pipe,
+                   http::Exchange& exchange) {
+  head.headers.Set("Cache-Control", "no-store");
+  head.headers.Set("X-Content-Type-Options", "nosniff");
+  // Whatever is in there is for saving, not for running on this origin.
+  head.headers.Set("Content-Security-Policy", "sandbox; default-src 'none'");
+  Result<void> begun = co_await exchange.StartResponse(std::move(head));
+  if (begun) {
+    co_await Pump(pipe, exchange);
+  } else {
+    exchange.Abort();
+  }
+  pipe->CloseReader();
+}
+
+// A file name for Content-Disposition: what is not plain is left out.
+std::string PlainName(std::string_view path) {
+  std::string name;
+  for (char c : path.substr(path.rfind('/') + 1)) {
+    bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                 c == '.' || c == '-' || c == '_';
+    name += plain ? c : '_';
+  }
+  return name.empty() ? "file" : name;
+}
+
+Result<std::string> Presigned(const Services& services, const std::string& id, int64_t valid) {
+  ASSIGN(FoundSnapshot found, FindSnapshot(services, id));
+  blob::Store& store = found.repository->store();
+  std::string key = repository::ArchiveKey(found.record.id());
+  // Asked first: a store that cannot do it need not be filled.
+  ASSIGN(std::string url, store.Presign(key, std::chrono::seconds(valid)));
+  ASSIGN(std::optional<uint64_t> there, store.Size(key));
+  uint64_t bytes = there.value_or(0);
+  if (!there) {
+    ASSIGN(auto upload, store.PutStream(key, "application/zstd"));
+    TRY(snapshot::WriteArchive(*found.repository, found.record, [&](std::string_view piece) {
+      bytes += piece.size();
+      return upload->Write(piece);
+    }));
+    TRY(upload->Finish());
+  }
+  json::Writer writer;
+  writer.BeginObject().Field("snapshotId", found.record.id().Hex()).Field("url", url);
+  writer.Field("bytes", bytes).Field("validSeconds", valid).EndObject();
+  return writer.Take();
+}
+
+async::Task<> SendPresigned(const Services& services, std::string id, http::Exchange& exchange) {
+  std::string text = http::QueryParameter(exchange.request().query(), "valid")
+                         .value_or(fmt::to_string(kPresignValid));
+  int64_t valid = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), valid);
+  if (error != std::errc() || *end != '\0' || valid < 1 || valid > kMostValid) {
+    Error wrong{.code = Code::kInvalidArgument,
+                .message = fmt::format("\"valid\" must be from 1 to {} seconds", kMostValid),
+                .reason = "VALIDATION_FAILED"};
+    co_await http::RespondError(exchange, std::move(wrong));
+    co_return;
+  }
+  auto presign = [&] { return Presigned(services, id, valid); };
+  Result<std::string> json = co_await services.registry.runtime().blocking().Run(presign);
+  if (!json) {
+    co_await http::RespondError(exchange, std::move(json).error());
+    co_return;
+  }
+  Result<void> sent = co_await http::RespondJson(exchange, 200, std::move(*json));
+  (void)sent;  // the client has gone away
+}
+
+}  // namespace
+
+Result<FoundSnapshot> FindSnapshot(const Services& services, const std::string& id) {
+  ASSIGN(snapshot::Vault::Repo repository, services.registry.vault().Get());
+  auto record = repository->FindSnapshot(id);
+  if (!record && record.error().code == Code::kNotFound) {
+    // Another daemon, or restic, may have made it.
+    TRY(repository->Refresh());
+    record = repository->FindSnapshot(id);
+  }
+  if (!record) return Unexpected(std::move(record).error());
+  return FoundSnapshot{.repository = std::move(repository), .record = std::move(*record)};
+}
+
+async::Task<> SendFile(const Services& services, std::string id, http::Exchange& exchange) {
+  std::string path = http::QueryParameter(exchange.request().query(), "path").value_or("");
+  struct Found {
+    FoundSnapshot snapshot;
+    repository::Node node;
+  };
+  auto find = [&]() -> Result<Found> {
+    ASSIGN(FoundSnapshot snapshot, FindSnapshot(services, id));
+    ASSIGN(repository::Node node, snapshot::FindNode(*snapshot.repository, snapshot.record, path));
+    if (node.type != repository::NodeType::kFile) {
+      return Fail(Code::kInvalidArgument, fmt::format("{:.200} is no regular file", path),
+                  "IS_DIRECTORY");
+    }
+    return Found{.snapshot = std::move(snapshot), .node = std::move(node)};
+  };
+  Result<Found> found = co_await services.registry.runtime().blocking().Run(find);
+  if (!found) {
+    co_await http::RespondError(exchange, std::move(found).error());
+    co_return;
+  }
+  uint64_t size = found->node.size;
+  http::ResponseHead head;
+  Span span{.offset = 0, .length = size};
+  if (auto range = exchange.request().headers.Get("Range")) {
+    std::optional<Span> wanted = ParseRange(*range, size);
+    if (wanted && wanted->length == 0) {
+      head.status = 416;
+      head.headers.Set("Content-Range", fmt::format("bytes */{}", size));
+      Result<void> sent = co_await exchange.Respond(std::move(head), std::string());
+      (void)sent;  // the client has gone away
+      co_return;
+    }
+    if (wanted) {
+      span = *wanted;
+      head.status = 206;
+      head.headers.Set("Content-Range", fmt::format("bytes {}-{}/{}", span.offset,
+                                                    span.offset + span.length - 1, size));
+    }
+  }
+  head.headers.Set("Content-Type", "application/octet-stream");
+  head.headers.Set("Content-Length", fmt::to_string(span.length));
+  head.headers.Set("Accept-Ranges", "bytes");
+  head.headers.Set("Content-Disposition",
+                   fmt::format("attachment; filename=\"{}\"", PlainName(path)));
+  auto pipe = std::make_shared<async::BytePipe>();
+  StartProducer(services, pipe, [snapshot = found->snapshot, path, span](const auto& sink) {
+    return snapshot::ReadFile(*snapshot.repository, snapshot.record, path, span.offset, span.length,
+                              sink);
+  });
+  co_await Send(std::move(head), pipe, exchange);
+}
+
+async::Task<> SendArchive(const Services& services, std::string id, http::Exchange& exchange) {
+  std::string presign = http::QueryParameter(exchange.request().query(), "presign").value_or("");
+  if (!presign.empty() && presign != "0") {
+    co_await SendPresigned(services, std::move(id), exchange);
+    co_return;
+  }
+  auto find = [&] { return FindSnapshot(services, id); };
+  Result<FoundSnapshot> found = co_await services.registry.runtime().blocking().Run(find);
+  if (!found) {
+    co_await http::RespondError(exchange, std::move(found).error());
+    co_return;
+  }
+  http::ResponseHead head;
+  head.headers.Set("Content-Type", "application/zstd");
+  head.headers.Set("Content-Disposition",
+                   fmt::format("attachment; filename=\"{}.tar.zst\"", found->record.id().Short()));
+  auto pipe = std::make_shared<async::BytePipe>();
+  StartProducer(services, pipe, [snapshot = *found](const auto& sink) {
+    return snapshot::WriteArchive(*snapshot.repository, snapshot.record, sink);
+  });
+  co_await Send(std::move(head), pipe, exchange);
+}
+
+}  // namespace atl::api

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/v1/snapshots.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <ranges>
+#include <utility>
+
+#include "api/v1/snapshot_content.h"
+#include "api/v1/snapshot_json.h"
+#include "json/reader.h"
+#include "snapshot/policy.h"
+
+namespace atl::api {
+namespace {
+
+using repository::SnapshotRecord;
+
+constexpr uint64_t kPage = 100;
+constexpr uint64_t kMostPerPage = 1000;
+constexpr uint64_t kDiffPage = 1000;
+constexpr uint64_t kMostDiff = 100'000;
+// What another daemon or restic has changed is seen this late at most.
+constexpr std::chrono::milliseconds kListAge{1000};
+
+struct Filter {
+  std::string sandbox;
+  std::string dir;
+  std::string name;
+  std::string trigger;
+  std::string tag;
+};
+
+std::string Query(const http::RequestHead& request, std::string_view name) {
+  return http::QueryParameter(request.query(), name).value_or("");
+}
+
+Result<uint64_t> Number(const http::RequestHead& request, std::string_view name, uint64_t fallback,
+                        uint64_t most) {
+  std::string text = Query(request, name);
+  if (text.empty()) return fallback;
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value == 0 || value > most) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("\"{}\" must be a number from 1 to {}", name, most),
+                "VALIDATION_FAILED");
+  }
+  return value;
+}
+
+bool Matches(const Filter& filter, const SnapshotRecord& record) {
+  repository::Tags tags = record.decoded_tags();
+  auto is = [](const std::string& wanted, std::string_view value) {
+    return wanted.empty() || wanted == value;
+  };
+  std::string_view dir = tags.dir;
+  if (dir.empty() && !record.paths.empty()) dir = record.paths[0];
+  return is(filter.sandbox, tags.sandbox) && is(filter.dir, dir) && is(filter.name, tags.name) &&
+         is(filter.trigger, repository::TriggerName(tags.trigger)) &&
+         (filter.tag.empty() || std::ranges::find(tags.labels, filter.tag) != tags.labels.end());
+}
+
+// Newest first, behind the snapshot that `cursor` names.
+std::string ListJson(const std::vector<SnapshotRecord>& all, const Filter& filter, uint64_t limit,
+                     const std::string& cursor) {
+  json::Writer writer;
+  writer.BeginObject().Key("snapshots").BeginArray();
+  bool begun = cursor.empty();
+  uint64_t count = 0;
+  std::string last;
+  std::string next;
+  for (const SnapshotRecord& record : std::views::reverse(all)) {
+    std::string id = record.id().Hex();
+    if (!begun) {
+      begun = id == cursor;
+      continue;
+    }
+    if (!Matches(filter, record)) continue;
+    if (count == limit) {
+      next = last;
+      break;
+    }
+    WriteSnapshot(writer, record);
+    last = std::move(id);
+    ++count;
+  }
+  writer.EndArray();
+  if (!next.empty()) writer.Field("cursor", next);
+  writer.EndObject();
+  return writer.Take();
+}
+
+async::Task<Result<std::string>> DoList(const Services& services, Filter filter,
+                                        const http::RequestHead& request) {
+  CO_ASSIGN(uint64_t limit, Number(request, "limit", kPage, kMostPerPage));
+  std::string cursor = Query(request, "cursor");
+  auto list = [&]() -> Result<std::string> {
+    ASSIGN(snapshot::Vault::Repo repository, services.registry.vault().GetFresh(kListAge));
+    return ListJson(repository->Snapshots(), filter, limit, cursor);
+  };
+  Result<std::string> json = co_await services.registry.runtime().blocking().Run(list);
+  co_return json;
+}
+
+// What one of the routes below makes of a snapshot; runs where blocking is allowed.
+using OnSnapshot = std::function<Result<std::string>(repository::Repository& repository,
+                                                     const SnapshotRecord& record)>;
+
+async::Task<Result<std::string>> WithSnapshot(const Services& services, std::string id,
+                                              OnSnapshot on_snapshot) {
+  auto run = [&]() -> Result<std::string> {
+    ASSIGN(auto found, FindSnapshot(services, id));
+    return on_snapshot(*found.repository, found.record);
+  };
+  Result<std::string> json = co_await services.registry.runtime().blocking().Run(run);
+  co_return json;
+}
+
+Result<std::string> ShowJson(repository::Repository& /*repository*/, const SnapshotRecord& record) {
+  json::Writer writer;
+  WriteSnapshot(writer, record);
+  return writer.Take();
+}
+
+Result<std::string> DiffJson(const Services& services, const std::string& to, uint64_t limit,
+                             repository::Repository& repository, const SnapshotRecord& record) {
+  ASSIGN(auto other, FindSnapshot(services, to));
+  ASSIGN(snapshot::Diff diff, snapshot::Compare(repository, record, other.record, limit));
+  json::Writer writer;
+  writer.BeginObject().Field("from", record.id().Hex()).Field("to", other.record.id().Hex());
+  WriteDiff(writer, diff);
+  writer.EndObject();
+  return writer.Take();
+}
+
+Result<std::string> TreeJson(const std::string& path, const std::string& after, uint64_t limit,
+                             repository::Repository& repository, const SnapshotRecord& record) {
+  ASSIGN(snapshot::Listing listing, snapshot::List(repository, record, path, after, limit));
+  json::Writer writer;
+  writer.BeginObject().Field("snapshotId", record.id().Hex()).Field("path", path);
+  writer.Key("node");
+  WriteNode(writer, listing.node);
+  writer.Key("entries").BeginArray();
+  for (const repository::Node& node : listing.nodes) WriteNode(writer, node);
+  writer.EndArray();
+  if (!listing.next.empty()) writer.Field("cursor", listing.next);
+  writer.EndObject();
+  return writer.Take();
+}
+
+Result<void> ApplyPatch(const json::Object& body, repository::Tags& tags) {
+  ASSIGN(std::optional<std::string> name, body.OptionalText("name"));
+  ASSIGN(auto labels, body.OptionalTextList("tags"));
+  ASSIGN(std::optional<bool> pinned, body.OptionalBool("pinned"));
+  ASSIGN(std::optional<std::string> ttl, body.OptionalText("ttl"));
+  if (name) tags.name = *name;
+  if (labels) tags.labels = std::move(*labels);
+  if (pinned) tags.pinned = *pinned;
+  if (ttl) {
+    ASSIGN(auto parsed, snapshot::ParseTtl(*ttl));
+    tags.expires_at.reset();
+    auto now = std::chrono::system_clock::now().time_since_epoch();
+    if (parsed) {
+      tags.expires_at =
+          std::chrono::duration_cast<std::chrono::seconds>(now).count() + parsed->count();
+    }
+  }
+  return {};
+}
+
+Result<std::string> PatchJson(const std::string& text, repository::Repository& repository,
+                              const SnapshotRecord& record) {
+  ASSIGN(json::Object body, json::Object::Parse(text));
+  repository::Tags tags = record.decoded_tags();
+  TRY(ApplyPatch(body, tags));
+  TRY(sandbox::ValidateTags(tags));
+  std::vector<std::string> encoded = repository::EncodeTags(tags);
+  if (encoded == record.tags) return ShowJson(repository, record);
+  ASSIGN(auto lock, repository.LockShared());
+  ASSIGN(SnapshotRecord changed, repository.Retag(record, std::move(encoded)));
+  return ShowJson(repository, changed);
+}
+
+async::Task<> Answer(http::Exchange& exchange, Result<std::string> json) {
+  if (json) {
+    Result<void> sent = co_await http::RespondJson(exchange, 200, std::move(*json));
+    (void)sent;  // the client has gone away
+  } else {
+    co_await http::RespondError(exchange, std::move(json).error());
+  }
+}
+
+async::Task<> Remove(const Services& services, std::string id, http::Exchange& exchange) {
+  OnSnapshot remove = [](repository::Repository& repository,
+                         const SnapshotRecord& record) -> Result<std::string> {
+    if (record.decoded_tags().pinned) {
+      return Fail(Code::kFailedPrecondition, "the snapshot is pinned: unpin it first",
+                  "SNAPSHOT_PINNED");
+    }
+    ASSIGN(auto lock, repository.LockShared());
+    TRY(repository.RemoveSnapshot(record.file));
+    return std::string();
+  };
+  Result<std::string> removed = co_await WithSnapshot(services, std::move(id), std::move(remove));
+  if (!removed) {
+    co_await http::RespondError(exchange, std::move(removed).error());
+    co_return;
+  }
+  http::ResponseHead head;
+  head.status = 204;
+  head.headers.Add("Cache-Control", "no-store");
+  Result<void> sent = co_await exchange.Respond(std::move(head), std::string());
+  (void)sent;  // the client has gone away
+}
+
+async::Task<> Patch(const Services& services, std::string id, http::Exchange& exchange) {
+  Result<std::string> body = co_await exchange.ReadBody(kMaxBodyBytes);
+  if (!body) {
+    co_await http::RespondError(exchange, std::move(body).error());
+    co_return;
+  }
+  OnSnapshot patch = [text = *body](repository::Repository& repository,
+                                    const SnapshotRecord& record) {
+    return PatchJson(text, repository, record);
+  };
+  Result<std::string> json = co_await WithSnapshot(services, std::move(id), std::move(patch));
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> Read(const Services& services, std::string id, const std::string& what,
+                   http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  OnSnapshot on_snapshot;
+  if (what.empty()) {
+    on_snapshot = ShowJson;
+  } else if (what == "diff") {
+    Result<uint64_t> limit = Number(request, "limit", kDiffPage, kMostDiff);
+    if (!limit) {
+      co_await http::RespondError(exchange, std::move(limit).error());
+      co_return;
+    }
+    on_snapshot = [&services, to = Query(request, "to"), limit = *limit](
+                      repository::Repository& repository, const SnapshotRecord& record) {
+      return DiffJson(services, to, limit, repository, record);
+    };
+  } else {
+    Result<uint64_t> limit = Number(request, "limit", kMostPerPage, 10 * kMostPerPage);
+    if (!limit) {
+      co_await http::RespondError(exchange, std::move(limit).error());
+      co_return;
+    }
+    on_snapshot = [path = Query(request, "path"), after = Query(request, "cursor"), limit = *limit](
+                      repository::Repository& repository, const SnapshotRecord& record) {
+      return TreeJson(path, after, limit, repository, record);
+    };
+  }
+  Result<std::string> json = co_await WithSnapshot(services, std::move(id), std::move(on_snapshot));
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> NotFound(http::Exchange& exchange) {
+  Error error{.code = Code::kNotFound,
+              .message = fmt::format("there is nothing at {:.200}", exchange.request().path())};
+  co_await http::RespondError(exchange, std::move(error));
+}
+
+}  // namespace
+
+async::Task<> ListSnapshotsOf(const Services& services, std::string sandbox,
+                              http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  Filter filter{.sandbox = std::move(sandbox),
+                .dir = Query(request, "dir"),
+                .name = Query(request, "name"),
+                .trigger = Query(request, "trigger"),
+                .tag = Query(request, "tag")};
+  Result<std::string> json = co_await DoList(services, std::move(filter), request);
+  co_await Answer(exchange, std::move(json));
+}
+
+async::Task<> HandleSnapshots(const Services& services, std::vector<std::string> rest,
+                              http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  bool read = request.method == "GET" || request.method == "HEAD";
+  std::string what = rest.size() > 1 ? rest[1] : "";
+  bool known = what.empty() || what == "diff" || what == "tree" || what == "file" ||
+               what == "archive" || what == "restore";
+  if (rest.size() > 2 || !known || (rest.size() == 2 && what.empty())) {
+    co_await NotFound(exchange);
+  } else if (rest.size() == 1 && request.method == "DELETE") {
+    co_await Remove(services, std::move(rest[0]), exchange);
+  } else if (rest.size() == 1 && request.method == "PATCH") {
+    co_await Patch(services, std::move(rest[0]), exchange);
+  } else if (!read) {
+    co_await RespondMethodNotAllowed(exchange,
+                                     rest.size() == 1 ? "GET, HEAD, PATCH, DELETE" : "GET, HEAD");
+  } else if (rest.empty()) {
+    co_await ListSnapshotsOf(services, Query(request, "sandbox"), exchange);
+  } else if (what == "file") {
+    co_await SendFile(services, std::move(rest[0]), exchange);
+  } else if (what == "archive") {
+    co_await SendArchive(services, std::move(rest[0]), exchange);
+  } else {
+    co_await Read(services, std::move(rest[0]), what, exchange);
+  }
+}
+
+}  // namespace atl::api

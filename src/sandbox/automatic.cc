@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens by itself: snapshots at intervals, saving again what could not be saved, removal of
+// what has expired.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "sandbox/registry_impl.h"
+
+namespace atl::sandbox {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kTick{2'000};
+constexpr std::chrono::seconds kSaveAgainPause{30};
+// A daemon that has just started has better things to do.
+constexpr std::chrono::seconds kFirstPrune{300};
+constexpr size_t kSavesAtOnce = 4;
+
+}  // namespace
+
+async::Task<> Registry::Impl::IntervalRound() {
+  auto now = steady_clock::now();
+  std::vector<std::string> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      if (!entry->exists || entry->row.state != State::kRunning || entry->reserved) continue;
+      auto interval = PolicyOf(entry->row).interval;
+      if (interval.count() > 0 && now - entry->looked_at >= interval) due.push_back(id);
+    }
+  }
+  for (const std::string& id : due) {
+    EntryPtr entry = Lookup(id);
+    if (!entry) continue;
+    async::Mutex::Lock lock = co_await entry->transfer.Acquire();
+    std::shared_ptr<Sandbox> sandbox = Alive(entry);
+    if (!sandbox) continue;
+    auto saved = co_await Save(sandbox, entry, repository::Trigger::kInterval);
+    if (!saved) log::Warning("snapshot of {}: {}", id, saved.error().message);
+    std::lock_guard guard(mutex);
+    entry->looked_at = steady_clock::now();
+  }
+}
+
+async::Task<> Registry::Impl::SaveAgainRound() {
+  std::vector<std::string> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      bool stopped = entry->exists && entry->row.state == State::kStopped;
+      if (stopped && entry->row.unsaved) due.push_back(id);
+    }
+  }
+  for (const std::string& id : due) {
+    // Ask the store first: a sandbox is not started for nothing.
+    auto look = [this] { return vault.GetFresh(std::chrono::milliseconds(0)); };
+    Result<snapshot::Vault::Repo> store = co_await runtime.blocking().Run(look);
+    if (!store) co_return;
+    EntryPtr entry = Lookup(id);
+    if (!entry) continue;
+    async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+    Result<Held> held = co_await Hold(id, false);
+    bool still = held && held->entry == entry && entry->row.state == State::kStopped;
+    if (!still) continue;
+    Phases phases;
+    Result<void> done = co_await StartAgain(entry, phases);
+    std::shared_ptr<Sandbox> sandbox;
+    {
+      // Whoever wants it now waits for the lock and starts it again.
+      std::lock_guard guard(mutex);
+      entry->reserved = true;
+      sandbox = entry->sandbox;
+    }
+    if (done) {
+      auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
+      if (saved) log::Info("sandbox {} is saved now", id);
+      if (!saved) log::Warning("sandbox {} is still not saved: {}", id, saved.error().message);
+      sandbox.reset();
+      done = co_await StopContainer(entry);
+    }
+    if (!done) log::Error("sandbox {}: {}", id, done.error().message);
+    Reserve(entry, false);
+  }
+}
+
+async::Task<> Registry::Impl::PruneRound() {
+  auto prune = [this]() -> Result<void> {
+    ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+    auto now = std::chrono::system_clock::now().time_since_epoch();
+    int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+    auto exists = [this](std::string_view sandbox) { return Lookup(sandbox) != nullptr; };
+    ASSIGN(uint64_t forgotten,
+           snapshot::Forget(*repository, options.retention.keep, seconds, exists));
+    ASSIGN(snapshot::PruneResult pruned, snapshot::Prune(*repository, {}));
+    if (forgotten + pruned.packs_removed > 0) {
+      log::Info("{} snapshots have expired, {} bytes of the store are free again", forgotten,
+                pruned.bytes_freed);
+    }
+    return {};
+  };
+  Result<void> pruned = co_await runtime.blocking().Run(prune);
+  if (!pruned) log::Warning("remove expired snapshots: {}", pruned.error().message);
+}
+
+// Deriving its key takes half a second, which no request should wait for.
+async::Task<> Registry::OpenVault() {
+  auto get = [this] { return impl_->vault.Get(); };
+  Result<snapshot::Vault::Repo> opened = co_await impl_->runtime.blocking().Run(get);
+  if (!opened) log::Error("{}; it is tried again when it is needed", opened.error().message);
+}
+
+void Registry::StartAutomatic() {
+  async::Spawn(impl_->runtime.NextShard(), OpenVault(), "open the repository");
+  async::Spawn(impl_->runtime.NextShard(), RunAutomatic(), "automatic snapshots");
+}
+
+namespace {
+
+async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
+
+}  // namespace
+
+async::Task<> Registry::RunAutomatic() {
+  auto saved_again = steady_clock::now();
+  auto prune_at = steady_clock::now() + kFirstPrune;
+  while (!impl_->automatic_stops.is_set()) {
+    co_await async::WithTimeout(kTick, WaitFor(impl_->automatic_stops));
+    if (impl_->automatic_stops.is_set()) break;
+    co_await impl_->IntervalRound();
+    auto now = steady_clock::now();
+    if (now - saved_again >= kSaveAgainPause) {
+      co_await impl_->SaveAgainRound();
+      saved_again = steady_clock::now();
+    }
+    if (impl_->options.prune_interval.count() > 0 && now >= prune_at) {
+      co_await impl_->PruneRound();
+      prune_at = steady_clock::now() + impl_->options.prune_interval;
+    }
+  }
+  impl_->automatic_stopped.Set();
+}
+
+async::Task<> Registry::StopAutomatic() {
+  impl_->automatic_stops.Set();
+  co_await impl_->automatic_stopped.Wait();
+}
+
+async::Task<> Registry::SaveAgain() { co_await impl_->SaveAgainRound(); }
+
+async::Task<> Registry::SaveAll() {
+  std::vector<std::string> ids;
+  for (const Info& info : List()) {
+    if (info.state == State::kRunning && info.snapshots.on_stop) ids.push_back(info.id);
+  }
+  co_await SaveSome(ids, 0, std::min(kSavesAtOnce, ids.size()));
+}
+
+// Every `step`-th, beginning with `begin`, one after the other; the rest beside it.
+async::Task<> Registry::SaveSome(const std::vector<std::string>& ids, size_t begin, size_t step) {
+  if (begin >= step) co_return;
+  co_await async::Both(SaveEach(ids, begin, step), SaveSome(ids, begin + 1, step));
+}
+
+async::Task<> Registry::SaveEach(const std::vector<std::string>& ids, size_t begin, size_t step) {
+  for (size_t i = begin; i < ids.size(); i += step) {
+    Impl::EntryPtr entry = impl_->Lookup(ids[i]);
+    if (!entry) continue;
+    async::Mutex::Lock lock = co_await entry->transfer.Acquire();
+    std::shared_ptr<Sandbox> sandbox = impl_->Alive(entry);
+    if (!sandbox) continue;
+    auto saved = co_await impl_->Save(sandbox, entry, repository::Trigger::kStop);
+    if (!saved) log::Error("sandbox {} is not saved: {}", ids[i], saved.error().message);
+  }
+}
+
+}  // namespace atl::sandbox

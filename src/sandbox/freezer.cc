@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/freezer.h"
+
+#include "base/log.h"
+
+namespace atl::sandbox {
+
+Freezer::~Freezer() {
+  Result<void> thawed = Set(false);
+  if (!thawed) log::Error("let a sandbox go on: {}", thawed.error().message);
+}
+
+Result<void> Freezer::Set(bool frozen) {
+  if (!frozen) {
+    watch_ = {};
+    std::lock_guard guard(mutex_);
+    if (!frozen_) return {};
+    return Thaw();
+  }
+  std::unique_lock guard(mutex_);
+  if (frozen_) return {};
+  frozen_ = true;
+  Result<void> done = cgroup_.Freeze(true);
+  if (!done) {
+    (void)Thaw();
+    return done;
+  }
+  guard.unlock();
+  watch_ = std::jthread([this](std::stop_token stop) { Watch(std::move(stop)); });
+  return {};
+}
+
+bool Freezer::cut_short() const {
+  std::lock_guard guard(mutex_);
+  return cut_short_;
+}
+
+Result<void> Freezer::Thaw() {
+  Result<void> done = cgroup_.Freeze(false);
+  if (done) frozen_ = false;
+  return done;
+}
+
+void Freezer::Watch(std::stop_token stop) {
+  std::unique_lock guard(mutex_);
+  changed_.wait_for(guard, stop, limit_, [] { return false; });
+  if (stop.stop_requested() || !frozen_) return;
+  cut_short_ = true;
+  Result<void> thawed = Thaw();
+  if (!thawed) log::Error("let a sandbox go on: {}", thawed.error().message);
+}
+
+}  // namespace atl::sandbox

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stopping, what is saved before, and what an empty layer gets back at a start.
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "sandbox/registry_impl.h"
+#include "sys/fd.h"
+
+namespace atl::sandbox {
+namespace {
+
+// Older than this, what is known of the repository's snapshots is looked up again before a sandbox
+// begins empty.
+constexpr std::chrono::milliseconds kKnownLongEnough{30'000};
+
+int64_t Millis(const repository::Time& time) { return time.seconds * 1000 + time.nanos / 1000000; }
+
+}  // namespace
+
+snapshot::AutoPolicy Registry::Impl::PolicyOf(const Row& row) const {
+  if (row.snapshot_policy.empty()) return options.snapshots;
+  auto policy = snapshot::ParseAutoPolicy(row.snapshot_policy, options.snapshots);
+  return policy ? *policy : options.snapshots;
+}
+
+void Registry::Impl::Reserve(const EntryPtr& entry, bool reserved) {
+  std::lock_guard guard(mutex);
+  entry->reserved = reserved;
+}
+
+bool Registry::Impl::LayerIsGone(const Row& row) const {
+  struct stat info{};
+  return ::stat((launcher.LayerDir(row.iid) + "/upper").c_str(), &info) != 0 && errno == ENOENT;
+}
+
+async::Task<> Registry::Impl::DropLayer(EntryPtr entry) {
+  auto remove = [this, &entry] { return sys::RemoveTree(launcher.LayerDir(entry->row.iid)); };
+  Result<void> removed = co_await runtime.blocking().Run(remove);
+  if (!removed) log::Error("sandbox {}: {}", entry->row.id, removed.error().message);
+}
+
+async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_ptr<Sandbox> sandbox,
+                                                                   EntryPtr entry,
+                                                                   repository::Trigger trigger) {
+  Row row;
+  {
+    std::lock_guard guard(mutex);
+    row = entry->row;
+  }
+  std::vector<std::string> ids;
+  std::optional<Error> failure;
+  for (const std::string& path : PolicyOf(row).paths) {
+    SnapshotRequest request{.dir = path,
+                            .exclude = snapshot::DisposablePaths(),
+                            .trigger = trigger,
+                            .skip_if_unchanged = true};
+    auto take = [this, &row, &request] { return Take(row, request); };
+    Result<SnapshotResult> taken = co_await runtime.blocking().Run(take);
+    if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
+    // A directory that does not exist holds nothing to save.
+    if (taken || ReasonOf(taken.error()) == "DIRECTORY_NOT_FOUND") continue;
+    if (!failure) failure = std::move(taken).error().Wrap("save " + path);
+  }
+  (void)sandbox;
+  bool unsaved = failure.has_value();
+  if (row.unsaved != unsaved) {
+    auto write = [this, &row, unsaved] { return rows.SetUnsaved(row.iid, unsaved); };
+    CO_TRY(co_await runtime.blocking().Run(write));
+    std::lock_guard guard(mutex);
+    entry->row.unsaved = unsaved;
+  }
+  if (failure) co_return Unexpected(std::move(*failure));
+  co_return ids;
+}
+
+async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) {
+  co_await async::DisableCancellation();
+  EntryPtr entry = Lookup(id);
+  if (!entry) {
+    result = Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
+    co_return;
+  }
+  // In this order everywhere: who transfers may have to start the sandbox.
+  async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+  Result<Held> held = co_await Hold(id, false);
+  if (!held) {
+    result = Unexpected(std::move(held).error());
+    co_return;
+  }
+  entry = held->entry;
+  Stopped stopped;
+  std::shared_ptr<Sandbox> sandbox = Alive(entry);
+  if (!sandbox) {
+    stopped.save_failure = entry->row.unsaved ? "what it holds has not been saved yet" : "";
+    result = std::move(stopped);
+    co_return;
+  }
+  bool save = false;
+  {
+    std::lock_guard guard(mutex);
+    entry->stopping = true;
+    save = PolicyOf(entry->row).on_stop;
+  }
+  if (save) {
+    auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
+    if (saved) {
+      stopped.snapshot_ids = std::move(*saved);
+    } else {
+      stopped.save_failure = saved.error().message;
+      log::Error("sandbox {} stops unsaved, its files stay on this host: {}", id,
+                 saved.error().message);
+    }
+  }
+  sandbox.reset();
+  Result<void> ended = co_await StopContainer(entry);
+  {
+    std::lock_guard guard(mutex);
+    entry->stopping = false;
+  }
+  if (ended) {
+    result = std::move(stopped);
+  } else {
+    result = Unexpected(std::move(ended).error().Wrap(fmt::format("stop sandbox {}", id)));
+  }
+}
+
+Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
+  snapshot::AutoPolicy policy = PolicyOf(row);
+  Records found;
+  if (!policy.on_start) return found;
+  auto repository = vault.GetFresh(kKnownLongEnough);
+  if (!repository) {
+    // What was known a while ago is better than nothing; nothing is not good enough, for an empty
+    // sandbox would look as if its files were lost.
+    snapshot::Vault::Repo opened = vault.Opened();
+    if (!opened) {
+      return Unexpected(
+          std::move(repository)
+              .error()
+              .Wrap(
+                  R"(whether it has snapshots to begin with is not known ("snapshots": {"onStart": false} )"
+                  "begins without them)"));
+    }
+    log::Warning("snapshots of {}: {}", row.id, repository.error().message);
+    repository = std::move(opened);
+  }
+  ASSIGN(int64_t deleted_at_ms, rows.DeletedAt(row.id));
+  Records all = (*repository)->Snapshots();
+  for (const std::string& path : policy.paths) {
+    auto newest = std::find_if(all.rbegin(), all.rend(), [&](const auto& record) {
+      repository::Tags tags = record.decoded_tags();
+      return tags.sandbox == row.id && tags.dir == path;
+    });
+    if (newest != all.rend() && Millis(newest->time) > deleted_at_ms) found.push_back(*newest);
+  }
+  return found;
+}
+
+async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry,
+                                                  std::vector<Recovered>& recovered) {
+  Row row;
+  {
+    std::lock_guard guard(mutex);
+    row = entry->row;
+  }
+  auto recover = [this, &row, &recovered]() -> Result<void> {
+    ASSIGN(Records records, Recoverable(row));
+    for (const repository::SnapshotRecord& record : records) {
+      RestoreRequest request{.snapshot_id = record.id().Hex()};
+      auto put = Put(row, record, request);
+      if (!put) {
+        return Unexpected(std::move(put).error().Wrap(fmt::format(
+            "restore {} from snapshot {}", record.decoded_tags().dir, record.id().Short())));
+      }
+      recovered.push_back({.dir = put->dir, .snapshot_id = record.id().Hex(), .files = put->files});
+      log::Info("sandbox {}: {} files of {} are back from snapshot {}", row.id, put->files,
+                put->dir, record.id().Short());
+    }
+    return rows.SetRecover(row.iid, false);
+  };
+  CO_TRY(co_await runtime.blocking().Run(recover));
+  std::lock_guard guard(mutex);
+  entry->row.recover = false;
+  co_return Result<void>();
+}
+
+}  // namespace atl::sandbox

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The repository of this daemon: opened when it is first needed, made when there is none, opened
+// again later when the store could not be reached. Everything blocks.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "base/result.h"
+#include "blob/store.h"
+#include "repository/repository.h"
+
+namespace atl::snapshot {
+
+class Vault {
+ public:
+  using OpenStore = std::function<Result<std::shared_ptr<blob::Store>>()>;
+  using Repo = std::shared_ptr<repository::Repository>;
+
+  // `password` is asked for when the repository is opened.
+  Vault(OpenStore open_store, std::function<Result<std::string>()> password,
+        repository::Options options)
+      : open_store_(std::move(open_store)),
+        password_(std::move(password)),
+        options_(std::move(options)) {}
+
+  // One caller opens, the others wait for it. After a failure the same error is given for a second
+  // before the store is asked again.
+  Result<Repo> Get();
+  // What is open; null when nothing is.
+  Repo Opened() const;
+  // Snapshots in memory no older than `age`: refreshed otherwise.
+  Result<Repo> GetFresh(std::chrono::milliseconds age);
+
+ private:
+  Result<Repo> Open();
+
+  OpenStore open_store_;
+  std::function<Result<std::string>()> password_;
+  repository::Options options_;
+
+  std::mutex opening_;
+  mutable std::mutex mutex_;  // guards what follows
+  Repo repository_;
+  Error failure_;
+  std::chrono::steady_clock::time_point failed_at_;
+  bool failed_ = false;
+  std::chrono::steady_clock::time_point refreshed_at_;
+};
+
+}  // namespace atl::snapshot
