@@ -57,7 +57,7 @@ S3Stub::~S3Stub() {
   std::condition_variable changed;
   bool drained = false;
   auto drain = [&]() -> async::Task<> {
-    co_await server_->Drain(std::chrono::milliseconds(500));
+    co_await server_->Drain(std::chrono::seconds(10));
     std::scoped_lock lock(mutex);
     drained = true;
     changed.notify_all();
@@ -140,7 +140,9 @@ async::Task<> S3Stub::Serve(http::Exchange& exchange) {
     peers_.insert(exchange.peer());
   }
   if (fault == Fault::kStallUpload) {
-    co_await exchange.WaitForHangup();
+    // The end of a connection is not seen behind a body that nobody reads.
+    auto hangup = exchange.WaitForHangup();
+    (void)co_await async::WithTimeout(std::chrono::seconds(2), std::move(hangup));
     exchange.Abort();
     co_return;
   }
