@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The same repository for restic and for us.
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <thread>
 
 #include "blob/files.h"
@@ -214,6 +216,39 @@ TEST_F(ResticTest, AcceptsAnIndexThatWeReplaced) {
   EXPECT_EQ(ran.status, 0) << ran.output;
   ran = Restic("dump " + second.file.Hex() + " file");
   EXPECT_EQ(ran.output, "second");
+}
+
+// A writer that is killed at any moment leaves rubbish and perhaps a lock, nothing else.
+TEST_F(ResticTest, AKilledWriterHarmsNothing) {
+  Must(Repository::Init(*store_, TestOptions()));
+  std::mt19937 random(7);
+  size_t snapshots = 0;
+  for (int round = 0; round < 12; ++round) {
+    const pid_t writer = ::fork();
+    if (writer == 0) {
+      const auto repository = MustOpen(Must(blob::OpenFiles(repository_)));
+      for (uint64_t i = 0; i < 1000; ++i) {
+        SaveFile(*repository, RandomBytes((1000U * round) + i, 300'000));
+      }
+      ::_exit(0);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + (random() % 150)));
+    ::kill(writer, SIGKILL);
+    int status = 0;
+    ::waitpid(writer, &status, 0);
+    const auto repository = MustOpen(store_);
+    Must(repository->RemoveOwnStaleLocks());
+    const auto lock = Must(repository->LockExclusive());
+    EXPECT_TRUE(repository->problems().empty());
+    snapshots = repository->Snapshots().size();
+    for (const SnapshotRecord& record : repository->Snapshots()) {
+      const auto nodes = Must(repository->LoadTree(record.tree));
+      Must(repository->Load({.type = BlobType::kData, .id = nodes->at(0).content.at(0)}));
+    }
+  }
+  EXPECT_GT(snapshots, 10U);
+  const Ran ran = Restic("check --read-data");
+  EXPECT_EQ(ran.status, 0) << ran.output;
 }
 
 }  // namespace
