@@ -142,7 +142,9 @@ TEST_F(BackupBench, DISABLED_NodeModules) {
 TEST_F(BackupBench, DISABLED_First) {
   MakeTree();
   cpu_ = CpuSeconds();
-  Print("first", Take());
+  BackupOptions options = Options();
+  if (const char* workers = std::getenv("ATOLL_BENCH_WORKERS")) options.workers = atoi(workers);
+  Print("first", Take(options));
 }
 
 TEST_F(BackupBench, DISABLED_OneLargeFile) {

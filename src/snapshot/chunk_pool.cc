@@ -11,7 +11,7 @@ using repository::Id;
 
 namespace {
 
-constexpr size_t kMaxWaitingBytes = 32U << 20U;
+constexpr size_t kMaxWaitingBytes = 16U << 20U;
 
 }  // namespace
 
