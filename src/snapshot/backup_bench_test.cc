@@ -145,6 +145,7 @@ TEST_F(BackupBench, DISABLED_First) {
   BackupOptions options = Options();
   if (const char* workers = std::getenv("ATOLL_BENCH_WORKERS")) options.workers = atoi(workers);
   Print("first", Take(options));
+  Print("again", Take(options));
 }
 
 TEST_F(BackupBench, DISABLED_OneLargeFile) {
