@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a prune removes and what it writes again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "blob/store.h"
+#include "repository/repository.h"
+#include "snapshot/used_blobs.h"
+
+namespace atl::snapshot {
+
+// What is in the store beside what the repository has in memory.
+struct StoreListing {
+  std::unordered_map<repository::Id, uint64_t, repository::IdHash> packs;  // with their sizes
+  std::vector<repository::Id> old_packs;                                   // older than a day
+  std::vector<std::string> temporaries;  // that others have left, older than a day
+  std::vector<repository::Id> archives;  // of these snapshots
+  uint64_t index_files = 0;
+};
+Result<StoreListing> ListForPrune(blob::Store& store, const std::string& prefix,
+                                  int64_t now_seconds, std::stop_token stop);
+
+struct PrunePlan {
+  std::vector<repository::Id> leaving;  // unused packs and those that are repacked
+  std::vector<repository::Id> orphans;  // that no index names
+  uint64_t unused_packs = 0;
+  uint64_t repacked = 0;
+  uint64_t leaving_bytes = 0;
+  uint64_t leaving_blobs = 0;
+  uint64_t unused_bytes_left = 0;
+  bool merge_index = false;
+  bool empty() const { return leaving.empty() && orphans.empty() && !merge_index; }
+};
+// PACK_MISSING (kFailedPrecondition) when a blob that is needed is only in packs that are not in
+// the store, or not as long as the index says.
+Result<PrunePlan> MakePlan(const repository::Repository& repository, const UsedBlobs& used,
+                           const StoreListing& listing, double max_unused);
+
+// Stores again what is needed of the packs that leave, each blob verified; flushes. Returns how
+// many.
+struct Repacked {
+  uint64_t blobs = 0;
+  uint64_t bytes = 0;  // with headers
+};
+Result<Repacked> Repack(repository::Repository& repository, const UsedBlobs& used,
+                        const std::vector<repository::Id>& leaving,
+                        const std::function<void(double done)>& progress, std::stop_token stop);
+
+}  // namespace atl::snapshot
