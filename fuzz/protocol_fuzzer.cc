@@ -58,9 +58,9 @@ size_t CountFrames(std::string_view bytes, size_t piece) {
       if (!frame) return count;
       if (!*frame) break;
       ++count;
-      CheckAll<Hello, Spawn, Attach, ListProcesses, Signal, TarOut, TarIn, Dial, Ping,
-               SignalProcess, Started, Exited, End, Processes, Attached, Dialed, Ok, Failure, Walk,
-               WalkEnd, ReadFiles, Restore, Staged, Commit, StageWrite>(**frame);
+      CheckAll<Hello, Spawn, Attach, ListProcesses, Signal, Dial, Ping, SignalProcess, Started,
+               Exited, End, Processes, Attached, Dialed, Ok, Failure, Walk, WalkEnd, ReadFiles,
+               Restore, Staged, Commit, StageWrite>(**frame);
       if ((*frame)->type == FrameType::kTree) CheckRecords((*frame)->payload);
     }
   }

@@ -135,7 +135,7 @@ describe('snapshots', () => {
       assertError(answers[dir], answers[dir].status);
       assert.match(answers[dir].json().message, new RegExp(dir), 'the message names the directory');
     }
-    assertError(answers['/nowhere'], 404, 'FILE_NOT_FOUND');
+    assertError(answers['/nowhere'], 404, 'DIRECTORY_NOT_FOUND');
     assertError(answers['/workspace/file'], 400, 'NOT_DIRECTORY');
   });
 

@@ -201,7 +201,6 @@ class Client {
 struct Outcome {
   std::string out;
   std::string err;
-  std::string tar;
   uint32_t pid = 0;
   std::optional<protocol::Exited> exited;
   std::optional<protocol::End> end;
@@ -224,9 +223,6 @@ inline Outcome Collect(Client* client) {
         break;
       case FrameType::kStderr:
         outcome.err += payload;
-        break;
-      case FrameType::kTar:
-        outcome.tar += payload;
         break;
       case FrameType::kExited:
         outcome.exited = protocol::Decode<protocol::Exited>(payload).value();

@@ -11,11 +11,11 @@
 #include <optional>
 #include <vector>
 
-#include "agent/archive_dir.h"
 #include "agent/dir_cache.h"
 #include "agent/entry_meta.h"
 #include "agent/journal.h"
 #include "agent/staging.h"
+#include "agent/target_dir.h"
 
 namespace atl::agent {
 namespace {

@@ -8,7 +8,6 @@
 #include "agent/restore.h"
 #include "agent/spawn_session.h"
 #include "agent/stage_write.h"
-#include "agent/tar_session.h"
 #include "agent/transfer_child.h"
 #include "agent/walk.h"
 #include "protocol/connection.h"
@@ -44,14 +43,6 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       ASSIGN(auto request, protocol::Decode<protocol::Signal>(frame.payload));
       TRY(agent->detached->Signal(request));
       return Answer(outbox, protocol::Ok{});
-    }
-    case FrameType::kTarOut: {
-      ASSIGN(auto request, protocol::Decode<protocol::TarOut>(frame.payload));
-      return RunTarOut(request, socket, agent->processes, outbox);
-    }
-    case FrameType::kTarIn: {
-      ASSIGN(auto request, protocol::Decode<protocol::TarIn>(frame.payload));
-      return RunTarIn(request, socket, parser, agent->processes, outbox);
     }
     case FrameType::kDial: {
       ASSIGN(auto request, protocol::Decode<protocol::Dial>(frame.payload));

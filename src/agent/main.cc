@@ -5,7 +5,6 @@
 #include <string_view>
 #include <vector>
 
-#include "agent/archive_dir.h"
 #include "agent/serve.h"
 #include "agent/settle.h"
 
@@ -13,7 +12,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: atoll-agent serve [--listen-fd N] [--cgroup-fds N] [--dial descriptor|relay]\n"
-    "       atoll-agent tar-out DIR | tar-in DIR | settle DIR... | version\n"
+    "       atoll-agent settle DIR... | version\n"
     "The agent runs inside a sandbox; the daemon starts it.\n";
 
 int Usage() {
@@ -49,8 +48,6 @@ int main(int argc, char** argv) {
   std::vector<std::string> arguments(argv, argv + argc);
   std::string_view verb = argc > 1 ? std::string_view(argv[1]) : std::string_view();
   if (verb == "serve") return ServeMain(arguments);
-  if (verb == "tar-out" && argc == 3) return atl::agent::TarOutMain(arguments[2]);
-  if (verb == "tar-in" && argc == 3) return atl::agent::TarInMain(arguments[2]);
   if (verb == "settle" && argc > 2) {
     return atl::agent::SettleMain({arguments.begin() + 2, arguments.end()});
   }

@@ -15,8 +15,8 @@
 #include <utility>
 #include <variant>
 
-#include "agent/archive_dir.h"
 #include "agent/entry_stat.h"
+#include "agent/target_dir.h"
 
 namespace atl::agent {
 namespace {
@@ -304,7 +304,7 @@ Result<void> FileSender::SendRange(uint32_t tag, int fd, uint64_t begin, uint64_
 }  // namespace
 
 Result<void> RunReadFiles(const protocol::ReadFiles& request, ClientLink* link) {
-  ASSIGN(sys::Fd root, OpenArchiveDir(request.dir));
+  ASSIGN(sys::Fd root, OpenTargetDir(request.dir));
   return FileSender(std::move(root), link).Run();
 }
 

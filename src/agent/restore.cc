@@ -15,13 +15,13 @@
 #include <new>
 #include <optional>
 
-#include "agent/archive_dir.h"
 #include "agent/commit.h"
 #include "agent/dir_cache.h"
 #include "agent/entry_meta.h"
 #include "agent/journal.h"
 #include "agent/settle.h"
 #include "agent/staging.h"
+#include "agent/target_dir.h"
 #include "agent/transfer_child.h"
 
 namespace atl::agent {
@@ -189,12 +189,12 @@ Result<void> RestoreSession::Run() {
 }
 
 Result<void> RestoreSession::OpenAndStage() {
-  ASSIGN(root_, OpenArchiveDir(dir_));
+  ASSIGN(root_, OpenTargetDir(dir_));
   if (flock(root_.get(), LOCK_EX | LOCK_NB) != 0) {
     return Fail(Code::kFailedPrecondition, "another restore of " + dir_ + " is running",
                 "RESOURCE_BUSY");
   }
-  auto settled = Settle(root_.get());
+  auto settled = SettleRestores(root_.get());
   // What an earlier restore could not do does not keep this one from trying.
   if (!settled && ReasonOf(settled.error()) != "RESTORE_INCOMPLETE") return settled;
   Sweep(root_.get());
@@ -271,7 +271,7 @@ bool LockSoon(int root) {
 Result<void> FinishRestore(const std::string& dir, const std::string& id, Progress* progress,
                            ClientLink* link) {
   umask(0);
-  ASSIGN(sys::Fd root, OpenArchiveDir(dir));
+  ASSIGN(sys::Fd root, OpenTargetDir(dir));
   if (Exists(root.get(), StagingName(kReadyPrefix, id)) &&
       progress->phase.load() < Phase::kDecided) {
     progress->phase.store(Phase::kDecided);
@@ -279,7 +279,7 @@ Result<void> FinishRestore(const std::string& dir, const std::string& id, Progre
   Phase before = progress->phase.load();
   Result<void> settled;
   if (LockSoon(root.get())) {
-    settled = Settle(root.get());
+    settled = SettleRestores(root.get());
     Sweep(root.get());
     if (before == Phase::kUndecided) SetTimeBack(root.get(), progress->before);
     if (before >= Phase::kDecided && progress->has_after) SetTimeBack(root.get(), progress->after);

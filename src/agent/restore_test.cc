@@ -89,6 +89,30 @@ TEST_F(RestoreTest, MissingParentsAreMadeAndTakenBack) {
   EXPECT_EQ(Slurp(work_ / "a"), "content");
 }
 
+TEST_F(RestoreTest, WhatIsNoDirectoryOfTheUserIsRefused) {
+  fs::path outside = dir_ / "outside";
+  fs::create_directories(outside / "sub");
+  Write(work_ / "file", "x");
+  fs::create_symlink(outside, work_ / "link");
+  for (const std::string& dir :
+       {(work_ / "file").string(), (work_ / "link").string(), (work_ / "link" / "sub").string(),
+        (work_ / "link" / "new").string(), (work_ / ".." / "outside").string(),
+        std::string("relative"), std::string(), std::string("/"), std::string("//./"),
+        std::string("/proc"), std::string("/proc/self"), std::string("//sys/kernel"),
+        std::string("/dev/new"), std::string("/.atoll"), std::string("/tmp\0x", 6),
+        std::string(5000, '/') + "tmp"}) {
+    Running restore(Connect(), dir);
+    ASSERT_TRUE(restore.error().has_value()) << dir;
+    EXPECT_EQ(restore.error()->code, Code::kInvalidArgument) << restore.error()->message;
+    Client reader(Connect());
+    auto read = reader.Ask<protocol::End>(protocol::ReadFiles{.dir = dir});
+    ASSERT_FALSE(read.has_value()) << dir;
+    EXPECT_EQ(read.error().code, Code::kInvalidArgument) << read.error().message;
+  }
+  EXPECT_TRUE(fs::is_empty(outside / "sub"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(outside), {}), 1);
+}
+
 TEST_F(RestoreTest, ACutBeforeTheCommitLeavesTheOldContentAndNothingElse) {
   fs::create_directory(work_ / "sub");
   Write(work_ / "sub" / "file", "old");

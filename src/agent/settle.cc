@@ -9,10 +9,9 @@
 #include <memory>
 #include <string_view>
 
-#include "agent/archive_dir.h"
 #include "agent/commit.h"
 #include "agent/staging.h"
-#include "agent/swap.h"
+#include "agent/target_dir.h"
 #include "sys/fd.h"
 
 namespace atl::agent {
@@ -40,22 +39,16 @@ bool HasLeftovers(int dir) {
 }
 
 void AddIfLeft(const std::string& path, std::vector<std::string>* dirs) {
-  auto dir = OpenArchiveDir(path);
+  auto dir = OpenTargetDir(path);
   if (dir && HasLeftovers(dir->get())) dirs->push_back(path);
 }
 
 }  // namespace
 
-Result<void> Settle(int root) {
-  auto settled = SettleRestores(root);
-  TRY(SettleSwap(root));
-  return settled;
-}
-
 Result<void> SettleLeftovers(int root) {
   if (!HasLeftovers(root)) return {};
   if (flock(root, LOCK_EX | LOCK_NB) != 0) return {};
-  auto settled = Settle(root);
+  auto settled = SettleRestores(root);
   flock(root, LOCK_UN);
   return settled;
 }
@@ -63,7 +56,7 @@ Result<void> SettleLeftovers(int root) {
 std::vector<std::string> DirsToSettle() {
   std::vector<std::string> dirs;
   for (const char* path : {"/workspace", "/root", "/home"}) AddIfLeft(path, &dirs);
-  auto home = OpenArchiveDir("/home");
+  auto home = OpenTargetDir("/home");
   if (!home) return dirs;
   int count = 0;
   ForEachName(home->get(), [&](std::string_view name) {
@@ -76,8 +69,9 @@ std::vector<std::string> DirsToSettle() {
 int SettleMain(const std::vector<std::string>& dirs) {
   bool all = true;
   for (const std::string& dir : dirs) {
-    auto root = OpenArchiveDir(dir);
-    if (!root || flock(root->get(), LOCK_EX | LOCK_NB) != 0 || !Settle(root->get())) all = false;
+    auto root = OpenTargetDir(dir);
+    if (!root || flock(root->get(), LOCK_EX | LOCK_NB) != 0 || !SettleRestores(root->get()))
+      all = false;
     // What is undecided may be a stage that is being filled.
     if (all) Sweep(root->get());
   }

@@ -10,9 +10,7 @@
 
 namespace atl::agent {
 
-// Only renames and the like; the caller holds the directory's lock.
-Result<void> Settle(int root);
-// The same, unless a restore is running.
+// Only renames and the like, and nothing while a restore is running.
 Result<void> SettleLeftovers(int root);
 
 // The directories that automatic snapshots are restored to, as far as a restore left something in

@@ -27,6 +27,15 @@ Result<void> SetNonBlocking(int fd) {
   return FailErrno(errno, "make a pipe non-blocking");
 }
 
+// Makes the pipe larger when what was read says that the program fills it.
+void GrowPipe(int fd, ssize_t last_read) {
+  // Only once: afterwards reads are longer than the small pipe. Every page counts against a limit
+  // per user, so quiet programs keep the small one.
+  if (last_read == kSmallPipe && fcntl(fd, F_GETPIPE_SZ) == kSmallPipe) {
+    fcntl(fd, F_SETPIPE_SZ, kLargePipe);
+  }
+}
+
 }  // namespace
 
 Result<Program> ToProgram(const protocol::Spawn& request) {
@@ -71,14 +80,6 @@ Result<std::shared_ptr<Child>> StartWithPipes(Processes* processes, const Progra
   ASSIGN(auto child, processes->Start(program, stdio));
   *pipes = {.in = std::move(in.write), .out = std::move(out.read), .err = std::move(err.read)};
   return child;
-}
-
-void GrowPipe(int fd, ssize_t last_read) {
-  // Only once: afterwards reads are longer than the small pipe. Every page counts against a limit
-  // per user, so quiet programs keep the small one.
-  if (last_read == kSmallPipe && fcntl(fd, F_GETPIPE_SZ) == kSmallPipe) {
-    fcntl(fd, F_SETPIPE_SZ, kLargePipe);
-  }
 }
 
 Result<void> SpawnSession::Run(const protocol::Spawn& request) {

@@ -21,9 +21,6 @@ struct ProgramPipes {
 Result<std::shared_ptr<Child>> StartWithPipes(Processes* processes, const Program& program,
                                               bool want_stdin, bool merge, ProgramPipes* pipes);
 
-// Makes the pipe larger when what was read says that the program fills it.
-void GrowPipe(int fd, ssize_t last_read);
-
 // How long after the exit of the program its pipes may stay silent and open (a background child
 // holds them) before the operation is over.
 inline constexpr int kDrainMs = 100;

@@ -10,10 +10,10 @@
 #include <cstring>
 #include <vector>
 
-#include "agent/archive_dir.h"
 #include "agent/dir_cache.h"
 #include "agent/entry_meta.h"
 #include "agent/staging.h"
+#include "agent/target_dir.h"
 
 namespace atl::agent {
 namespace {
@@ -64,7 +64,7 @@ class StageFiller {
  public:
   static Result<StageFiller> Open(const protocol::StageWrite& request) {
     if (!IsStagingId(request.stage)) return Invalid("it is not the name of a stage");
-    ASSIGN(sys::Fd root, OpenArchiveDir(request.dir));
+    ASSIGN(sys::Fd root, OpenTargetDir(request.dir));
     std::string path = StagingName(kRestorePrefix, request.stage) + "/" + kStagedDir;
     ASSIGN(sys::Fd stage, OpenBeneath(root.get(), path, O_PATH | O_DIRECTORY));
     return StageFiller(std::move(stage));

@@ -13,7 +13,7 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "agent/archive_dir.h"
+#include "agent/target_dir.h"
 
 namespace atl::agent {
 namespace {

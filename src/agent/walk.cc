@@ -13,11 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "agent/archive_dir.h"
 #include "agent/entry_stat.h"
 #include "agent/name_list.h"
 #include "agent/settle.h"
 #include "agent/staging.h"
+#include "agent/target_dir.h"
 
 namespace atl::agent {
 namespace {
@@ -229,7 +229,7 @@ int Walker::VisitOther(const char* name, const struct statx& st) {
 
 Result<void> RunWalk(const protocol::Walk& request, ClientLink* link) {
   ASSIGN(Excluded excluded, MakeExcluded(request));
-  ASSIGN(sys::Fd root, OpenArchiveDir(request.dir));
+  ASSIGN(sys::Fd root, OpenTargetDir(request.dir));
   TRY(SettleLeftovers(root.get()));
   return Walker(link, std::move(excluded)).Run(std::move(root));
 }

@@ -170,6 +170,7 @@ TEST_F(WalkTest, ManyEntriesTakeBoundedMemory) {
 
 TEST_F(WalkTest, ADirectoryThatCannotBeWalkedIsAnError) {
   EXPECT_EQ(WalkDir(root_ / "missing").error->code, Code::kNotFound);
+  EXPECT_EQ(WalkDir(root_ / "missing").error->reason, "DIRECTORY_NOT_FOUND");
   Write(root_ / "file");
   EXPECT_EQ(WalkDir(root_ / "file").error->reason, "NOT_DIRECTORY");
   ASSERT_EQ(symlink(root_.c_str(), (dir_ / "link").c_str()), 0);

@@ -31,7 +31,7 @@ TEST(ConnectionTest, FramesOfEverySizeArrive) {
 
 TEST(ConnectionTest, AStreamThatEndsInsideAFrameIsAnError) {
   auto pair = sys::MakeSocketPair(SOCK_STREAM);
-  std::string frame = EncodeFrame(FrameType::kTar, "half");
+  std::string frame = EncodeFrame(FrameType::kTree, "half");
   ASSERT_TRUE(SendBytes(pair->first.get(), frame.substr(0, frame.size() - 1)).has_value());
   pair->first.Reset();
   FrameReader reader(pair->second.get());

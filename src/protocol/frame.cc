@@ -7,9 +7,42 @@
 namespace atl::protocol {
 
 bool IsKnown(FrameType type) {
-  auto raw = static_cast<unsigned>(type);
-  return raw == 1 || (raw >= 16 && raw <= 27) || (raw >= 32 && raw <= 36) ||
-         (raw >= 48 && raw <= 57) || (raw >= 64 && raw <= 69) || raw == 72;
+  // Without a default: the compiler names an enumerator that is forgotten here.
+  switch (type) {
+    case FrameType::kHello:
+    case FrameType::kSpawn:
+    case FrameType::kAttach:
+    case FrameType::kList:
+    case FrameType::kSignal:
+    case FrameType::kDial:
+    case FrameType::kPing:
+    case FrameType::kWalk:
+    case FrameType::kReadFiles:
+    case FrameType::kRestore:
+    case FrameType::kStageWrite:
+    case FrameType::kStdinEnd:
+    case FrameType::kSignalProcess:
+    case FrameType::kTreeEnd:
+    case FrameType::kCommit:
+    case FrameType::kStarted:
+    case FrameType::kExited:
+    case FrameType::kEnd:
+    case FrameType::kProcesses:
+    case FrameType::kAttached:
+    case FrameType::kDialed:
+    case FrameType::kOk:
+    case FrameType::kError:
+    case FrameType::kWalkEnd:
+    case FrameType::kStaged:
+    case FrameType::kStdin:
+    case FrameType::kStdout:
+    case FrameType::kStderr:
+    case FrameType::kRelay:
+    case FrameType::kTree:
+    case FrameType::kRelayEnd:
+      return true;
+  }
+  return false;
 }
 
 Header EncodeHeader(FrameType type, size_t payload_bytes) {

@@ -28,8 +28,6 @@ enum class FrameType : uint8_t {
   kAttach = 17,
   kList = 18,
   kSignal = 19,
-  kTarOut = 20,
-  kTarIn = 21,
   kDial = 22,
   kPing = 23,
   kWalk = 24,
@@ -37,10 +35,9 @@ enum class FrameType : uint8_t {
   kRestore = 26,
   kStageWrite = 27,
 
-  // From the client while an operation runs. kStdinEnd, kTarEnd and kTreeEnd have no payload.
+  // From the client while an operation runs. kStdinEnd and kTreeEnd have no payload.
   kStdinEnd = 32,
   kSignalProcess = 33,
-  kTarEnd = 34,
   kTreeEnd = 35,
   kCommit = 36,
 
@@ -60,7 +57,6 @@ enum class FrameType : uint8_t {
   kStdin = 64,
   kStdout = 65,
   kStderr = 66,
-  kTar = 67,
   kRelay = 68,
   kTree = 69,
 

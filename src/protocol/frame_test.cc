@@ -8,7 +8,7 @@ namespace {
 
 TEST(FrameParserTest, GivesFramesWhateverThePiecesAre) {
   std::string stream = EncodeFrame(FrameType::kStdout, "hello") + EncodeFrame(FrameType::kOk) +
-                       EncodeFrame(FrameType::kTar, std::string(kMaxDataBytes, 't'));
+                       EncodeFrame(FrameType::kTree, std::string(kMaxDataBytes, 't'));
   for (size_t piece : {1UL, 3UL, 8UL, 13UL, 4096UL, stream.size()}) {
     FrameParser parser;
     std::vector<std::pair<FrameType, std::string>> frames;
@@ -57,7 +57,7 @@ void ExpectRefused(std::string bytes) {
 
 TEST(FrameParserTest, RefusesWhatItDoesNotKnowBeforeThePayloadIsThere) {
   std::string frame = EncodeFrame(FrameType::kOk);
-  for (char type : {'\x00', '\x02', '\x1c', '\x7f', '\xff'}) {
+  for (char type : {'\x00', '\x02', '\x14', '\x1c', '\x22', '\x43', '\x7f', '\xff'}) {
     std::string unknown = frame;
     unknown[0] = type;
     ExpectRefused(unknown);

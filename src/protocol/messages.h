@@ -100,26 +100,6 @@ struct Signal {
   bool operator==(const Signal&) const = default;
 };
 
-// Answers kTar frames (a pax archive of the directory, "." first), then End; or Error.
-struct TarOut {
-  static constexpr FrameType kType = FrameType::kTarOut;
-  static constexpr bool kRequest = true;
-  std::string dir;  // absolute
-  void Fields(this auto& self, auto& io) { io(self.dir); }
-  bool operator==(const TarOut&) const = default;
-};
-
-// The client follows with kTar frames and kTarEnd; answers End when the directory equals the
-// archive. Anything else leaves the directory as it was. An Error may come at any time, even while
-// the client still sends.
-struct TarIn {
-  static constexpr FrameType kType = FrameType::kTarIn;
-  static constexpr bool kRequest = true;
-  std::string dir;
-  void Fields(this auto& self, auto& io) { io(self.dir); }
-  bool operator==(const TarIn&) const = default;
-};
-
 // Connects to 127.0.0.1:port inside. Answers Dialed, or Error (SERVICE_NOT_RESPONDING).
 struct Dial {
   static constexpr FrameType kType = FrameType::kDial;
@@ -161,12 +141,12 @@ struct Exited {
   bool operator==(const Exited&) const = default;
 };
 
-// A tar operation is complete.
+// An operation on a directory tree is complete.
 struct End {
   static constexpr FrameType kType = FrameType::kEnd;
-  uint64_t files = 0;    // entries, the directory itself not counted
+  uint64_t files = 0;    // files read, entries staged or changes made
   uint64_t bytes = 0;    // of file contents
-  uint64_t skipped = 0;  // sockets, vanished or unreadable entries, other file systems
+  uint64_t skipped = 0;  // what could not be read, had vanished or could not be set
   void Fields(this auto& self, auto& io) { io(self.files), io(self.bytes), io(self.skipped); }
   bool operator==(const End&) const = default;
 };

@@ -41,8 +41,6 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
   ExpectRoundTrip(Attach{.name = "opencode", .offset = 0xfedcba9876543210});
   ExpectRoundTrip(ListProcesses{});
   ExpectRoundTrip(Signal{.name = "n", .pid = 9, .signo = 15, .group = true});
-  ExpectRoundTrip(TarOut{.dir = "/workspace"});
-  ExpectRoundTrip(TarIn{.dir = "/workspace"});
   ExpectRoundTrip(Dial{.port = 4096});
   ExpectRoundTrip(Ping{});
   ExpectRoundTrip(SignalProcess{.signo = -1});

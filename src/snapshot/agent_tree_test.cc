@@ -112,7 +112,7 @@ TEST(AgentWalkTest, RefusesWhatIsNoTree) {
   ExpectBad(WalkOf({}, kRoot, protocol::FileHole{.length = 1}, kLeave));         // no walk's
   ExpectBad(
       WalkWith([](int socket) { (void)protocol::SendBytes(socket, "\xff\xff\xff\xff????"); }));
-  ExpectBad(WalkWith([](int socket) { (void)protocol::SendData(socket, FrameType::kTar, "x"); }));
+  ExpectBad(WalkWith([](int socket) { (void)protocol::SendData(socket, FrameType::kRelay, "x"); }));
 }
 
 TEST(AgentWalkTest, RefusesEndlessDepth) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/archive_dir.h"
+#include "agent/target_dir.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ Unexpected Refuse(const std::string& path, std::string_view why) {
   return Fail(Code::kInvalidArgument, "the directory " + path + " " + std::string(why));
 }
 
-// The components of an absolute path.
+// The components of an absolute path that may be one of the user's.
 Result<std::vector<std::string>> Components(const std::string& path) {
   if (path.empty() || path[0] != '/') return Refuse(path, "is not an absolute path");
   if (path.size() >= 4096 || path.find('\0') != std::string::npos) {
@@ -36,6 +36,11 @@ Result<std::vector<std::string>> Components(const std::string& path) {
     if (name == "..") return Refuse(path, "contains ..");
     if (!name.empty() && name != ".") components.push_back(name);
     begin = end + 1;
+  }
+  if (components.empty()) return Refuse(path, "is the whole file system");
+  constexpr std::array<std::string_view, 4> kSystem{"proc", "sys", "dev", ".atoll"};
+  if (std::find(kSystem.begin(), kSystem.end(), components[0]) != kSystem.end()) {
+    return Refuse(path, "belongs to the system");
   }
   return components;
 }
@@ -65,7 +70,7 @@ Result<std::vector<std::string>> MakeMissingDirs(const std::string& path) {
       return FailErrno(err, "make directory " + so_far);
     }
     auto next = sys::OpenAt2(at.get(), component, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
-    // What is there and cannot be entered is for OpenArchiveDir to explain.
+    // What is there and cannot be entered is for OpenTargetDir to explain.
     if (!next) break;
     at = std::move(*next);
   }
@@ -76,13 +81,8 @@ void RemoveMadeDirs(const std::vector<std::string>& made) {
   for (auto dir = made.rbegin(); dir != made.rend(); ++dir) rmdir(dir->c_str());
 }
 
-Result<sys::Fd> OpenArchiveDir(const std::string& path) {
+Result<sys::Fd> OpenTargetDir(const std::string& path) {
   ASSIGN(auto components, Components(path));
-  if (components.empty()) return Refuse(path, "is the whole file system");
-  constexpr std::array<std::string_view, 4> kSystem{"proc", "sys", "dev", ".atoll"};
-  if (std::find(kSystem.begin(), kSystem.end(), components[0]) != kSystem.end()) {
-    return Refuse(path, "belongs to the system");
-  }
   std::string clean;
   for (const std::string& component : components) clean += "/" + component;
   auto dir = sys::OpenAt2(AT_FDCWD, clean, O_RDONLY | O_DIRECTORY,
@@ -116,12 +116,6 @@ Result<std::vector<std::string>> ListNames(int dir) {
   if (errno != 0) return FailErrno(errno, "read a directory");
   std::sort(names.begin(), names.end());
   return names;
-}
-
-int ReportOutcome(const Result<protocol::End>& outcome) {
-  auto frame =
-      outcome ? protocol::Encode(*outcome) : protocol::Encode(protocol::ToFailure(outcome.error()));
-  return frame && sys::WriteAll(STDERR_FILENO, *frame) ? 0 : 1;
 }
 
 }  // namespace atl::agent
