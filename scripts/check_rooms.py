@@ -3,7 +3,8 @@
 """Refuses an include that points upward: see the table of rooms in docs/architecture.md.
 
 A room may include rooms of lower levels, and rooms of its own level that its CMakeLists.txt lists
-in DEPS. Only src/http names Beast; only src/async and src/http name Asio.
+in DEPS. Its tests may include what TEST_LIBS lists as atoll_<room> as well. Only src/http names
+Beast; only src/async and src/http name Asio.
 """
 
 import pathlib
@@ -38,24 +39,31 @@ def level_of(room):
 
 
 def dependencies(room):
+    """The rooms that a room lists in DEPS, and those that its tests have besides in TEST_LIBS."""
     cmake = SRC / room / "CMakeLists.txt"
     text = re.sub(r"#.*", "", cmake.read_text()) if cmake.exists() else ""
     match = re.search(r"atoll_room\(\s*\S+(.*?)\)", text, re.DOTALL)
-    listed, keyword = set(), None
+    listed, of_tests, keyword = set(), set(), None
     for word in match.group(1).split() if match else []:
         if word in ("DEPS", "LIBS", "TEST_LIBS", "EXCLUDE"):
             keyword = word
         elif keyword == "DEPS":
             listed.add(word)
-    return listed
+        elif keyword == "TEST_LIBS" and word.startswith("atoll_"):
+            of_tests.add(word.removeprefix("atoll_"))
+    return listed, of_tests
 
 
-def check_cmake(room, deps):
+def is_test(path):
+    return path.stem.endswith("_test")
+
+
+def check_cmake(room, keyword, deps):
     for dep in sorted(deps):
         if level_of(dep) is None or not (SRC / dep).is_dir():
-            yield f"src/{room}/CMakeLists.txt: DEPS names {dep}, which is no room"
+            yield f"src/{room}/CMakeLists.txt: {keyword} names {dep}, which is no room"
         elif level_of(dep) > level_of(room):
-            yield f"src/{room}/CMakeLists.txt: DEPS names {dep}, a room above {room}"
+            yield f"src/{room}/CMakeLists.txt: {keyword} names {dep}, a room above {room}"
 
 
 def check_file(path, room, deps):
@@ -102,7 +110,7 @@ def check_cycles(graph):
 
 
 def main():
-    problems, graph = [], {}
+    problems, graph, of_tests = [], {}, {}
     for path in sorted(SRC.rglob("*")):
         if path.suffix not in (".cc", ".h"):
             continue
@@ -111,9 +119,11 @@ def main():
             problems.append(f"{path.relative_to(ROOT)}: {room} is no room that check_rooms.py knows")
             continue
         if room not in graph:
-            graph[room] = dependencies(room)
-            problems += check_cmake(room, graph[room])
-        problems += check_file(path, room, graph[room])
+            graph[room], of_tests[room] = dependencies(room)
+            problems += check_cmake(room, "DEPS", graph[room])
+            problems += check_cmake(room, "TEST_LIBS", of_tests[room])
+        deps = graph[room] | of_tests[room] if is_test(path) else graph[room]
+        problems += check_file(path, room, deps)
     problems += check_cycles(graph)
     for problem in problems:
         print(problem, file=sys.stderr)
