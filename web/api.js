@@ -10,6 +10,10 @@ export class ApiError extends Error {
   }
 }
 
+export function problemOf(error) {
+  return {code: error.code ?? 'PAGE_ERROR', message: error.message ?? String(error)};
+}
+
 async function failure(response) {
   let body = {};
   try {
@@ -21,8 +25,8 @@ async function failure(response) {
                       body.message ?? `The daemon answered ${response.status}.`);
 }
 
-async function send(method, path, body, signal) {
-  const options = {method, signal, headers: {}};
+async function send(method, path, body, {signal, headers = {}} = {}) {
+  const options = {method, signal, headers: {...headers}};
   if (body !== undefined) {
     options.headers['Content-Type'] = 'application/json';
     options.body = JSON.stringify(body);
@@ -49,15 +53,10 @@ export const listSandboxes = async () => (await json('GET', '/sandboxes')).sandb
 export const createSandbox = (id, options) => json('POST', of(id) + '/create', options);
 export const deleteSandbox = (id) => json('DELETE', of(id));
 export const gitClone = (id, options) => json('POST', of(id) + '/gitClone', options);
-export const takeSnapshot = (id, options) => json('POST', of(id) + '/snapshot', options);
-export const restoreSnapshot = (id, snapshotId) =>
-    json('POST', `${of(id)}/restore/${encodeURIComponent(snapshotId)}`);
-export const listSnapshots = async (id) =>
-    (await json('GET', of(id) + '/snapshots')).snapshots ?? [];
+export const stopSandbox = (id) => json('POST', of(id) + '/stop');
 
-/** Runs a command and hands every event of its output to onEvent, as it comes. */
-export async function runCommand(id, options, onEvent, signal) {
-  const response = await send('POST', of(id) + '/run', options, signal);
+/** Hands every event of a stream to onEvent, as it comes. */
+async function readEvents(response, onEvent) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let rest = '';
@@ -72,6 +71,67 @@ export async function runCommand(id, options, onEvent, signal) {
       if (data) onEvent(JSON.parse(data));
     }
   }
+}
+
+/** Runs a command and hands every event of its output to onEvent, as it comes. */
+export async function runCommand(id, options, onEvent, signal) {
+  await readEvents(await send('POST', of(id) + '/run', options, {signal}), onEvent);
+}
+
+// --- snapshots ------------------------------------------------------------------------------------
+
+const snapshotPath = (id) => '/snapshots/' + encodeURIComponent(id);
+
+function query(parameters) {
+  const text = Object.entries(parameters)
+      .filter(([, value]) => value !== undefined && value !== '')
+      .map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
+  return text ? '?' + text : '';
+}
+
+/** Does what takes a while: its progress goes to onProgress, its result or error is the outcome. */
+async function follow(path, body, onProgress) {
+  const response = await send('POST', path, body, {headers: {Accept: 'text/event-stream'}});
+  let last = null;
+  try {
+    await readEvents(response, (event) => {
+      if (event.type === 'progress') {
+        onProgress(event);
+      } else {
+        last = event;
+      }
+    });
+  } catch {
+    last = null;
+  }
+  if (last?.type === 'complete') return last;
+  if (last) throw new ApiError(response.status, last.code, last.message);
+  throw new ApiError(0, 'CUT_OFF', 'The connection ended before the work did; it may go on. ' +
+                                   'Look at the list in a moment.');
+}
+
+export const takeSnapshot = (id, options, onProgress) =>
+    follow(of(id) + '/snapshot', options, onProgress);
+export const restoreSnapshot = (id, snapshotId, options, onProgress) =>
+    follow(`${of(id)}/restore/${encodeURIComponent(snapshotId)}`, options, onProgress);
+
+/** {snapshots, cursor?}; filters: sandbox, dir, trigger, limit, cursor. */
+export const listSnapshots = (filters) => json('GET', '/snapshots' + query(filters));
+export const changeSnapshot = (id, changes) => json('PATCH', snapshotPath(id), changes);
+export const deleteSnapshot = (id) => json('DELETE', snapshotPath(id));
+export const compareSnapshots = (from, to, limit) =>
+    json('GET', snapshotPath(from) + '/diff' + query({to, limit}));
+export const archiveUrl = (id) => '/v1' + snapshotPath(id) + '/archive';
+
+// Paths in snapshots are bytes: they come percent-encoded.
+export const listTree = (id, path, cursor) =>
+    json('GET', `${snapshotPath(id)}/tree?path=${path}&limit=500` +
+                (cursor ? '&cursor=' + encodeURIComponent(cursor) : ''));
+export const fileUrl = (id, path) => `/v1${snapshotPath(id)}/file?path=${path}`;
+
+export async function readFile(id, path) {
+  const response = await send('GET', `${snapshotPath(id)}/file?path=${path}`);
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 /** The text of an output event: bytes that are not UTF-8 travel as base64. */

@@ -1,51 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dashboard: one Alpine component over the daemon's /v1 API.
+// The dashboard: the list of sandboxes and what is done with one, over the daemon's /v1 API. Commands
+// and snapshots are components of their own inside its scope.
 
 import * as api from './api.js';
-import {Screen} from './screen.js';
+import {browser} from './browse.js';
+import {commands} from './commands.js';
+import {comparison} from './compare.js';
+import {keeping} from './keep.js';
+import {restoring} from './restore.js';
+import {timeline} from './timeline.js';
+import {transfers} from './transfers.js';
 import * as words from './words.js';
 
 const POLL_MS = 2000;
-const CLOCK_MS = 100;
-
-// Not part of Alpine's reactive state: page elements and abort handles, by sandbox id.
-const screens = new Map();
-const aborts = new Map();
-
-const IDLE_RUN = Object.freeze(
-    {running: false, done: false, ok: false, badge: '', startedAt: 0, duration: ''});
-
-function problemOf(error) {
-  return {code: error.code ?? 'PAGE_ERROR', message: error.message ?? String(error)};
-}
+// Every snapshot, whoever it is of. An id never holds a slash.
+const ALL_SNAPSHOTS = '#/snapshots';
 
 function dashboard() {
   return {
+    ...transfers(),
     host: location.host,
     online: true,
     loaded: false,
     sandboxes: [],
     selected: '',
+    view: 'sandbox',
     creating: false,
     createForm: {id: '', opencode: true, memory: '', cpus: '', error: null, touched: false},
     clone: {repo: '', branch: '', busy: false, error: null, result: null},
-    command: {text: '', cwd: '', history: [], at: 0},
-    runs: {},
-    snapshot: {dir: '/workspace', name: '', busy: false, error: null},
-    snapshots: [],
-    restoring: '',
     created: {},
+    stop: {id: '', error: null, failure: ''},
+    starting: '',
     preview: {port: '', error: null},
     deleting: {id: '', busy: false, error: null},
     notice: '',
 
     init() {
       this.createForm.id = words.suggestId();
-      addEventListener('hashchange', () => this.selectFromAddress());
+      addEventListener('hashchange', () => this.followAddress());
       document.addEventListener('visibilitychange', () => this.refreshIfVisible());
       setInterval(() => this.refreshIfVisible(), POLL_MS);
-      setInterval(() => this.tick(), CLOCK_MS);
-      this.selectFromAddress();
+      this.followAddress();
       this.refresh();
     },
 
@@ -70,9 +65,12 @@ function dashboard() {
     },
 
     keepSelection() {
-      if (this.selected && this.current.id) return;
-      if (this.selected && this.creating) return;
+      if (this.viewsAll || (this.selected && (this.current.id || this.creating))) return;
       this.select(this.sandboxes.length > 0 ? this.sandboxes[0].id : '');
+    },
+
+    get viewsAll() {
+      return this.view === 'snapshots';
     },
 
     get current() {
@@ -80,11 +78,19 @@ function dashboard() {
     },
 
     get isEmpty() {
-      return this.loaded && this.sandboxes.length === 0;
+      return this.loaded && this.sandboxes.length === 0 && !this.viewsAll;
     },
 
     get hasCurrent() {
-      return this.current.id !== undefined;
+      return this.current.id !== undefined && !this.viewsAll;
+    },
+
+    get hasSnapshots() {
+      return this.hasCurrent || this.viewsAll;
+    },
+
+    exists(id) {
+      return this.sandboxes.some((one) => one.id === id);
     },
 
     ringClass(sandbox) {
@@ -92,11 +98,11 @@ function dashboard() {
     },
 
     itemClass(sandbox) {
-      return sandbox.id === this.selected ? 'item item-selected' : 'item';
+      return this.isSelected(sandbox) === 'true' ? 'item item-selected' : 'item';
     },
 
     isSelected(sandbox) {
-      return sandbox.id === this.selected ? 'true' : 'false';
+      return sandbox.id === this.selected && !this.viewsAll ? 'true' : 'false';
     },
 
     summary(sandbox) {
@@ -108,16 +114,21 @@ function dashboard() {
     },
 
     get opencodeLine() {
-      return words.opencodeLine(this.current.opencode);
+      return this.current.state === 'running' ? words.opencodeLine(this.current.opencode) : '';
+    },
+
+    get stateLine() {
+      return words.stateLine(this.current);
     },
 
     get createdLine() {
       return this.created[this.selected] ?? '';
     },
 
-    selectFromAddress() {
-      const id = decodeURIComponent(location.hash.slice(1));
-      if (id !== this.selected) this.select(id);
+    followAddress() {
+      this.view = location.hash === ALL_SNAPSHOTS ? 'snapshots' : 'sandbox';
+      if (!this.viewsAll) this.select(decodeURIComponent(location.hash.slice(1)));
+      if (!this.viewsAll && this.loaded) this.keepSelection();
     },
 
     choose(sandbox) {
@@ -125,20 +136,16 @@ function dashboard() {
     },
 
     select(id) {
+      this.view = 'sandbox';
+      const address = id ? '#' + encodeURIComponent(id) : location.pathname;
+      if (location.hash.slice(1) !== encodeURIComponent(id)) history.replaceState(null, '', address);
       if (id === this.selected) return;
       this.selected = id;
       this.clone.error = this.clone.result = null;
-      this.snapshot.error = null;
       this.preview.error = null;
-      this.snapshots = [];
-      const address = id ? '#' + encodeURIComponent(id) : location.pathname;
-      if (location.hash.slice(1) !== encodeURIComponent(id)) history.replaceState(null, '', address);
-      if (!id) return;
-      this.$nextTick(() => this.showScreen());
-      this.loadSnapshots();
     },
 
-    // --- create, delete -----------------------------------------------------------------------
+    // --- create, stop, start, delete ----------------------------------------------------------
 
     get idProblem() {
       return words.idProblem(this.createForm.id);
@@ -173,12 +180,68 @@ function dashboard() {
         await this.refresh();
         this.select(id);
         this.anotherId();
-        this.say(`Sandbox ${id} is ready.`);
-        this.$nextTick(() => this.focusCommand());
+        const restored = (made.restored ?? []).map((one) => one.dir).join(', ');
+        this.say(restored ? `Sandbox ${id} is ready, with ${restored} as saved last.` :
+                            `Sandbox ${id} is ready.`);
+        this.$nextTick(() => this.announce('sandbox-ready', {id}));
       } catch (error) {
-        form.error = problemOf(error);
+        form.error = api.problemOf(error);
       } finally {
         this.creating = false;
+      }
+    },
+
+    get canStop() {
+      return this.current.state === 'running' || this.isStopping;
+    },
+
+    get isStopping() {
+      return this.current.state === 'stopping' || this.stop.id === this.selected;
+    },
+
+    get stopProblem() {
+      return this.stop.error?.id === this.selected ? this.stop.error : null;
+    },
+
+    async stopSandbox() {
+      const id = this.selected;
+      this.stop = {id, error: null};
+      try {
+        const stopped = await api.stopSandbox(id);
+        const count = stopped.snapshots.length;
+        this.say(!stopped.saved ? `${id} is stopped, but not saved.` : count === 0 ?
+          `${id} is stopped; nothing had changed.` :
+          `${id} is stopped and saved in ${count} ${count === 1 ? 'snapshot' : 'snapshots'}.`);
+      } catch (error) {
+        this.stop.error = {id, ...api.problemOf(error)};
+      } finally {
+        this.stop.id = '';
+        await this.refresh();
+        this.announce('snapshots-changed');
+      }
+    },
+
+    get isStopped() {
+      return this.current.state === 'stopped';
+    },
+
+    get isStarting() {
+      return this.starting === this.selected;
+    },
+
+    /** Creating what is there brings it up again as it was. */
+    async startSandbox() {
+      const id = this.selected;
+      this.starting = id;
+      this.stop.error = null;
+      try {
+        await api.createSandbox(id, {opencode: false});
+        this.say(`${id} runs again.`);
+      } catch (error) {
+        this.stop.error = {id, ...api.problemOf(error)};
+      } finally {
+        this.starting = '';
+        await this.refresh();
       }
     },
 
@@ -197,15 +260,13 @@ function dashboard() {
       this.deleting.error = null;
       try {
         await api.deleteSandbox(id);
-        aborts.get(id)?.abort();
-        screens.delete(id);
-        delete this.runs[id];
+        this.announce('sandbox-gone', {id});
         delete this.created[id];
         this.$refs.confirm.close();
         this.say(`Sandbox ${id} is deleted.`);
         await this.refresh();
       } catch (error) {
-        this.deleting.error = problemOf(error);
+        this.deleting.error = api.problemOf(error);
       } finally {
         this.deleting.busy = false;
       }
@@ -224,176 +285,10 @@ function dashboard() {
         if (id === this.selected) this.clone.result = words.cloneResult(result);
         this.say(`Cloned into ${result.dir}.`);
       } catch (error) {
-        if (id === this.selected) this.clone.error = problemOf(error);
+        if (id === this.selected) this.clone.error = api.problemOf(error);
       } finally {
         this.clone.busy = false;
       }
-    },
-
-    // --- run ----------------------------------------------------------------------------------
-
-    get run() {
-      return this.runs[this.selected] ?? IDLE_RUN;
-    },
-
-    get badgeClass() {
-      return this.run.ok ? 'badge badge-good' : 'badge badge-bad';
-    },
-
-    screen() {
-      if (!screens.has(this.selected)) {
-        const element = document.createElement('div');
-        element.className = 'screen';
-        screens.set(this.selected, new Screen(element));
-      }
-      return screens.get(this.selected);
-    },
-
-    showScreen() {
-      if (this.$refs.terminal) this.$refs.terminal.replaceChildren(this.screen().element);
-    },
-
-    focusCommand() {
-      this.$refs.command?.focus();
-    },
-
-    clearScreen() {
-      this.screen().clear();
-      if (!this.run.running) delete this.runs[this.selected];
-    },
-
-    olderCommand() {
-      this.recall(this.command.at - 1);
-    },
-
-    newerCommand() {
-      this.recall(this.command.at + 1);
-    },
-
-    recall(at) {
-      const {history} = this.command;
-      if (history.length === 0) return;
-      this.command.at = Math.max(0, Math.min(history.length, at));
-      this.command.text = history[this.command.at] ?? '';
-    },
-
-    async runCommand() {
-      const id = this.selected;
-      const text = this.command.text.trim();
-      if (!text || this.run.running) return;
-      const screen = this.screen();
-      const abort = new AbortController();
-      aborts.set(id, abort);
-      this.command.history = [...this.command.history.filter((one) => one !== text), text];
-      this.command.at = this.command.history.length;
-      this.command.text = '';
-      this.runs[id] = {...IDLE_RUN, running: true, startedAt: performance.now()};
-      screen.note('prompt', text);
-      const options = {command: text};
-      if (this.command.cwd.trim()) options.cwd = this.command.cwd.trim();
-      try {
-        let last = null;
-        await api.runCommand(id, options, (event) => {
-          if (event.type === 'stdout' || event.type === 'stderr') {
-            screen.write(event.type, api.eventText(event));
-          } else {
-            last = event;
-          }
-        }, abort.signal);
-        this.finishRun(id, screen, last);
-      } catch (error) {
-        if (abort.signal.aborted) {
-          this.endRun(id, false, 'stopped');
-        } else {
-          screen.note('problem', `${error.code ?? 'ERROR'}: ${error.message}`);
-          this.endRun(id, false, 'not run');
-        }
-      } finally {
-        aborts.delete(id);
-      }
-    },
-
-    finishRun(id, screen, last) {
-      screen.draw();
-      if (last?.type === 'complete') {
-        this.endRun(id, last.exitCode === 0, words.exitBadge(last));
-      } else if (last?.type === 'error') {
-        screen.note('problem', `${last.code}: ${last.error}`);
-        this.endRun(id, false, 'not run');
-      } else {
-        screen.note('problem', 'The connection ended before the command did.');
-        this.endRun(id, false, 'cut off');
-      }
-    },
-
-    endRun(id, ok, badge) {
-      const run = this.runs[id];
-      if (!run) return;
-      run.duration = words.duration(performance.now() - run.startedAt);
-      Object.assign(run, {running: false, done: true, ok, badge});
-    },
-
-    stopCommand() {
-      aborts.get(this.selected)?.abort();
-    },
-
-    tick() {
-      for (const run of Object.values(this.runs)) {
-        if (run.running) run.duration = words.duration(performance.now() - run.startedAt);
-      }
-    },
-
-    // --- snapshots ----------------------------------------------------------------------------
-
-    async loadSnapshots() {
-      const id = this.selected;
-      try {
-        const list = await api.listSnapshots(id);
-        list.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
-        if (id === this.selected) this.snapshots = list.map(words.snapshotRow);
-      } catch (error) {
-        if (id === this.selected && error.status !== 404) this.snapshot.error = problemOf(error);
-      }
-    },
-
-    async takeSnapshot() {
-      const id = this.selected;
-      const options = {dir: this.snapshot.dir.trim() || '/workspace'};
-      if (this.snapshot.name.trim()) options.name = this.snapshot.name.trim();
-      this.snapshot.busy = true;
-      this.snapshot.error = null;
-      try {
-        const made = await api.takeSnapshot(id, options);
-        this.snapshot.name = '';
-        this.say(`Snapshot of ${made.dir} taken.`);
-        await this.loadSnapshots();
-      } catch (error) {
-        if (id === this.selected) this.snapshot.error = problemOf(error);
-      } finally {
-        this.snapshot.busy = false;
-      }
-    },
-
-    async restore(row) {
-      const id = this.selected;
-      this.restoring = row.snapshotId;
-      this.snapshot.error = null;
-      try {
-        const result = await api.restoreSnapshot(id, row.snapshotId);
-        this.say(`${result.dir} is as it was.`);
-      } catch (error) {
-        if (id === this.selected) this.snapshot.error = problemOf(error);
-      } finally {
-        this.restoring = '';
-      }
-    },
-
-    isRestoring(row) {
-      return this.restoring === row.snapshotId;
-    },
-
-    restoreLabel(row) {
-      return this.restoring === row.snapshotId ? 'Restoring…' : 'Restore';
     },
 
     // --- ports --------------------------------------------------------------------------------
@@ -410,6 +305,11 @@ function dashboard() {
       open(url.href, '_blank', 'noopener');
     },
 
+    /** To components that are not below this one. */
+    announce(name, detail = {}) {
+      dispatchEvent(new CustomEvent(name, {detail}));
+    },
+
     /** Read out by screen readers, shown for a moment. */
     say(text) {
       this.notice = text;
@@ -420,5 +320,6 @@ function dashboard() {
 }
 
 document.addEventListener('alpine:init', () => {
-  window.Alpine.data('dashboard', dashboard);
+  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping};
+  for (const [name, component] of Object.entries(components)) window.Alpine.data(name, component);
 });

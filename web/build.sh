@@ -22,13 +22,18 @@ place() {
   cmp -s "$1" "$out/$2" || cp "$1" "$out/$2"
 }
 
-for file in index.html style.css app.js api.js screen.js ansi.js words.js logo.svg; do
+for file in *.css *.js *.svg; do
   place "$file" "$file"
 done
 
-version=$(sed -n 's/.*"@alpinejs\/csp": "\([0-9.]*\)".*/\1/p' package.json)
+# A line that says `include` becomes the file that it names.
 temporary=$(mktemp)
 trap 'rm -f "$temporary"' EXIT
+awk '$1 == "<!--" && $2 == "include" { while ((getline line < $3) > 0) print line; close($3); next }
+     { print }' index.html > "$temporary"
+place "$temporary" index.html
+
+version=$(sed -n 's/.*"@alpinejs\/csp": "\([0-9.]*\)".*/\1/p' package.json)
 {
   echo "/*! Alpine.js $version (CSP build) | MIT License | Copyright 2019-2025 Caleb Porzio and contributors */"
   cat node_modules/@alpinejs/csp/dist/cdn.min.js

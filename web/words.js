@@ -24,6 +24,19 @@ export function idProblem(id) {
   return '';
 }
 
+const STATES = {
+  creating: 'is being made',
+  stopping: 'is being saved and stopped',
+  stopped: 'stopped; it starts when it is used',
+  restoring: 'gets its files back',
+  deleting: 'is being deleted',
+};
+
+export function stateLine(sandbox) {
+  if (sandbox.state === 'failed' && sandbox.failure) return 'failed: ' + sandbox.failure;
+  return STATES[sandbox.state] ?? sandbox.state ?? '';
+}
+
 export function stateKind(state) {
   if (state === 'running') return 'running';
   if (state === 'failed') return 'failed';
@@ -94,13 +107,4 @@ export function exitBadge(event) {
   if (event.timedOut) return 'timed out';
   if (event.exitCode > 128 && event.exitCode <= 192) return `signal ${event.exitCode - 128}`;
   return `exit ${event.exitCode}`;
-}
-
-export function snapshotRow(snapshot) {
-  return {
-    snapshotId: snapshot.snapshotId,
-    title: snapshot.name || snapshot.snapshotId.slice(0, 12),
-    detail: [snapshot.dir, when(snapshot.createdAt),
-             snapshot.bytes === undefined ? '' : bytes(snapshot.bytes)].filter(Boolean).join(' · '),
-  };
 }
