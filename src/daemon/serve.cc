@@ -61,6 +61,7 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
   options.state_dir = config.state_dir;
   options.run_dir = config.run_dir;
   options.images_dir = config.images_dir;
+  options.snapshots_dir = config.snapshots.dir;
   options.agent_binary = std::move(agent_binary);
   options.opencode_binary = config.opencode_binary();
   options.cgroup = config.cgroup;

@@ -31,6 +31,11 @@ SessionImpl::~SessionImpl() {
   stop_.request_stop();
   for (std::jthread& uploader : uploaders_) uploader.request_stop();
   uploaders_.clear();
+  // Packs have random keys in their seals: nobody else can have made the same. What cannot be
+  // removed now is rubbish for prune.
+  for (const IndexedPack& pack : stored_) {
+    (void)repository_.store().Remove(KeyOf(FileType::kData, pack.pack));
+  }
 }
 
 bool SessionImpl::Stored(const BlobHandle& handle) const {

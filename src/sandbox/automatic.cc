@@ -113,8 +113,10 @@ async::Task<> Registry::OpenVault() {
 }
 
 void Registry::StartAutomatic() {
-  async::Spawn(impl_->runtime.NextShard(), OpenVault(), "open the repository");
-  async::Spawn(impl_->runtime.NextShard(), RunAutomatic(), "automatic snapshots");
+  async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), OpenVault(),
+               "open the repository");
+  async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunAutomatic(),
+               "automatic snapshots");
 }
 
 namespace {

@@ -25,6 +25,7 @@ oci::LauncherConfig LauncherConfigOf(const Options& options) {
   return oci::LauncherConfig{.state_dir = options.state_dir,
                              .run_dir = options.run_dir,
                              .images_dir = options.images_dir,
+                             .snapshots_dir = options.snapshots_dir,
                              .cgroup_root = options.cgroup,
                              .agent_binary = options.agent_binary,
                              .opencode_binary = options.opencode_binary};

@@ -54,6 +54,7 @@ struct Options {
   std::string state_dir;
   std::string run_dir;
   std::string images_dir;       // <state_dir>/images
+  std::string snapshots_dir;    // where temporaries of a store on this host are; may be empty
   std::string agent_binary;     // atoll-agent
   std::string opencode_binary;  // the ELF; empty when it is not installed
   std::string cgroup = "atoll";

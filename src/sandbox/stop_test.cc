@@ -139,10 +139,11 @@ TEST_F(StopTest, AStoreThatIsAwayDoesNotMakeASandboxLookEmpty) {
 }
 
 TEST_F(StopTest, IntervalsSaveWhatHasChangedAndNothingElse) {
-  CreateOptions options;
-  options.snapshots =
-      snapshot::AutoPolicy{.interval = std::chrono::seconds(1), .paths = {"/workspace"}};
-  ASSERT_TRUE(world_->Wait(world_->registry().Create("demo", options)));
+  world_->Close();
+  world_->mutable_options().snapshots = {.interval = std::chrono::seconds(1),
+                                         .paths = {"/workspace"}};
+  world_->Open();
+  ASSERT_TRUE(world_->Create("demo"));
   world_->Say("demo", "echo one > /workspace/a");
   world_->registry().StartAutomatic();
   ASSERT_TRUE(Eventually([this] { return Snapshots().size() == 1; }));

@@ -293,6 +293,11 @@ Result<void> Run::SaveRecord(repository::Session& session, const repository::Loc
   if (parent_) record.parent = parent_->file;
   record.tree = root_;
   record.paths = {options_.dir};
+  // What is not in the snapshot although it was there is not taken for gone by a restore.
+  record.excludes = options_.exclude;
+  for (const std::string& path : result_.left_out) {
+    record.excludes.push_back(options_.dir + "/" + path);
+  }
   record.hostname = options_.hostname.empty() ? HostName() : options_.hostname;
   record.username = "root";
   repository::Tags tags = options_.tags;

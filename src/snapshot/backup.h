@@ -45,6 +45,7 @@ struct BackupResult {
   uint64_t changed_while_read = 0;         // files whose content may be a mixture
   uint64_t skipped = 0;                    // entries that vanished or could not be read
   std::vector<std::string> skipped_paths;  // the first 100
+  std::vector<std::string> left_out;       // of those, what exists; the first 1000
   double freeze_ms = 0;
   double duration_ms = 0;
   std::vector<std::pair<std::string, double>> phases;  // name, milliseconds

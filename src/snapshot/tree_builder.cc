@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 namespace atl::snapshot {
@@ -22,6 +23,7 @@ constexpr uint64_t kMaxSlots = 65536;
 // Their chunks' ids take 16 MiB.
 constexpr uint64_t kMaxDeclared = (16ULL << 20U) / sizeof(Id) * repository::kMinChunk;
 constexpr size_t kMaxSkippedPaths = 100;
+constexpr size_t kMaxLeftOut = 1000;
 
 // What belongs to a SQLite database.
 constexpr std::array<std::string_view, 3> kCompanions = {"-journal", "-shm", "-wal"};
@@ -44,14 +46,16 @@ Result<void> TreeBuilder::OnRecord(protocol::TreeRecord record) {
   if (auto* entry = std::get_if<TreeEntry>(&record)) return OnEntry(std::move(*entry));
   if (std::holds_alternative<protocol::LeaveDir>(record)) return Leave();
   if (auto* skipped = std::get_if<protocol::SkippedEntry>(&record)) {
-    Skip(current_ == nullptr ? skipped->name : current_->prefix + skipped->name);
+    Skip(current_ == nullptr ? skipped->name : current_->prefix + skipped->name,
+         skipped->sys_errno != ENOENT);
     return {};
   }
   return Fail(Code::kBadGateway, "the agent sent what is no part of a walk");
 }
 
-void TreeBuilder::Skip(const std::string& path) {
+void TreeBuilder::Skip(const std::string& path, bool is_there) {
   ++result_.skipped;
+  if (is_there && result_.left_out.size() < kMaxLeftOut) result_.left_out.push_back(path);
   if (result_.skipped_paths.size() < kMaxSkippedPaths) result_.skipped_paths.push_back(path);
 }
 
@@ -67,7 +71,7 @@ Result<void> TreeBuilder::OnEntry(TreeEntry entry) {
     return Enter(*std::move(node), nullptr);
   }
   if (!node) {
-    Skip(current_->prefix + entry.name);
+    Skip(current_->prefix + entry.name, true);
     return {};
   }
   const Node* old = FindOld(*current_, node->name);
@@ -220,7 +224,7 @@ Result<void> TreeBuilder::OnAnswer(FileAnswer answer) {
   slot.ready = true;
   if (answer.sys_errno != 0) {
     slot.dropped = true;
-    Skip(answer.file.path);
+    Skip(answer.file.path, answer.sys_errno != ENOENT && answer.sys_errno != ESTALE);
     return Advance(&directory);
   }
   std::string name = std::move(slot.node.name);

@@ -97,7 +97,8 @@ class TreeBuilder {
   bool CanCopy(const repository::Node& node, const repository::Node* old) const;
   const repository::Node* FindOld(TreeDirectory& directory, std::string_view name);
   uint64_t AddSlot(TreeDirectory& directory, repository::Node node);
-  void Skip(const std::string& path);
+  // `is_there`: it exists and could not be stored, so that a restore must not take it for gone.
+  void Skip(const std::string& path, bool is_there);
   // Moves on as far as nothing has to be waited for, up to the root.
   Result<void> Advance(TreeDirectory* directory);
   Result<void> Emit(TreeDirectory& directory, TreeSlot slot);

@@ -34,6 +34,7 @@ Result<Vault::Repo> Vault::Open() {
   if (!opened) return Unexpected(std::move(opened).error());
   Result<void> unlocked = (*opened)->RemoveOwnStaleLocks();
   if (!unlocked) log::Warning("remove stale locks: {}", unlocked.error().message);
+  TRY((*opened)->Refresh());
   return Repo(std::move(*opened));
 }
 
