@@ -65,7 +65,7 @@ timespec ToTimespec(const protocol::Timestamp& time) {
 Result<void> SetMeta(int fd, const protocol::EntryMeta& meta, MetaHints hints,
                      MetaRefusals* refusals) {
   mode_t mode = meta.mode & 07777U;
-  if (fchown(fd, meta.uid, meta.gid) != 0) {
+  if (!hints.owned && fchown(fd, meta.uid, meta.gid) != 0) {
     if (!IsRefusal(errno)) return FailErrno(errno, "set the owner");
     ++refusals->count;
     // Whose rights these bits would give is not known.

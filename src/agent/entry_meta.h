@@ -21,6 +21,7 @@ struct MetaRefusals {
 // What is known of the open file, to save calls.
 struct MetaHints {
   bool fresh = false;  // just made with the permission bits of `meta` and no attributes
+  bool owned = false;  // and with its owner and group
 };
 
 // Of an open regular file or directory (not O_PATH). Times come last.

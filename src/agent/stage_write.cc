@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "agent/dir_cache.h"
@@ -81,6 +82,7 @@ class StageFiller {
     std::string path;
     uint64_t size = 0;
     uint64_t written = 0;  // up to where
+    bool owned = false;    // by whom it has to be
     protocol::EntryMeta meta;
   };
 
@@ -103,11 +105,16 @@ class StageFiller {
   Result<void> MakeSpecial(int parent, const std::string& name,
                            const protocol::StageSpecial& record);
   Result<OpenFile*> Find(uint32_t tag);
+  bool IsOwned(std::string_view dir, int file, const protocol::EntryMeta& meta);
 
   sys::Fd stage_;
   DirCache parents_;
   DirCache link_sources_;
   std::vector<OpenFile> open_;
+  // To whom a new file belongs in the directory that was used last: it may hand its group down.
+  std::optional<std::string> owner_dir_;
+  uid_t owner_ = 0;
+  gid_t group_ = 0;
   MetaRefusals refusals_;
   protocol::End end_;
 };
@@ -165,12 +172,26 @@ Result<void> StageFiller::Do(protocol::StageFile record) {
   sys::Fd file(openat(*parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                       record.meta.mode & 0777U));
   if (!file) return FailAbout(errno, record.path);
+  bool owned = IsOwned(dir, file.get(), record.meta);
   open_.push_back(OpenFile{.tag = record.tag,
                            .file = std::move(file),
                            .path = std::move(record.path),
                            .size = record.size,
+                           .owned = owned,
                            .meta = std::move(record.meta)});
   return {};
+}
+
+bool StageFiller::IsOwned(std::string_view dir, int file, const protocol::EntryMeta& meta) {
+  if (owner_dir_ != dir) {
+    struct stat st{};
+    owner_dir_.reset();
+    if (fstat(file, &st) != 0) return false;
+    owner_dir_.emplace(dir);
+    owner_ = st.st_uid;
+    group_ = st.st_gid;
+  }
+  return meta.uid == owner_ && meta.gid == group_;
 }
 
 Result<StageFiller::OpenFile*> StageFiller::Find(uint32_t tag) {
@@ -212,7 +233,8 @@ Result<void> StageFiller::Do(const protocol::StageEnd& record) {
       ftruncate(file->file.get(), static_cast<off_t>(file->size)) != 0) {
     return FailAbout(errno, file->path);
   }
-  auto set = SetMeta(file->file.get(), file->meta, {.fresh = true}, &refusals_);
+  auto set =
+      SetMeta(file->file.get(), file->meta, {.fresh = true, .owned = file->owned}, &refusals_);
   if (!set) return About(file->path, std::move(set));
   ++end_.files;
   open_.erase(open_.begin() + (file - open_.data()));
@@ -251,6 +273,7 @@ Result<void> StageFiller::Do(protocol::StageSpecial record) {
 }
 
 Result<void> StageFiller::Do(protocol::StageMeta record) {
+  owner_dir_.reset();
   if (!S_ISDIR(record.meta.mode)) return Invalid(record.path + " is not a directory");
   auto [dir, name] = SplitPath(record.path);
   auto parent = parents_.Open(dir);

@@ -115,6 +115,30 @@ TEST_F(StageWriteTest, ADirectoryThatHandsItsGroupDownHasNoSay) {
   EXPECT_EQ(Stat(work_ / "d" / "file").st_gid, 0U);
 }
 
+TEST_F(StageWriteTest, EveryFileHasItsOwner) {
+  if (geteuid() != 0) GTEST_SKIP() << "must be root";
+  auto owned = [](uint32_t uid, uint32_t gid) {
+    protocol::EntryMeta meta = FileMeta();
+    meta.uid = uid;
+    meta.gid = gid;
+    return meta;
+  };
+  protocol::EntryMeta hands_down = DirMeta(02755);
+  hands_down.gid = 777;
+  StageRecords records;
+  records.Dir("d").File("d/a", "x").File("d/b", "x", owned(5, 0)).File("d/c", "x", owned(0, 6));
+  records.File("d/d", "x").Meta("d", hands_down);
+  // Late, but not wrong.
+  records.File("d/e", "x").File("d/f", "x", owned(0, 777)).Meta("d", hands_down);
+  ASSERT_TRUE(Make(records, {"d"}).has_value());
+  std::string owners;
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) {
+    struct stat st = Stat(work_ / "d" / name);
+    owners += std::to_string(st.st_uid) + ":" + std::to_string(st.st_gid) + " ";
+  }
+  EXPECT_EQ(owners, "0:0 5:0 0:6 0:0 0:0 0:777 ");
+}
+
 TEST_F(StageWriteTest, WhatIsNotPossibleIsRefused) {
   auto refused = [&](StageRecords& records, Code code) {
     auto end = Try(records);
