@@ -103,15 +103,16 @@ describe('in a browser', {skip: reason}, () => {
     await page.getByLabel('Command').fill('echo live; exec sleep 33333');
     await page.keyboard.press('Enter');
     await output.getByText('live', {exact: true}).waitFor();
-    await page.getByRole('button', {name: 'Stop'}).click();
+    await page.getByRole('button', {name: 'Stop', exact: true}).click();
     await page.getByText('stopped', {exact: true}).waitFor();
     await eventually('the command ended', async () =>
       await daemon.sandbox('walk').sh('pgrep -fc "^sleep 33333" || true') === '0\n');
 
-    await page.getByRole('button', {name: 'Snapshot'}).click();
+    await page.getByRole('button', {name: 'Snapshot', exact: true}).click();
     await page.getByRole('button', {name: /^Restore/}).waitFor();
     assert.equal(await runInPage(page, 'rm -rf /workspace/*; ls /workspace'), 'exit 0');
     await page.getByRole('button', {name: /^Restore/}).click();
+    await page.getByRole('dialog').getByRole('button', {name: 'Restore', exact: true}).click();
     await page.getByText('/workspace is as it was.').waitFor();
     assert.equal(await runInPage(page, 'cat /workspace/public/second.txt'), 'exit 0');
     await output.getByText('second', {exact: true}).waitFor();
@@ -124,10 +125,10 @@ describe('in a browser', {skip: reason}, () => {
     await shot(page, 'dashboard-phone', {fullPage: true});
     await page.setViewportSize({width: 1280, height: 860});
 
-    await page.getByRole('button', {name: 'Delete'}).click();
+    await page.getByRole('button', {name: 'Delete sandbox'}).click();
     await page.getByRole('dialog').getByRole('button', {name: 'Keep it'}).click();
     assert.deepEqual(await daemon.ids(), ['walk']);
-    await page.getByRole('button', {name: 'Delete'}).click();
+    await page.getByRole('button', {name: 'Delete sandbox'}).click();
     await page.getByRole('dialog').getByRole('button', {name: 'Delete'}).click();
     await page.getByText('No sandboxes yet').waitFor();
     assert.deepEqual(await daemon.ids(), []);

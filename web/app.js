@@ -29,7 +29,7 @@ function dashboard() {
     createForm: {id: '', opencode: true, memory: '', cpus: '', error: null, touched: false},
     clone: {repo: '', branch: '', busy: false, error: null, result: null},
     created: {},
-    stop: {id: '', error: null, failure: ''},
+    stop: {id: '', error: null},
     starting: '',
     preview: {port: '', error: null},
     deleting: {id: '', busy: false, error: null},
@@ -118,7 +118,7 @@ function dashboard() {
     },
 
     get stateLine() {
-      return words.stateLine(this.current);
+      return words.stateLine(this.isStopping ? {state: 'stopping'} : this.current);
     },
 
     get createdLine() {
@@ -206,9 +206,11 @@ function dashboard() {
     async stopSandbox() {
       const id = this.selected;
       this.stop = {id, error: null};
+      setTimeout(() => this.refresh(), 200);
       try {
         const stopped = await api.stopSandbox(id);
         const count = stopped.snapshots.length;
+        if (!stopped.saved) this.stop.error = {id, code: 'NOT_SAVED', message: stopped.saveFailure};
         this.say(!stopped.saved ? `${id} is stopped, but not saved.` : count === 0 ?
           `${id} is stopped; nothing had changed.` :
           `${id} is stopped and saved in ${count} ${count === 1 ? 'snapshot' : 'snapshots'}.`);

@@ -85,7 +85,7 @@ export function browser() {
       this.show(() => api.listTree(this.snapshot.snapshotId, this.encoded(path), ''), (listing) => {
         this.path = path;
         this.file = null;
-        this.entries = listing.entries.map((node) => this.entry(node));
+        this.entries = listing.entries.map((node) => this.shown(node));
         this.cursor = listing.cursor ?? '';
         this.$refs.content.scrollTop = 0;
         this.$refs.content.focus();
@@ -95,12 +95,12 @@ export function browser() {
     more() {
       const {snapshotId} = this.snapshot;
       this.show(() => api.listTree(snapshotId, this.encoded(this.path), this.cursor), (listing) => {
-        this.entries = [...this.entries, ...listing.entries.map((node) => this.entry(node))];
+        this.entries = [...this.entries, ...listing.entries.map((node) => this.shown(node))];
         this.cursor = listing.cursor ?? '';
       });
     },
 
-    entry(node) {
+    shown(node) {
       const encoded = encodedName(node);
       return {
         ...node, encoded, key: encoded,

@@ -84,14 +84,14 @@ export function restoring() {
       this.error = null;
       if (this.isNew && !await this.createTarget(id)) return;
       this.close();
-      const {snapshotId, dir} = this.snapshot;
+      const {snapshotId, sandbox, dir} = this.snapshot;
       const result = await this.transfer(
           `Restore of ${this.what} into ${id}:${options.dir ?? dir}`,
           (onProgress) => api.restoreSnapshot(id, snapshotId, options, onProgress),
           snapshotWords.restored);
       if (result) {
-        this.say(options.mode === 'merge' || this.from ? `Restored into ${result.dir} of ${id}.` :
-                                                         `${result.dir} is as it was.`);
+        const back = id === sandbox && options.mode === 'replace' && !this.from && !options.dir;
+        this.say(back ? `${result.dir} is as it was.` : `Restored into ${result.dir} of ${id}.`);
       }
       this.refresh();
     },

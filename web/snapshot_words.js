@@ -99,11 +99,11 @@ export function row(snapshot, {previous, most, now, all, exists}) {
     fullTime: new Date(snapshot.createdAt).toLocaleString(),
     gone,
     place: all ? `${snapshot.sandbox || snapshot.hostname || '?'}:${snapshot.dir}` : snapshot.dir,
-    detail: known ? `${files(snapshot.files)} · ${bytes(snapshot.bytes)}` : '',
+    detail: known ? ` · ${files(snapshot.files)} · ${bytes(snapshot.bytes)}` : '',
+    expiryShort: snapshot.pinned ? '' : ' · ' + expiry(snapshot, now),
     added: known ? '+' + bytes(added) : '',
     bar: {width: most > 0 ? `${Math.max(added > 0 ? 2 : 0, (added / most) * 100)}%` : '0'},
     triggerTitle: TRIGGERS.find((one) => one.name === snapshot.trigger)?.title ?? snapshot.trigger,
-    expiry: expiry(snapshot, now),
     facts: [
       {name: 'taken', value: new Date(snapshot.createdAt).toLocaleString()},
       {name: 'how', value: snapshot.consistency === 'frozen' ? 'at one moment, the sandbox stood still' :

@@ -15,6 +15,7 @@ export function transfers() {
 
     /** Runs `work(onProgress)` and shows how far it is; its result, or null when it failed. */
     async transfer(title, work, describe) {
+      this.transfers = this.transfers.filter((one) => one.state !== 'done');
       this.transfers.push({
         key: ++lastKey, title, state: 'running', phase: 'Begins', share: null, detail: '', error: null,
       });
