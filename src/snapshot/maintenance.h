@@ -15,9 +15,9 @@
 
 namespace atl::snapshot {
 
-// Of the snapshots of one sandbox and directory. A snapshot stays when it is pinned, when it has
-// not expired and no rule is set, or when any rule keeps it. Expired ones go unless a rule or a pin
-// keeps them. The newest of a sandbox and directory stays while the sandbox exists (`needed`).
+// Of the snapshots of one sandbox and directory. Only what has expired goes, and not what is pinned
+// or kept by any rule. The newest of a sandbox and directory stays while the sandbox exists
+// (`needed`). Each rule keeps the newest of each of the last so many hours, days, … that have one.
 struct KeepRules {
   uint32_t last = 0;
   uint32_t hourly = 0;
@@ -26,7 +26,8 @@ struct KeepRules {
   uint32_t monthly = 0;
   bool any() const { return last + hourly + daily + weekly + monthly > 0; }
 };
-// Which of `snapshots` go, oldest first. Those without a sandbox tag (that restic wrote) are left
+// Which of `snapshots` go, oldest first; earlier editions of one that has other tags now are among
+// them. Those without a sandbox tag (that restic wrote) are left
 // alone. Times are UTC.
 std::vector<repository::SnapshotRecord> Forgettable(
     const std::vector<repository::SnapshotRecord>& snapshots, const KeepRules& rules,
@@ -52,7 +53,8 @@ struct PruneResult {
 };
 // Finds out what is used without a lock in the way of anybody; takes the exclusive lock only when
 // there is something to remove, and then looks again at what came meanwhile. Packs that no index
-// names and that are older than a day are removed too.
+// names and that are older than a day are removed too, and archives of snapshots that are gone.
+// Nothing is removed while anything cannot be read (REPOSITORY_DAMAGED, PACK_MISSING, …).
 Result<PruneResult> Prune(repository::Repository& repository, const PruneOptions& options);
 
 struct CheckOptions {
