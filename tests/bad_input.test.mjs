@@ -52,7 +52,19 @@ describe('bad input', () => {
                     {repo: 'https://example.org/a.git', depth: 'x'},
                     {repo: 'https://example.org/a.git', depth: 0}],
       '/snapshot': [{dir: 5}, {dir: ''}, {dir: 'relative'}, {dir: null}, {dir: '/workspace', name: 5},
-                    {dir: '/workspace', name: 'x'.repeat(5000)}, {dir: '/a\u0000b'}],
+                    {dir: '/workspace', name: 'x'.repeat(5000)}, {dir: '/a\u0000b'},
+                    {dir: '/workspace', name: 'a\nb'}, {dir: '/workspace/../etc'}, {dir: '/'},
+                    {dir: '/' + 'x'.repeat(5000)}, {dir: '/workspace', freeze: 'yes'},
+                    {dir: '/workspace', ttl: 0}, {dir: '/workspace', ttl: -5}, {dir: '/workspace', ttl: '3 years'},
+                    {dir: '/workspace', ttl: '0d'}, {dir: '/workspace', ttl: true},
+                    {dir: '/workspace', tags: 'x'}, {dir: '/workspace', tags: [5]}, {dir: '/workspace', tags: ['']},
+                    {dir: '/workspace', tags: ['a,b']}, {dir: '/workspace', tags: ['sandbox=other']},
+                    {dir: '/workspace', tags: ['pinned']}, {dir: '/workspace', tags: ['x'.repeat(5000)]},
+                    {dir: '/workspace', tags: Array(100).fill('x')},
+                    {dir: '/workspace', exclude: 'x'}, {dir: '/workspace', exclude: ['relative']},
+                    {dir: '/workspace', exclude: [5]}],
+      [`/restore/${'0'.repeat(64)}`]: [{dir: 5}, {dir: 'relative'}, {dir: '/'}, {dir: '/a/../b'},
+                                       {mode: 'other'}, {mode: 5}, {from: 5}],
     };
     for (const [path, bodies] of Object.entries(wrong)) {
       for (const body of bodies) {
@@ -64,7 +76,11 @@ describe('bad input', () => {
     for (const body of [{opencode: 'yes'}, {memory: 5.5}, {memory: 'much'}, {memory: '-1'}, {memory: '0'},
                         {memory: '99999999999999999999T'}, {cpus: 'two'}, {cpus: 0}, {cpus: -1},
                         {cpus: 1e9}, {pids: 'x'}, {pids: 0}, {pids: 2.5}, {pids: 1e18}, {env: 'A=B'},
-                        {env: {A: 1}}, {image: 5}, {image: '../../etc'}, {image: 'no-such-image'}]) {
+                        {env: {A: 1}}, {image: 5}, {image: '../../etc'}, {image: 'no-such-image'},
+                        {snapshots: 5}, {snapshots: []}, {snapshots: {onStop: 'yes'}}, {snapshots: {other: 1}},
+                        {snapshots: {interval: '1s'}}, {snapshots: {interval: 600}}, {snapshots: {interval: 'often'}},
+                        {snapshots: {paths: '/x'}}, {snapshots: {paths: ['relative']}}, {snapshots: {paths: ['/']}},
+                        {snapshots: {paths: ['/a', '/a/b']}}, {snapshots: {paths: Array(100).fill('/a')}}]) {
       const answer = await daemon.sandbox('fresh').post('/create', body);
       assert.ok([400, 404].includes(answer.status), `create ${JSON.stringify(body)}: ${answer.status} ${answer.text}`);
       assertError(answer, answer.status);
@@ -101,12 +117,49 @@ describe('bad input', () => {
   });
 
   it('refuses snapshot ids of every wrong shape', async () => {
-    for (const id of ['x', '0'.repeat(63), '0'.repeat(65), 'G'.repeat(64), '..%2f..%2fetc%2fpasswd', '%00']) {
+    for (const id of ['x', '0'.repeat(7), '0'.repeat(63), '0'.repeat(65), 'G'.repeat(64), 'A'.repeat(64), '..%2f..%2fetc%2fpasswd',
+                      '%00', '%20', '..', `%2e%2e%2f${'0'.repeat(8)}`]) {
       const answer = await daemon.request('fine', {method: 'POST', path: `/restore/${id}`});
       assert.ok([400, 404].includes(answer.status), `${id}: ${answer.status} ${answer.text}`);
+      for (const rest of ['', '/tree', '/file?path=a', '/archive', `/diff?to=${id}`]) {
+        const got = await daemon.request('', {path: `/v1/snapshots/${id}${rest}`});
+        assert.ok([400, 404].includes(got.status), `${id}${rest}: ${got.status} ${got.text}`);
+      }
+      const removed = await daemon.request('', {method: 'DELETE', path: `/v1/snapshots/${id}`});
+      assert.ok([400, 404, 405].includes(removed.status), `${id}: ${removed.status} ${removed.text}`);
     }
-    assertError(await daemon.request('fine', {method: 'POST', path: `/restore/${'0'.repeat(64)}`}), 404,
-                'BACKUP_NOT_FOUND');
+    for (const id of ['0'.repeat(64), '0'.repeat(8)]) {
+      assertError(await daemon.request('fine', {method: 'POST', path: `/restore/${id}`}), 404, 'BACKUP_NOT_FOUND');
+      assertError(await daemon.request('', {path: `/v1/snapshots/${id}`}), 404, 'BACKUP_NOT_FOUND');
+    }
+  });
+
+  it('refuses queries about snapshots that are wrong', async () => {
+    const {snapshotId} = await box.snapshot('/workspace');
+    for (const path of ['?limit=0', '?limit=-1', '?limit=x', '?limit=99999999', `/${snapshotId}/tree?limit=0`,
+                        `/${snapshotId}/diff?limit=x&to=${snapshotId}`, `/${snapshotId}/archive?presign=1&valid=0`,
+                        `/${snapshotId}/archive?presign=1&valid=99999999999`]) {
+      assertError(await daemon.request('', {path: `/v1/snapshots${path}`}), 400);
+    }
+    for (const path of ['tree?path=nowhere', 'tree?path=..%2f..', 'file?path=nowhere', 'file?path=..%2f..%2fetc%2fpasswd',
+                        'file?path=%00']) {
+      const answer = await daemon.request('', {path: `/v1/snapshots/${snapshotId}/${path}`});
+      assert.ok([400, 404].includes(answer.status), `${path}: ${answer.status} ${answer.text}`);
+    }
+    assertError(await daemon.request('', {path: `/v1/snapshots/${snapshotId}/file?path=`}), 400);
+    assertError(await daemon.request('', {path: `/v1/snapshots/${snapshotId}/diff`}), 404);
+    for (const json of [{pinned: 'yes'}, {tags: 'x'}, {tags: [1]}, {tags: ['a,b']}, {tags: ['pinned']},
+                        {ttl: '0d'}, {ttl: 'soon'}, {name: 5}, {name: 'a\u0007'}, {name: 'x'.repeat(5000)}]) {
+      const answer = await daemon.request('', {method: 'PATCH', path: `/v1/snapshots/${snapshotId}`, json});
+      assert.equal(answer.status, 400, `${JSON.stringify(json).slice(0, 80)}: ${answer.text}`);
+      assertError(answer, 400);
+    }
+    for (const [method, path] of [['POST', ''], ['PUT', `/${snapshotId}`], ['POST', `/${snapshotId}/tree`],
+                                  ['GET', `/${snapshotId}/other`], ['GET', `/${snapshotId}/tree/more`]]) {
+      const answer = await daemon.request('', {method, path: `/v1/snapshots${path}`});
+      assert.ok([404, 405].includes(answer.status), `${method} ${path}: ${answer.status}`);
+    }
+    assertError(await daemon.request('', {path: `/v1/snapshots/${snapshotId}/restore`}), 404);
   });
 
   it('refuses bodies past 32 MiB on JSON routes', async () => {

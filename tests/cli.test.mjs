@@ -34,7 +34,8 @@ describe('the command line', () => {
   it('explains itself', () => {
     const help = daemon.cli('--help');
     assert.equal(help.status, 0);
-    for (const verb of ['serve', 'create', 'ls', 'run', 'rm', 'doctor', 'image', 'version']) {
+    for (const verb of ['serve', 'create', 'ls', 'run', 'rm', 'stop', 'snapshot', 'restore', 'snapshots', 'repo',
+                        'doctor', 'image', 'version']) {
       assert.match(help.stdout, new RegExp(`\\b${verb}\\b`));
     }
     const wrong = daemon.cli('no-such-verb');
@@ -119,9 +120,10 @@ describe('the command line', () => {
     fs.rmdirSync(orphan);
     daemon.assertNoLeaks();
     // What an upload of a snapshot leaves that was cut off; the next daemon clears it away.
-    const upload = path.join(daemon.stateDir, 'snapshots', '.upload-1-0');
-    fs.writeFileSync(upload, 'half');
-    assert.match(daemon.leaks().stdout, /temporary.*\.upload-1-0/);
+    const temporaries = path.join(daemon.stateDir, 'snapshots', 'tmp');
+    await eventually('the repository is there', () => fs.existsSync(temporaries));
+    fs.writeFileSync(path.join(temporaries, '0123456789abcdef'), 'half');
+    assert.match(daemon.leaks().stdout, /temporary.*tmp\/0123456789abcdef/);
     await daemon.kill9();
     assert.match(daemon.leaks().stdout, /, 1 leaks/, 'a lock that nobody holds is none');
     await daemon.launch();

@@ -3,12 +3,14 @@
 // nothing half-made.
 
 import assert from 'node:assert/strict';
+import {spawn} from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, beforeEach, describe, it} from 'node:test';
 
-import {Daemon, eventually, sleep} from './support/daemon.mjs';
+import {buildDir, Daemon, eventually, sleep} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
+import {assertSound} from './support/restic.mjs';
 
 // One that ends by itself meanwhile, with its parent, is as good.
 function endProcess(pid, signal) {
@@ -54,12 +56,6 @@ describe('a daemon that dies', () => {
     const result = await running;
     await daemon.launch();
     return result;
-  }
-
-  function storeFiles() {
-    const dir = path.join(daemon.stateDir, 'snapshots');
-    if (!fs.existsSync(dir)) return [];
-    return fs.readdirSync(dir, {recursive: true}).filter((name) => fs.statSync(path.join(dir, name)).isFile()).sort();
   }
 
   it('during create leaves a whole sandbox or none', async () => {
@@ -109,20 +105,50 @@ describe('a daemon that dies', () => {
     await survivor.sh('mkdir -p /workspace/tree && cd /workspace/tree && ' +
                       'for i in $(seq 1 300); do head -c 100000 /dev/urandom > $i; done');
     const sums = await survivor.sh('cd /workspace/tree && cat * | sha256sum');
-    for (const ms of [5, 25, 60, 120, 250]) {
-      const before = storeFiles();
+    for (const ms of [5, 25, 60, 120, 250, 500]) {
       await interrupt(() => survivor.snapshot('/workspace/tree'), ms);
       const answer = await daemon.request('', {path: '/v1/sandboxes/survivor/snapshots'});
-      const list = answer.json().snapshots;
-      if (list.length === 0) assert.deepEqual(storeFiles(), before, 'no half snapshot in the store');
-      for (const one of list) {
+      for (const one of answer.json().snapshots) {
         await survivor.sh('rm -rf /workspace/tree');
         await survivor.restore(one.snapshotId);
         assert.equal(await survivor.sh('cd /workspace/tree && cat * | sha256sum'), sums);
       }
       daemon.assertNoLeaks();
+      assertSound(daemon);
     }
+    // No lock is left that keeps the next one waiting, and what was half there is no obstacle.
+    const {snapshotId} = await survivor.snapshot('/workspace/tree');
+    const list = (await daemon.request('', {path: '/v1/sandboxes/survivor/snapshots'})).json().snapshots;
+    assert.equal(list[0].snapshotId, snapshotId);
+    assert.deepEqual(fs.readdirSync(path.join(daemon.stateDir, 'snapshots', 'locks')), []);
+    assertSound(daemon, '--read-data');
     await assertSurvived();
+  });
+
+  it('during prune and forget loses nothing', async () => {
+    await survivor.sh('mkdir -p /workspace/churn');
+    for (const ms of [0, 10, 30, 60, 120]) {
+      await survivor.sh('head -c 3000000 /dev/urandom > /workspace/churn/noise');
+      const gone = await survivor.snapshot('/workspace/churn');
+      await survivor.sh('echo kept > /workspace/churn/noise');
+      const kept = await survivor.snapshot('/workspace/churn');
+      assert.equal((await daemon.request('', {method: 'DELETE', path: `/v1/snapshots/${gone.snapshotId}`})).status, 204);
+      const prune = spawn(path.join(buildDir, 'atoll'), ['--config', daemon.config, 'repo', 'prune'],
+                          {cwd: daemon.dir, env: daemon.env, stdio: 'ignore'});
+      const ended = new Promise((resolve) => prune.once('exit', resolve));
+      await sleep(700 + ms);
+      prune.kill('SIGKILL');
+      await ended;
+      await survivor.sh('rm /workspace/churn/noise');
+      await survivor.restore(kept.snapshotId);
+      assert.equal(await survivor.sh('cat /workspace/churn/noise'), 'kept\n');
+      await survivor.snapshot('/workspace/churn');
+      assertSound(daemon, '--read-data');
+    }
+    const whole = daemon.cli('--config', daemon.config, 'repo', 'prune');
+    assert.equal(whole.status, 0, whole.stderr);
+    assertSound(daemon, '--read-data');
+    await survivor.sh('rm -rf /workspace/churn');
   });
 
   it('during a restore leaves the old directory or the kept one', async () => {
@@ -139,6 +165,7 @@ describe('a daemon that dies', () => {
       assert.equal(await survivor.sh('cd /workspace/tree && cat * | sha256sum'), kept);
     }
     daemon.assertNoLeaks();
+    assertSound(daemon);
     await assertSurvived();
   });
 

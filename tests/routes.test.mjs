@@ -34,6 +34,8 @@ describe('routes', () => {
       assert.equal(one.image, 'default');
       assert.ok(!Number.isNaN(Date.parse(one.createdAt)));
       for (const key of ['memory', 'cpus', 'pids']) assert.ok(key in one, key);
+      assert.deepEqual(one.snapshots, {onStop: true, onStart: true, interval: '10m',
+                                       paths: ['/home', '/root', '/workspace']});
     });
 
     it('creates again without a second sandbox, and keeps its files', async () => {
@@ -75,7 +77,12 @@ describe('routes', () => {
       assert.equal(list[0].snapshotId, kept.snapshotId);
       assert.equal(list[0].dir, '/workspace');
       assert.equal(list[0].name, 'first');
-      assert.equal(typeof list[0].bytes, 'number');
+      assert.equal(list[0].sandbox, 'bare');
+      assert.equal(list[0].trigger, 'manual');
+      assert.equal(list[0].files, 1);
+      assert.equal(list[0].bytes, 3);
+      assert.equal(typeof list[0].bytesAdded, 'number');
+      assert.equal(list[0].pinned, false);
       assert.ok(!Number.isNaN(Date.parse(list[0].createdAt)));
       const restored = await at('/restore/' + kept.snapshotId, {method: 'POST'});
       assert.equal(restored.status, 200, restored.text);

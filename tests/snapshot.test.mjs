@@ -10,32 +10,8 @@ import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
 import {assertError} from './support/http.mjs';
-
-// Everything about a tree that has to come back, one line per entry.
-const DESCRIBE = `
-import hashlib, json, os, stat, sys
-root = sys.argv[1]
-rows, links = [], {}
-def entry(path):
-    s = os.lstat(path)
-    row = {'path': os.path.relpath(path, root), 'mode': oct(s.st_mode), 'uid': s.st_uid, 'gid': s.st_gid}
-    if not stat.S_ISLNK(s.st_mode):
-        row['mtime'] = s.st_mtime_ns // 1000
-    if stat.S_ISREG(s.st_mode):
-        row['sha'] = hashlib.sha256(open(path, 'rb').read()).hexdigest()
-        row['size'] = s.st_size
-        if s.st_nlink > 1:
-            links.setdefault(s.st_ino, []).append(row['path'])
-    if stat.S_ISLNK(s.st_mode):
-        row['target'] = os.readlink(path)
-    rows.append(row)
-for base, dirs, files in os.walk(root):
-    entry(base)
-    for name in files + [d for d in dirs if os.path.islink(os.path.join(base, d))]:
-        entry(os.path.join(base, name))
-rows.sort(key=lambda row: row['path'])
-print(json.dumps({'rows': rows, 'links': sorted(sorted(group) for group in links.values())}))
-`;
+import {assertSound} from './support/restic.mjs';
+import {ATTRIBUTES, DESCRIBE, makeTree} from './support/tree.mjs';
 
 describe('snapshots', () => {
   let daemon;
@@ -46,40 +22,111 @@ describe('snapshots', () => {
     box = daemon.sandbox('keep');
     await box.create();
     await box.write('/tmp/describe.py', DESCRIBE);
+    await box.write('/tmp/attributes.py', ATTRIBUTES);
   });
   after(() => daemon?.cleanup());
 
   const describeTree = async (dir) => JSON.parse(await box.sh(`python3 /tmp/describe.py ${dir}`));
 
-  it('keeps modes, owners, times, links and empty directories, and removes what came later', async () => {
-    await box.sh(`set -e; mkdir -p /workspace/tree && cd /workspace/tree
-      mkdir -p empty/nested deep/a/b/c 'with space' 'ünï-漢'
-      echo text > plain; printf 'a\\0b\\377' > binary; : > nothing
-      head -c 3000000 /dev/urandom > large
-      dd if=/dev/zero of=sparse bs=1 count=1 seek=1048575 status=none
-      echo x > 'with space/a file'; echo y > 'ünï-漢/ƒ'; echo z > "$(printf 'new\\nline')"
-      echo secret > private; chmod 600 private; echo s > suid; chmod 4755 suid; echo r > readonly; chmod 444 readonly
-      chmod 1777 empty; chmod 700 deep/a; chown 1000:1001 plain; chown 33:33 deep
-      ln plain hard; ln -s plain soft; ln -s /nowhere dangling; ln -s ../tree loop; ln -s deep dirlink
-      long=$(printf 'n%.0s' $(seq 1 200)); mkdir -p $long/$long; echo long > $long/$long/$long
-      touch -d '2001-02-03 04:05:06.123456' plain; touch -d '1999-12-31' deep/a/b
-      touch -d '2030-01-01' binary; mkfifo pipe; for i in $(seq 1 500); do echo $i > deep/a/b/c/$i; done`);
+  it('keeps modes, owners, times, links, attributes and empty directories, and removes what came later', async () => {
+    await box.sh(makeTree('/workspace/tree'));
     const before = await describeTree('/workspace/tree');
     assert.equal(before.links.length, 1);
+    const attributes = before.rows.flatMap((row) => Object.keys(row.xattrs ?? {}));
+    for (const name of ['user.note', 'user.empty', 'user.long', 'user.of-a-directory', 'security.capability',
+                        'system.posix_acl_access', 'system.posix_acl_default']) {
+      assert.ok(attributes.includes(name), name);
+    }
     const kept = await box.snapshot('/workspace/tree', 'whole tree');
     assert.match(kept.snapshotId, /^[0-9a-f]{64}$/);
     assert.equal(kept.dir, '/workspace/tree');
+    assert.equal(kept.skipped, 0, JSON.stringify(kept));
     await box.sh(`cd /workspace/tree && echo new > added && mkdir -p newdir/x && echo changed > plain && rm large &&
       rm -rf deep && mkdir nothing-else && chmod 777 private && rm dirlink && mkdir dirlink && echo in > dirlink/in &&
       rm -rf empty && echo 'now a file' > empty`);
     await box.restore(kept.snapshotId);
     assert.deepEqual(await describeTree('/workspace/tree'), before);
     // Again, onto a tree that is equal already, and onto nothing.
-    await box.restore(kept.snapshotId);
+    const again = await box.restore(kept.snapshotId);
     assert.deepEqual(await describeTree('/workspace/tree'), before);
+    assert.equal(again.filesWritten, 0, 'nothing is written that is there');
     await box.sh('rm -rf /workspace/tree');
     await box.restore(kept.snapshotId);
     assert.deepEqual(await describeTree('/workspace/tree'), before);
+    assertSound(daemon);
+  });
+
+  it('takes attributes, owners and modes back alone', async () => {
+    await box.sh(`rm -rf /workspace/tree; ${makeTree('/workspace/tree')}`);
+    const before = await describeTree('/workspace/tree');
+    const {snapshotId} = await box.snapshot('/workspace/tree');
+    await box.sh(`cd /workspace/tree && python3 -c "
+import os
+os.setxattr('plain', 'user.note', b'other'); os.setxattr('private', 'user.more', b'1')
+os.removexattr('with space', 'user.of-a-directory'); os.removexattr('binary', 'system.posix_acl_access')
+os.removexattr('suid', 'security.capability')" && chmod 644 suid && chown 7:8 large deep && touch deep/a readonly`);
+    assert.notDeepEqual(await describeTree('/workspace/tree'), before);
+    await box.restore(snapshotId);
+    assert.deepEqual(await describeTree('/workspace/tree'), before);
+  });
+
+  it('says what it read, what it added, how long it took and how consistent it is', async () => {
+    await box.sh('mkdir -p /workspace/count/sub && cd /workspace/count && for i in 1 2 3 4 5; do head -c 100000 /dev/urandom > $i; done; echo s > sub/s; sleep 0.1');
+    const first = await box.snapshot('/workspace/count', 'counted');
+    assert.equal(first.files, 6);
+    assert.equal(first.filesChanged, 6);
+    assert.equal(first.bytesTotal, 500_002);
+    assert.ok(first.bytesAdded > 500_000 && first.bytesAdded < 520_000, String(first.bytesAdded));
+    assert.equal(first.name, 'counted');
+    assert.equal(first.trigger, 'manual');
+    assert.equal(first.consistency, 'best-effort');
+    assert.equal(first.freezeMs, 0);
+    assert.ok(first.durationMs > 0);
+    assert.ok(Object.keys(first.phases).length > 0);
+    for (const ms of Object.values(first.phases)) assert.equal(typeof ms, 'number');
+    const second = await box.snapshot('/workspace/count');
+    assert.equal(second.files, 6);
+    assert.equal(second.filesChanged, 0);
+    assert.equal(second.bytesTotal, 500_002);
+    assert.ok(second.bytesAdded < 2000, String(second.bytesAdded));
+    await box.sh('cd /workspace/count && echo changed > 3');
+    const third = await box.snapshot('/workspace/count');
+    assert.equal(third.filesChanged, 1);
+    assert.equal(third.bytesTotal, 400_010);
+    assert.ok(third.bytesAdded < 5000, String(third.bytesAdded));
+    // What another sandbox has is not stored again.
+    const twin = daemon.sandbox('twin');
+    await twin.create();
+    await twin.sh('mkdir -p /workspace/elsewhere && head -c 100000 /dev/zero | tr "\\0" x > /workspace/elsewhere/x; sleep 0.1');
+    await box.sh('head -c 100000 /dev/zero | tr "\\0" x > /workspace/count/x');
+    await box.snapshot('/workspace/count');
+    const same = await twin.snapshot('/workspace/elsewhere');
+    assert.ok(same.bytesAdded < 2000, String(same.bytesAdded));
+    await twin.delete();
+    const restored = await box.restore(first.snapshotId);
+    assert.equal(restored.dir, '/workspace/count');
+    assert.equal(restored.files, 6);
+    assert.equal(restored.filesWritten, 1);
+    assert.equal(restored.filesKept, 5);
+    assert.equal(restored.removed, 1);
+    assert.ok(restored.durationMs > 0);
+  });
+
+  it('freezes programs when asked to, and measures it', async () => {
+    const {freezeMs, consistency} = (await box.post('/snapshot', {dir: '/workspace', freeze: true})).json();
+    assert.ok(freezeMs > 0);
+    assert.equal(consistency, 'frozen');
+    assert.equal(await box.sh('echo on'), 'on\n');
+  });
+
+  it('leaves out what it is told to, and keeps that at a restore', async () => {
+    await box.sh('mkdir -p /workspace/ex/node_modules && cd /workspace/ex && echo a > a && echo m > node_modules/m');
+    const {snapshotId, files} = (await box.post('/snapshot', {
+      dir: '/workspace/ex', exclude: ['/workspace/ex/node_modules']})).json();
+    assert.equal(files, 1);
+    await box.sh('cd /workspace/ex && rm a && echo later > node_modules/later');
+    await box.restore(snapshotId);
+    assert.equal(await box.sh('cd /workspace/ex && cat a && ls node_modules'), 'a\nlater\nm\n');
   });
 
   it('restores /workspace itself, and an empty directory', async () => {
@@ -116,13 +163,27 @@ describe('snapshots', () => {
     await other.delete();
   });
 
-  it('passes over the holes of a sparse file', async () => {
-    await box.sh('mkdir -p /workspace/z && cd /workspace/z && truncate -s 1T sparse && printf end | dd of=sparse bs=1 seek=1000000000000 conv=notrunc status=none');
-    const {snapshotId} = await box.snapshot('/workspace/z');
+  it('passes over the holes of a sparse file, and keeps them', async () => {
+    await box.sh('mkdir -p /workspace/z && cd /workspace/z && truncate -s 20G sparse && printf end | dd of=sparse bs=1 seek=10000000000 conv=notrunc status=none');
+    const kept = await box.snapshot('/workspace/z');
+    assert.equal(kept.skipped, 0);
+    assert.equal(kept.bytesTotal, 20 * 2 ** 30);
+    assert.ok(kept.bytesAdded < 4 << 20, String(kept.bytesAdded));
     await box.sh('rm /workspace/z/sparse');
-    await box.restore(snapshotId);
-    assert.equal(await box.sh('cd /workspace/z; stat -c %s sparse; dd if=sparse bs=1 skip=1000000000000 count=3 status=none'),
-                 '1099511627776\nend');
+    await box.restore(kept.snapshotId);
+    assert.equal(await box.sh('cd /workspace/z; stat -c %s sparse; dd if=sparse bs=1 skip=10000000000 count=3 status=none'),
+                 '21474836480\nend');
+    const used = Number(await box.sh('du -k /workspace/z/sparse | cut -f1'));
+    assert.ok(used < 4096, `${used} KiB are used`);
+    await box.sh('rm -rf /workspace/z');
+  });
+
+  it('says which file was too large, and keeps the others', async () => {
+    await box.sh('mkdir -p /workspace/z && cd /workspace/z && truncate -s 1T sparse && echo x > other');
+    const kept = await box.snapshot('/workspace/z');
+    assert.equal(kept.skipped, 1);
+    assert.deepEqual(kept.skippedPaths, ['sparse']);
+    assert.equal(kept.files, 1);
     await box.sh('rm -rf /workspace/z');
   });
 
@@ -165,6 +226,86 @@ describe('snapshots', () => {
   });
 });
 
+describe('a damaged repository', () => {
+  let daemon;
+  let box;
+  let snapshotId;
+  let sums;
+  const where = (kind) => path.join(daemon.stateDir, 'snapshots', kind);
+
+  before(async () => {
+    daemon = await Daemon.start();
+    box = daemon.sandbox('hurt');
+    await box.create();
+    await box.sh('mkdir -p /workspace/sub && cd /workspace && for i in 1 2 3; do head -c 300000 /dev/urandom > $i; done; echo s > sub/s');
+    sums = await box.sh('cd /workspace && cat 1 2 3 sub/s | sha256sum');
+    ({snapshotId} = await box.snapshot('/workspace'));
+  });
+  after(() => daemon?.cleanup());
+
+  const files = (kind) => fs.readdirSync(where(kind), {recursive: true})
+    .map((name) => path.join(where(kind), name)).filter((name) => fs.statSync(name).isFile());
+  const changes = {
+    'a flipped byte in the middle': (bytes) => { bytes[bytes.length >> 1] ^= 0x10; return bytes; },
+    'a flipped last byte': (bytes) => { bytes[bytes.length - 1] ^= 1; return bytes; },
+    'a truncated file': (bytes) => bytes.subarray(0, bytes.length >> 1),
+    'an empty file': () => Buffer.alloc(0),
+  };
+
+  for (const kind of ['data', 'index', 'snapshots']) {
+    for (const [what, change] of Object.entries(changes)) {
+      it(`${kind}: ${what} is found and named, nothing is half restored`, async () => {
+        const whole = new Map(files(kind).map((name) => [name, fs.readFileSync(name)]));
+        await box.sh('cd /workspace && rm -rf 2 sub && echo mine > mine && echo other > 1');
+        const look = () => box.sh('cd /workspace && ls -A && sha256sum 1 3 mine');
+        const old = await look();
+        try {
+          for (const [name, bytes] of whole) fs.writeFileSync(name, change(Buffer.from(bytes)));
+          await daemon.restart();
+          const answer = await box.post(`/restore/${snapshotId}`);
+          // The last byte of a pack is of its header's length, which no restore needs.
+          if (kind !== 'data' || what !== 'a flipped last byte') {
+            assert.ok(kind === 'snapshots' ? [404, 500].includes(answer.status) : answer.status >= 500, answer.text);
+            assertError(answer, answer.status);
+            assert.equal(await look(), old);
+          }
+          const check = daemon.cli('--config', daemon.config, 'repo', 'check', '--read-data');
+          const said = check.stdout + check.stderr;
+          assert.equal(check.status, 1, said);
+          assert.ok([...whole.keys()].some((name) => said.includes(path.basename(name).slice(0, 8))), said);
+        } finally {
+          for (const [name, bytes] of whole) fs.writeFileSync(name, bytes);
+        }
+      });
+    }
+  }
+
+  it('keys, config: it is said when it is opened', async () => {
+    await box.sh('echo mine > /workspace/mine');
+    for (const name of [files('keys')[0], where('config')]) {
+      const whole = fs.readFileSync(name);
+      try {
+        fs.writeFileSync(name, changes['a flipped byte in the middle'](Buffer.from(whole)));
+        await daemon.restart();
+        const answer = await box.post(`/restore/${snapshotId}`);
+        assertError(answer, answer.status);
+        assert.ok(answer.status >= 400, answer.text);
+        assertError(await box.post('/snapshot', {dir: '/workspace'}), answer.status);
+        assert.equal(await box.sh('cat /workspace/mine'), 'mine\n');
+      } finally {
+        fs.writeFileSync(name, whole);
+      }
+    }
+  });
+
+  it('that is whole again is used again', async () => {
+    await daemon.restart();
+    await box.restore(snapshotId);
+    assert.equal(await box.sh('cd /workspace && cat 1 2 3 sub/s | sha256sum'), sums);
+    assertSound(daemon, '--read-data');
+  });
+});
+
 describe('a full store', () => {
   let daemon;
   let store;
@@ -194,7 +335,7 @@ describe('a full store', () => {
     assertError(answer, answer.status);
     assert.ok(answer.status >= 500, String(answer.status));
     assert.match(answer.json().code, /NO_SPACE|BACKUP_CREATE_FAILED/);
-    await eventually('nothing half is kept', () => JSON.stringify(files()) === JSON.stringify(kept));
+    await eventually('nothing half is kept', () => JSON.stringify(files()) === JSON.stringify(kept), 5000);
     const list = (await daemon.request('', {path: '/v1/sandboxes/full/snapshots'})).json().snapshots;
     assert.deepEqual(list.map((one) => one.snapshotId), [small.snapshotId]);
     await box.restore(small.snapshotId);

@@ -62,6 +62,11 @@ describe('the walk', () => {
     const made = JSON.parse(await curl('/snapshot', ...JSON_TYPE, '-d', '{"dir":"/workspace"}'));
     assert.match(made.snapshotId, /^[0-9a-f]{64}$/);
     assert.equal(made.dir, '/workspace');
+    for (const name of ['bytesAdded', 'bytesTotal', 'files', 'filesChanged', 'freezeMs', 'durationMs']) {
+      assert.equal(typeof made[name], 'number', name);
+    }
+    assert.ok(made.files > 0 && made.bytesAdded > 0);
+    assert.equal(typeof made.phases, 'object');
     snapshotId = made.snapshotId;
   });
 
