@@ -53,20 +53,24 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       return Answer(outbox, protocol::Ok{});
     }
     case FrameType::kWalk: {
+      agent->in_own_leaf.wait(false);
       ASSIGN(auto request, protocol::Decode<protocol::Walk>(frame.payload));
       return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
                          [&](ClientLink* link) { return RunWalk(request, link); });
     }
     case FrameType::kReadFiles: {
+      agent->in_own_leaf.wait(false);
       ASSIGN(auto request, protocol::Decode<protocol::ReadFiles>(frame.payload));
       return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
                          [&](ClientLink* link) { return RunReadFiles(request, link); });
     }
     case FrameType::kRestore: {
+      agent->in_own_leaf.wait(false);
       ASSIGN(auto request, protocol::Decode<protocol::Restore>(frame.payload));
       return RunRestore(request, socket, parser, agent->processes);
     }
     case FrameType::kStageWrite: {
+      agent->in_own_leaf.wait(false);
       ASSIGN(auto request, protocol::Decode<protocol::StageWrite>(frame.payload));
       return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
                          [&](ClientLink* link) { return RunStageWrite(request, link); });

@@ -2,6 +2,8 @@
 // One client connection: Hello, one request, its operation.
 #pragma once
 
+#include <atomic>
+
 #include "agent/detached.h"
 #include "agent/processes.h"
 #include "protocol/messages.h"
@@ -13,6 +15,9 @@ struct Agent {
   protocol::Hello hello;
   Processes* processes = nullptr;
   DetachedProcesses* detached = nullptr;
+  // Set once this process is in its own cgroup leaf. A child that is forked before would stand
+  // still with the sandbox's programs, and whoever stopped them waits for it.
+  std::atomic<bool> in_own_leaf = false;
 };
 
 void ServeConnection(Agent* agent, sys::Fd client);

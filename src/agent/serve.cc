@@ -139,8 +139,10 @@ Result<void> Serve(const ServeOptions& options) {
   }
   // A move between cgroups takes milliseconds, and nobody waits for it.
   auto procs = std::make_shared<std::vector<sys::Fd>>(std::move(agent_procs));
-  TRY(StartThread([procs] {
+  TRY(StartThread([procs, &agent] {
     for (const sys::Fd& file : *procs) (void)!write(file.get(), "0", 1);
+    agent.in_own_leaf = true;
+    agent.in_own_leaf.notify_all();
   }));
   AcceptForever(listener.get(), &agent);
   return Fail(Code::kInternal, "the listening socket is not usable");

@@ -131,6 +131,12 @@ async::Task<Result<void>> Connect(S3Exchange& exchange) {
   co_return Result<void>();
 }
 
+// Swift ends its answers to HEAD with the last chunk of a body that they must not have; it would be
+// taken for the beginning of the next answer.
+bool MayHaveBody(const http::ResponseHead& head) {
+  return head.framing == http::Framing::kNone && head.headers.Get("Transfer-Encoding").has_value();
+}
+
 async::Task<Result<S3Response>> Converse(Work& work) {
   S3Exchange& exchange = work.exchange;
   CO_TRY(co_await Connect(exchange));
@@ -152,7 +158,7 @@ async::Task<Result<S3Response>> Converse(Work& work) {
   if (work.head->status < 300 && !work.sent) co_return std::unexpected(work.sent.error());
   CO_ASSIGN(std::string body, co_await ReceiveBody(work));
   exchange.keep = work.sent && work.head->keep_alive && request.TakeEarly().empty() &&
-                  work.head->framing != http::Framing::kUntilClose &&
+                  work.head->framing != http::Framing::kUntilClose && !MayHaveBody(*work.head) &&
                   (work.head->status < 300 || body.size() < kMaxErrorBody);
   S3Response response{.status = work.head->status,
                       .headers = std::move(work.head->headers),
