@@ -59,7 +59,7 @@ describe('snapshots in a browser', {skip: reason}, () => {
   }
 
   async function take(name, {dir, freeze} = {}) {
-    if (dir) await page.getByLabel('Directory', {exact: true}).first().fill(dir);
+    if (dir) await page.locator('#snapshot-dir').fill(dir);
     await page.locator('#snapshot-name').fill(name);
     await page.getByLabel('Freeze').setChecked(freeze === true);
     await button('Snapshot').click();
@@ -91,12 +91,12 @@ describe('snapshots in a browser', {skip: reason}, () => {
       return seen.size > 0;
     });
     await moment('first').waitFor();
-    await page.getByText(/5 files, 114 MB · .* added/).waitFor();
+    await page.getByText(/6 files, 114 MB · .* added/).waitFor();
     await page.getByText('Snapshot of /workspace taken.').waitFor();
   });
 
   it('tells of what cannot be taken', async () => {
-    await page.getByLabel('Directory', {exact: true}).first().fill('/missing');
+    await page.locator('#snapshot-dir').fill('/missing');
     await button('Snapshot').click();
     const problem = page.getByRole('alert').filter({hasText: 'DIRECTORY_NOT_FOUND'});
     await problem.waitFor();
