@@ -32,7 +32,7 @@ function dashboard() {
     stop: {id: '', error: null},
     starting: '',
     preview: {port: '', error: null},
-    deleting: {id: '', busy: false, error: null},
+    deleting: {id: '', unsaved: false, busy: false, error: null},
     notice: '',
 
     init() {
@@ -248,7 +248,8 @@ function dashboard() {
     },
 
     askDelete() {
-      this.deleting = {id: this.selected, busy: false, error: null};
+      const unsaved = this.current.unsaved === true;
+      this.deleting = {id: this.selected, unsaved, busy: false, error: null};
       this.$refs.confirm.showModal();
     },
 

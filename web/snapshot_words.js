@@ -109,7 +109,7 @@ export function row(snapshot, {previous, most, now, all, exists}) {
       {name: 'how', value: snapshot.consistency === 'frozen' ? 'at one moment, the sandbox stood still' :
                                                               'file by file, while programs ran'},
       known && {name: 'changed', value: `${number(snapshot.filesNew)} new, ${number(snapshot.filesChanged)} changed files`},
-      {name: 'kept', value: expiry(snapshot, now)},
+      {name: 'lifetime', value: expiry(snapshot, now)},
       {name: 'id', value: snapshot.snapshotId.slice(0, 16)},
     ].filter(Boolean),
   };

@@ -53,7 +53,7 @@ const OPENCODE = {
 export const opencodeLine = (state) => OPENCODE[state] ?? '';
 
 export function summary(sandbox) {
-  if (sandbox.state !== 'running') return sandbox.state;
+  if (sandbox.state !== 'running') return sandbox.state + (sandbox.unsaved ? ', unsaved' : '');
   return sandbox.opencode === 'ready' ? 'running, OpenCode ready' :
          sandbox.opencode === 'starting' ? 'running, OpenCode starting' : 'running';
 }
