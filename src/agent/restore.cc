@@ -163,6 +163,7 @@ class RestoreSession {
   ClientLink* link_;
   sys::Fd root_;
   sys::Fd staging_;
+  std::unique_ptr<DecidedRestore> decided_;
 };
 
 Result<void> RestoreSession::Run() {
@@ -175,6 +176,7 @@ Result<void> RestoreSession::Run() {
       TRY(link_->Send(protocol::Ok{}));
       ASSIGN(auto frame, link_->Next());
       TRY(protocol::Expect<protocol::Commit>(frame));
+      decided_ = std::make_unique<DecidedRestore>(dir_, id_);
       return Decide(root_.get(), id_);
     }();
     if (!ready) Abandon();
@@ -236,6 +238,7 @@ Result<void> RestoreSession::TakeChanges() {
 // From here on nothing depends on the client.
 Result<void> RestoreSession::CommitAndSweep() {
   auto made = MakeChanges(root_.get(), id_);
+  decided_.reset();
   if (made) {
     progress_->phase.store(Phase::kAnswered);
     (void)link_->Send(protocol::Ok{});

@@ -13,8 +13,21 @@ namespace atl::agent {
 // Only renames and the like, and nothing while a restore is running.
 Result<void> SettleLeftovers(int root);
 
-// The directories that automatic snapshots are restored to, as far as a restore left something in
-// them.
+// Remembers, from before a restore is decided until it is made, which directory it changes: a
+// sandbox that is stopped in between finds it at its next start. Only inside a sandbox.
+class DecidedRestore {
+ public:
+  DecidedRestore(const std::string& dir, const std::string& id);
+  ~DecidedRestore();
+  DecidedRestore(const DecidedRestore&) = delete;
+  DecidedRestore& operator=(const DecidedRestore&) = delete;
+
+ private:
+  std::string note_;
+};
+
+// The directories in which a restore left something: those that were noted, and those that
+// automatic snapshots are restored to.
 std::vector<std::string> DirsToSettle();
 
 // `settle DIR...`

@@ -56,15 +56,13 @@ void Say(const Globals& globals, std::string_view line) {
   if (!globals.json) fmt::print("{}\n", line);
 }
 
-// The sandboxes that this host has; nothing is known where there is no database.
-Result<std::set<std::string>> Sandboxes(const daemon::Config& config) {
-  std::set<std::string> ids;
+// Whether the newest snapshots of a sandbox have to stay, however old: all but those that were
+// deleted here. One that is unknown may be another host's.
+Result<std::set<std::string>> DeletedHere(const daemon::Config& config) {
   std::string path = config.state_dir + "/atoll.db";
-  if (!std::filesystem::exists(path)) return ids;
+  if (!std::filesystem::exists(path)) return std::set<std::string>();
   ASSIGN(auto database, db::Database::Open(path, db::Database::Mode::kReadOnly));
-  ASSIGN(std::vector<sandbox::Row> rows, sandbox::Rows(*database).All());
-  for (const sandbox::Row& row : rows) ids.insert(row.id);
-  return ids;
+  return sandbox::Rows(*database).DeletedIds();
 }
 
 int64_t NowSeconds() {
@@ -132,8 +130,8 @@ Result<int> RepoCheck(const Globals& globals, bool read_data) {
 Result<int> RepoPrune(const Globals& globals) {
   ASSIGN(Opened opened, OpenRepository(globals));
   TRY(opened.repository->Refresh());
-  ASSIGN(std::set<std::string> sandboxes, Sandboxes(opened.config));
-  auto needed = [&](std::string_view id) { return sandboxes.contains(std::string(id)); };
+  ASSIGN(std::set<std::string> deleted, DeletedHere(opened.config));
+  auto needed = [&](std::string_view id) { return !deleted.contains(std::string(id)); };
   ASSIGN(uint64_t forgotten,
          snapshot::Forget(*opened.repository, opened.config.snapshots.retention.keep, NowSeconds(),
                           needed));

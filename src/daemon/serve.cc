@@ -269,6 +269,8 @@ async::Task<> Daemon::Drain() {
   }
   co_await server_->Drain(kDrainLimit);
   if (host_ends) co_await registry_->SaveAll();
+  auto thaw = [this] { registry_->ThawAll(); };
+  co_await runtime_.blocking().Run(thaw);
   if (registry_->List().empty()) (void)launcher_->cgroups().RemoveRoot();
   std::fflush(nullptr);
   // What sandboxes and connections refer to is not taken apart in an order that suits everybody,
@@ -279,7 +281,10 @@ async::Task<> Daemon::Drain() {
 Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
   runtime_.OnTerminate([this] {
     // A second signal does not wait.
-    if (draining_) ::_exit(0);
+    if (draining_) {
+      registry_->ThawAll();
+      ::_exit(0);
+    }
     draining_ = true;
     async::Spawn(runtime_.shard(0), Drain(), "drain");
   });

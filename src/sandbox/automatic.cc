@@ -57,7 +57,7 @@ async::Task<> Registry::Impl::SaveAgainRound() {
   for (const std::string& id : due) {
     // Ask the store first: a sandbox is not started for nothing.
     auto look = [this] { return vault.GetFresh(std::chrono::milliseconds(0)); };
-    Result<snapshot::Vault::Repo> store = co_await runtime.blocking().Run(look);
+    Result<snapshot::Vault::Repo> store = co_await transfers.Run(look);
     if (!store) co_return;
     EntryPtr entry = Lookup(id);
     if (!entry) continue;
@@ -86,14 +86,23 @@ async::Task<> Registry::Impl::SaveAgainRound() {
   }
 }
 
+// A sandbox that is unknown here may be another host's. The database is asked once, not with the
+// repository's locks held.
+std::function<bool(std::string_view)> Registry::Impl::MayBeNeeded() {
+  auto deleted = rows.DeletedIds();
+  if (!deleted) return [](std::string_view) { return true; };
+  return [this, deleted = std::move(*deleted)](std::string_view sandbox) {
+    return Lookup(sandbox) != nullptr || !deleted.contains(std::string(sandbox));
+  };
+}
+
 async::Task<> Registry::Impl::PruneRound() {
   auto prune = [this]() -> Result<void> {
     ASSIGN(snapshot::Vault::Repo repository, vault.Get());
     auto now = std::chrono::system_clock::now().time_since_epoch();
     int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-    auto exists = [this](std::string_view sandbox) { return Lookup(sandbox) != nullptr; };
     ASSIGN(uint64_t forgotten,
-           snapshot::Forget(*repository, options.retention.keep, seconds, exists));
+           snapshot::Forget(*repository, options.retention.keep, seconds, MayBeNeeded()));
     ASSIGN(snapshot::PruneResult pruned, snapshot::Prune(*repository, {}));
     if (forgotten + pruned.packs_removed > 0) {
       log::Info("{} snapshots have expired, {} bytes of the store are free again", forgotten,
@@ -101,14 +110,14 @@ async::Task<> Registry::Impl::PruneRound() {
     }
     return {};
   };
-  Result<void> pruned = co_await runtime.blocking().Run(prune);
+  Result<void> pruned = co_await transfers.Run(prune);
   if (!pruned) log::Warning("remove expired snapshots: {}", pruned.error().message);
 }
 
 // Deriving its key takes half a second, which no request should wait for.
 async::Task<> Registry::OpenVault() {
   auto get = [this] { return impl_->vault.Get(); };
-  Result<snapshot::Vault::Repo> opened = co_await impl_->runtime.blocking().Run(get);
+  Result<snapshot::Vault::Repo> opened = co_await impl_->transfers.Run(get);
   if (!opened) log::Error("{}; it is tried again when it is needed", opened.error().message);
 }
 
@@ -151,6 +160,17 @@ async::Task<> Registry::StopAutomatic() {
 }
 
 async::Task<> Registry::SaveAgain() { co_await impl_->SaveAgainRound(); }
+
+void Registry::ThawAll() {
+  std::vector<std::string> iids;
+  {
+    std::lock_guard guard(impl_->mutex);
+    for (const auto& [id, entry] : impl_->entries) {
+      if (entry->sandbox) iids.push_back(entry->row.iid);
+    }
+  }
+  for (const std::string& iid : iids) (void)impl_->launcher.CgroupOf(iid).Freeze(false);
+}
 
 async::Task<> Registry::SaveAll() {
   std::vector<std::string> ids;

@@ -186,13 +186,19 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   auto insert = [this, &row]() -> Result<Row> {
     TRY(ValidateLimits(row.limits));
     TRY(ValidateCreateEnv(row.env));
-    ASSIGN(Records records, Recoverable(row));
-    row.recover = !records.empty();
     TRY(oci::ImageStore(options.images_dir).Find(row.image));
     return rows.Insert(row);
   };
   Stopwatch watch;
-  Result<Row> inserted = co_await runtime.blocking().Run(insert);
+  auto look = [this, &row] { return Recoverable(row); };
+  Result<Records> records = co_await transfers.Run(look);
+  Result<Row> inserted = Fail(Code::kInternal, "nothing was inserted");
+  if (records) {
+    row.recover = !records->empty();
+    inserted = co_await runtime.blocking().Run(insert);
+  } else {
+    inserted = Unexpected(std::move(records).error());
+  }
   phases.emplace_back("row", watch.Lap());
   if (!inserted) {
     Discard(entry);
@@ -225,13 +231,8 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
   Stopwatch watch;
   CO_TRY(co_await StopContainer(entry));
   phases.emplace_back("clean", watch.Lap());
-  auto look = [this, &entry]() -> Result<bool> {
-    if (!LayerIsGone(entry->row)) return false;
-    ASSIGN(Records records, Recoverable(entry->row));
-    if (!records.empty()) TRY(rows.SetRecover(entry->row.iid, true));
-    return !records.empty();
-  };
-  CO_ASSIGN(bool recover, co_await runtime.blocking().Run(look));
+  auto look = [this, &entry] { return PrepareLayer(entry->row); };
+  CO_ASSIGN(bool recover, co_await transfers.Run(look));
   {
     std::lock_guard guard(mutex);
     entry->row.recover = recover;

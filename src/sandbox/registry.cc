@@ -188,7 +188,8 @@ void Registry::OnRestore(AroundRestore around) { impl_->around_restore = std::mo
 snapshot::Vault& Registry::vault() { return impl_->vault; }
 const snapshot::Retention& Registry::retention() const { return impl_->options.retention; }
 const snapshot::AutoPolicy& Registry::default_policy() const { return impl_->options.snapshots; }
-async::Runtime& Registry::runtime() { return impl_->runtime; }
+async::BlockingPool& Registry::transfers() { return impl_->transfers; }
+async::BlockingPool& Registry::streams() { return impl_->streams; }
 
 async::Task<Result<void>> Registry::Reconcile() {
   async::Executor executor = co_await async::ThisExecutor();

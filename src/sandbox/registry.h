@@ -175,11 +175,15 @@ class Registry {
   async::Task<> SaveAgain();
   // The host goes down: saves every running sandbox that wants it, a few at a time.
   async::Task<> SaveAll();
+  // The daemon ends: no sandbox stays frozen for a snapshot that nobody takes any more. Blocks.
+  void ThawAll();
 
   snapshot::Vault& vault();
   const snapshot::Retention& retention() const;
   const snapshot::AutoPolicy& default_policy() const;
-  async::Runtime& runtime();
+  // Threads for what may wait long for a store, and for what waits for clients.
+  async::BlockingPool& transfers();
+  async::BlockingPool& streams();
 
  private:
   struct Entry;

@@ -17,6 +17,8 @@
 
 namespace atl::sandbox {
 
+inline constexpr int kTransferThreads = 16;
+
 struct Registry::Entry {
   async::Mutex lifecycle;  // held by who creates, starts or deletes it
   async::Mutex transfer;   // held by who takes or restores a snapshot
@@ -49,6 +51,9 @@ struct Registry::Impl {
   oci::Launcher& launcher;
   egress::Egress& egress;
   snapshot::Vault& vault;
+  // For what may wait for a store or a client for long: lifecycles do not wait behind it.
+  async::BlockingPool transfers{kTransferThreads};
+  async::BlockingPool streams{kTransferThreads};
   Options options;
   AroundRestore around_restore;
   async::Event automatic_stops;
@@ -118,12 +123,17 @@ struct Registry::Impl {
                                                      EntryPtr entry, repository::Trigger trigger);
   async::Task<> StopInto(std::string id, Result<Stopped>& result);
   bool LayerIsGone(const Row& row) const;
+  // Before a start: whether the layer has to be filled from snapshots. Blocks.
+  Result<bool> PrepareLayer(const Row& row);
   // The newest snapshots of the policy's paths that are younger than the id's last deletion.
   using Records = std::vector<repository::SnapshotRecord>;
   Result<Records> Recoverable(const Row& row);
   // Those, into a sandbox that runs with an empty layer.
   async::Task<Result<void>> Recover(EntryPtr entry, std::vector<Recovered>& recovered);
   void Reserve(const EntryPtr& entry, bool reserved);
+
+  // Whether the newest snapshots of a sandbox have to stay, however old they are.
+  std::function<bool(std::string_view)> MayBeNeeded();
 
   // One round of what happens by itself.
   async::Task<> IntervalRound();

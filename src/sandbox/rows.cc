@@ -158,6 +158,19 @@ Result<int64_t> Rows::DeletedAt(const std::string& id) const {
   return found ? statement.Int(0) : 0;
 }
 
+Result<std::set<std::string>> Rows::DeletedIds() const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  ASSIGN(db::Statement statement,
+         transaction.Prepare("SELECT id FROM deleted_sandboxes WHERE id NOT IN "
+                             "(SELECT id FROM sandboxes)"));
+  std::set<std::string> ids;
+  while (true) {
+    ASSIGN(bool more, statement.Step());
+    if (!more) return ids;
+    ids.insert(statement.Text(0));
+  }
+}
+
 Result<KnownIids> Rows::Known() const {
   ASSIGN(std::vector<Row> rows, All());
   KnownIids known;

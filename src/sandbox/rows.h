@@ -52,6 +52,8 @@ class Rows {
   Result<void> Remove(const std::string& iid, const std::string& deleted_id = {}) const;
   // When the last sandbox of that id was deleted; 0: never.
   Result<int64_t> DeletedAt(const std::string& id) const;
+  // The ids that were deleted and not made again since.
+  Result<std::set<std::string>> DeletedIds() const;
 
  private:
   db::Database& database_;

@@ -36,6 +36,18 @@ bool Registry::Impl::LayerIsGone(const Row& row) const {
   return ::stat((launcher.LayerDir(row.iid) + "/upper").c_str(), &info) != 0 && errno == ENOENT;
 }
 
+Result<bool> Registry::Impl::PrepareLayer(const Row& row) {
+  // What is in a layer that was to be filled is no more than a part.
+  if (row.recover) TRY(sys::RemoveTree(launcher.LayerDir(row.iid)));
+  Records records;
+  if (LayerIsGone(row)) {
+    ASSIGN(records, Recoverable(row));
+  }
+  bool recover = !records.empty();
+  if (recover != row.recover) TRY(rows.SetRecover(row.iid, recover));
+  return recover;
+}
+
 async::Task<> Registry::Impl::DropLayer(EntryPtr entry) {
   auto remove = [this, &entry] { return sys::RemoveTree(launcher.LayerDir(entry->row.iid)); };
   Result<void> removed = co_await runtime.blocking().Run(remove);
@@ -58,7 +70,7 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
                             .trigger = trigger,
                             .skip_if_unchanged = true};
     auto take = [this, &row, &request] { return Take(row, request); };
-    Result<SnapshotResult> taken = co_await runtime.blocking().Run(take);
+    Result<SnapshotResult> taken = co_await transfers.Run(take);
     if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
     // A directory that does not exist holds nothing to save.
     if (taken || ReasonOf(taken.error()) == "DIRECTORY_NOT_FOUND") continue;
@@ -181,7 +193,7 @@ async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry,
     }
     return rows.SetRecover(row.iid, false);
   };
-  CO_TRY(co_await runtime.blocking().Run(recover));
+  CO_TRY(co_await transfers.Run(recover));
   std::lock_guard guard(mutex);
   entry->row.recover = false;
   co_return Result<void>();

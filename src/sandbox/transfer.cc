@@ -127,7 +127,7 @@ async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotR
     row = transfer.entry->row;
   }
   auto take = [this, &row, &request] { return impl_->Take(row, request); };
-  Result<SnapshotResult> result = co_await impl_->runtime.blocking().Run(take);
+  Result<SnapshotResult> result = co_await impl_->transfers.Run(take);
   co_return result;
 }
 
@@ -188,12 +188,12 @@ async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreReq
     row = transfer.entry->row;
   }
   auto find = [this, &id, &request] { return impl_->FindFor(id, request); };
-  CO_ASSIGN(repository::SnapshotRecord record, co_await impl_->runtime.blocking().Run(find));
+  CO_ASSIGN(repository::SnapshotRecord record, co_await impl_->transfers.Run(find));
   Counted counted(impl_->mutex, transfer.entry->restoring);
   std::string dir = request.dir.empty() ? record.decoded_tags().dir : request.dir;
   if (impl_->around_restore) co_await impl_->around_restore(id, dir, true);
   auto put = [this, &row, &record, &request] { return impl_->Put(row, record, request); };
-  Result<snapshot::RestoreResult> result = co_await impl_->runtime.blocking().Run(put);
+  Result<snapshot::RestoreResult> result = co_await impl_->transfers.Run(put);
   if (impl_->around_restore) co_await impl_->around_restore(id, dir, false);
   if (!result) co_return Unexpected(std::move(result).error());
   co_return RestoreOutcome{.snapshot_id = record.id().Hex(), .result = std::move(*result)};

@@ -55,7 +55,7 @@ std::optional<Span> ParseRange(std::string_view text, uint64_t size) {
 template <class Produce>
 void StartProducer(const Services& services, std::shared_ptr<async::BytePipe> pipe,
                    Produce produce) {
-  services.registry.runtime().blocking().Post([pipe, produce = std::move(produce)] {
+  services.registry.streams().Post([pipe, produce = std::move(produce)] {
     pipe->Finish(produce([&pipe](std::string_view piece) { return pipe->Write(piece); }));
   });
 }
@@ -137,7 +137,7 @@ async::Task<> SendPresigned(const Services& services, std::string id, http::Exch
     co_return;
   }
   auto presign = [&] { return Presigned(services, id, valid); };
-  Result<std::string> json = co_await services.registry.runtime().blocking().Run(presign);
+  Result<std::string> json = co_await services.registry.streams().Run(presign);
   if (!json) {
     co_await http::RespondError(exchange, std::move(json).error());
     co_return;
@@ -175,7 +175,7 @@ async::Task<> SendFile(const Services& services, std::string id, http::Exchange&
     }
     return Found{.snapshot = std::move(snapshot), .node = std::move(node)};
   };
-  Result<Found> found = co_await services.registry.runtime().blocking().Run(find);
+  Result<Found> found = co_await services.registry.transfers().Run(find);
   if (!found) {
     co_await http::RespondError(exchange, std::move(found).error());
     co_return;
@@ -219,7 +219,7 @@ async::Task<> SendArchive(const Services& services, std::string id, http::Exchan
     co_return;
   }
   auto find = [&] { return FindSnapshot(services, id); };
-  Result<FoundSnapshot> found = co_await services.registry.runtime().blocking().Run(find);
+  Result<FoundSnapshot> found = co_await services.registry.transfers().Run(find);
   if (!found) {
     co_await http::RespondError(exchange, std::move(found).error());
     co_return;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
 #include <optional>
 #include <ranges>
 #include <utility>
@@ -102,7 +103,7 @@ async::Task<Result<std::string>> DoList(const Services& services, Filter filter,
     ASSIGN(snapshot::Vault::Repo repository, services.registry.vault().GetFresh(kListAge));
     return ListJson(repository->Snapshots(), filter, limit, cursor);
   };
-  Result<std::string> json = co_await services.registry.runtime().blocking().Run(list);
+  Result<std::string> json = co_await services.registry.transfers().Run(list);
   co_return json;
 }
 
@@ -116,7 +117,7 @@ async::Task<Result<std::string>> WithSnapshot(const Services& services, std::str
     ASSIGN(auto found, FindSnapshot(services, id));
     return on_snapshot(*found.repository, found.record);
   };
-  Result<std::string> json = co_await services.registry.runtime().blocking().Run(run);
+  Result<std::string> json = co_await services.registry.transfers().Run(run);
   co_return json;
 }
 
@@ -172,15 +173,23 @@ Result<void> ApplyPatch(const json::Object& body, repository::Tags& tags) {
   return {};
 }
 
+// Two who change one snapshot take turns, so that none writes back what the other has changed.
+std::mutex& EditMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 Result<std::string> PatchJson(const std::string& text, repository::Repository& repository,
-                              const SnapshotRecord& record) {
+                              const SnapshotRecord& seen) {
   ASSIGN(json::Object body, json::Object::Parse(text));
+  std::lock_guard turn(EditMutex());
+  ASSIGN(auto lock, repository.LockShared());
+  ASSIGN(SnapshotRecord record, repository.FindSnapshot(seen.id().Hex()));
   repository::Tags tags = record.decoded_tags();
   TRY(ApplyPatch(body, tags));
   TRY(sandbox::ValidateTags(tags));
   std::vector<std::string> encoded = repository::EncodeTags(tags);
   if (encoded == record.tags) return ShowJson(repository, record);
-  ASSIGN(auto lock, repository.LockShared());
   ASSIGN(SnapshotRecord changed, repository.Retag(record, std::move(encoded)));
   return ShowJson(repository, changed);
 }
@@ -197,12 +206,17 @@ async::Task<> Answer(http::Exchange& exchange, Result<std::string> json) {
 async::Task<> Remove(const Services& services, std::string id, http::Exchange& exchange) {
   OnSnapshot remove = [](repository::Repository& repository,
                          const SnapshotRecord& record) -> Result<std::string> {
-    if (record.decoded_tags().pinned) {
-      return Fail(Code::kFailedPrecondition, "the snapshot is pinned: unpin it first",
-                  "SNAPSHOT_PINNED");
-    }
+    std::lock_guard turn(EditMutex());
     ASSIGN(auto lock, repository.LockShared());
-    TRY(repository.RemoveSnapshot(record.file));
+    // All editions: one that a change of tags left behind would come back in its place.
+    for (const SnapshotRecord& edition : repository.Snapshots()) {
+      if (edition.id() != record.id()) continue;
+      if (edition.decoded_tags().pinned) {
+        return Fail(Code::kFailedPrecondition, "the snapshot is pinned: unpin it first",
+                    "SNAPSHOT_PINNED");
+      }
+      TRY(repository.RemoveSnapshot(edition.file));
+    }
     return std::string();
   };
   Result<std::string> removed = co_await WithSnapshot(services, std::move(id), std::move(remove));
