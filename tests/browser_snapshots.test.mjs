@@ -152,6 +152,12 @@ describe('snapshots in a browser', {skip: reason}, () => {
     await dialog().getByRole('button', {name: /odd-/}).click();
     await dialog().getByText('The file is empty.').waitFor();
     await inDialog('Close').click();
+
+    const archive = page.waitForEvent('download');
+    await moment('first').getByRole('link', {name: 'Download'}).click();
+    const saved = await archive;
+    assert.match(saved.suggestedFilename(), /^[0-9a-f]+\.tar\.zst$/);
+    assert.deepEqual([...fs.readFileSync(await saved.path()).subarray(0, 4)], [0x28, 0xb5, 0x2f, 0xfd]);
   });
 
   it('restores here, merges elsewhere, and brings back one directory', async () => {
