@@ -101,7 +101,8 @@ Info Registry::Impl::InfoOf(const Entry& entry) const {
               .created_at_ms = row.created_at_ms,
               .failure = row.failure,
               .snapshots = PolicyOf(row),
-              .unsaved = row.unsaved};
+              .unsaved = row.unsaved,
+              .save_failure = row.unsaved ? entry.save_failure : std::string()};
 }
 
 void Registry::Impl::SetState(const EntryPtr& entry, State state, const std::string& failure) {

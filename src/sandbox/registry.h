@@ -45,7 +45,8 @@ struct Info {
   int64_t created_at_ms = 0;  // Unix time
   std::string failure;        // kFailed: why
   snapshot::AutoPolicy snapshots;
-  bool unsaved = false;  // stopped, and what should have been saved could not be yet
+  bool unsaved = false;      // stopped, and what should have been saved could not be yet
+  std::string save_failure;  // why, as far as this daemon has tried
 };
 
 using Phases = std::vector<std::pair<std::string, double>>;  // name, milliseconds

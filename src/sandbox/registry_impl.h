@@ -28,6 +28,7 @@ struct Registry::Entry {
   bool exists = false;   // it has a row
   bool removed = false;  // no longer in the map: look again
   int restoring = 0;
+  std::string save_failure;  // of the last try, while `row.unsaved`
   bool stopping = false;
   bool reserved = false;                            // it runs, but is not for anybody's use yet
   std::chrono::steady_clock::time_point looked_at;  // for an interval snapshot, last

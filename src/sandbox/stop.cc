@@ -78,6 +78,10 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
   }
   (void)sandbox;
   bool unsaved = failure.has_value();
+  {
+    std::lock_guard guard(mutex);
+    entry->save_failure = unsaved ? failure->message : std::string();
+  }
   if (row.unsaved != unsaved) {
     auto write = [this, &row, unsaved] { return rows.SetUnsaved(row.iid, unsaved); };
     CO_TRY(co_await runtime.blocking().Run(write));

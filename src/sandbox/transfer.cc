@@ -190,7 +190,12 @@ async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreReq
   auto find = [this, &id, &request] { return impl_->FindFor(id, request); };
   CO_ASSIGN(repository::SnapshotRecord record, co_await impl_->transfers.Run(find));
   Counted counted(impl_->mutex, transfer.entry->restoring);
-  std::string dir = request.dir.empty() ? record.decoded_tags().dir : request.dir;
+  std::string dir = request.dir;
+  if (dir.empty()) {
+    bool absolute = request.from.starts_with('/');
+    dir = absolute ? request.from : record.decoded_tags().dir + "/" + request.from;
+  }
+  if (dir.ends_with('/')) dir.pop_back();
   if (impl_->around_restore) co_await impl_->around_restore(id, dir, true);
   auto put = [this, &row, &record, &request] { return impl_->Put(row, record, request); };
   Result<snapshot::RestoreResult> result = co_await impl_->transfers.Run(put);

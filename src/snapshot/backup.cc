@@ -285,6 +285,7 @@ Result<void> Run::SaveRecord(repository::Session& session, const repository::Loc
   summary_.tree_blobs = totals.tree_blobs;
   summary_.data_added = totals.added;
   summary_.data_added_packed = totals.added_packed;
+  summary_.total_files_processed = result_.files;
   summary_.total_bytes_processed = result_.bytes_total;
   summary_.backup_end = Now();
 

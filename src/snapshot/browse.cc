@@ -73,13 +73,17 @@ Result<std::optional<Node>> Descend(Repository& repository, Node from,
   return from;
 }
 
-// restic keeps `backup dir` below "dir" and `backup .` below nothing, though it records the whole
-// path: what Atoll did not write is looked for by ever shorter ends of its path.
+// Where in the tree the snapshot's directory is. restic may have been told that a directory of a
+// host is a sandbox's: then the tag names the sandbox's and `paths` what is in the tree. And restic
+// keeps `backup dir` below "dir" and `backup .` below nothing, though it records the whole path:
+// what Atoll did not write is looked for by ever shorter ends of its path.
 Result<Node> FindDir(Repository& repository, const SnapshotRecord& snapshot,
                      const std::stop_token& stop) {
   ASSIGN(std::string dir, SnapshotDir(snapshot));
+  bool exact = std::ranges::find(snapshot.paths, dir) != snapshot.paths.end() &&
+               !snapshot.decoded_tags().dir.empty();
+  if (!exact && snapshot.paths.size() == 1) dir = snapshot.paths[0];
   std::vector<std::string_view> parts = Parts(dir);
-  bool exact = !snapshot.decoded_tags().dir.empty();
   while (true) {
     ASSIGN(auto node, Descend(repository, RootNode(snapshot), parts, stop));
     if (node) return *std::move(node);

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "snapshot/browse.h"
 #include "snapshot/restore_piecewise.h"
 #include "snapshot/restore_stager.h"
 #include "snapshot/restore_trees.h"
@@ -22,21 +23,34 @@ namespace {
 using protocol::Change;
 using protocol::ChangeKind;
 
-// Where from and where to, as absolute paths.
+// Where from: an absolute path in the snapshot's tree, or a path inside the directory that the
+// snapshot was taken of. Where to: an absolute path.
 struct Ends {
   std::string from;
   std::string to;
 };
 
+Result<repository::Node> FindRoot(RestoreWorld& world, const repository::SnapshotRecord& snapshot,
+                                  const std::string& from, const std::stop_token& stop) {
+  if (from.starts_with('/')) return FindDirectory(world.trees, snapshot, from);
+  ASSIGN(repository::Node node, FindNode(world.repository, snapshot, from, stop));
+  if (node.type != repository::NodeType::kDirectory) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("in snapshot {}, {} is no directory", snapshot.id().Short(), from),
+                "NOT_A_DIRECTORY");
+  }
+  return node;
+}
+
 Result<Ends> FindEnds(const repository::SnapshotRecord& snapshot, const RestoreOptions& options) {
   Ends ends{.from = options.from_dir, .to = options.to_dir};
-  if (!ends.from.starts_with('/')) {
-    ASSIGN(std::string taken, TakenAt(snapshot));
-    if (!ends.from.empty()) taken += (taken == "/" ? "" : "/") + ends.from;
-    ends.from = std::move(taken);
+  bool absolute = ends.from.starts_with('/');
+  if (ends.to.empty() && absolute) ends.to = ends.from;
+  if (ends.to.empty()) {
+    ASSIGN(ends.to, TakenAt(snapshot));
+    if (!ends.from.empty()) ends.to += (ends.to == "/" ? "" : "/") + ends.from;
   }
-  if (ends.to.empty()) ends.to = ends.from;
-  for (const std::string& path : {ends.from, ends.to}) {
+  for (const std::string& path : {absolute ? ends.from : ends.to, ends.to}) {
     if (!IsNormalPath(path)) {
       return Fail(Code::kInvalidArgument, fmt::format("'{}' is no absolute, normal path", path));
     }
@@ -178,7 +192,7 @@ Result<void> Run(repository::Repository& repository, const repository::SnapshotR
                      .workers = workers,
                      .stop = stop,
                      .obey_stop = [&](bool obey) { obedience.Set(obey); }};
-  ASSIGN(repository::Node root, FindDirectory(trees, snapshot, ends.from));
+  ASSIGN(repository::Node root, FindRoot(world, snapshot, ends.from, stop.get_token()));
   // Before the walk: settles what an earlier restore left, and keeps others away.
   ASSIGN(auto stage, tree.BeginRestore(ends.to, stop.get_token()));
   ASSIGN(Plan plan, MakePlan(world, root));

@@ -65,28 +65,28 @@ bool Matches(const Filter& filter, const SnapshotRecord& record) {
          (filter.tag.empty() || std::ranges::find(tags.labels, filter.tag) != tags.labels.end());
 }
 
-// Newest first, behind the snapshot that `cursor` names.
+// A place in the order of the list, whether or not a snapshot is still there.
+std::string CursorOf(const SnapshotRecord& record) {
+  return fmt::format("{:020}.{:09}.{}", record.time.seconds, record.time.nanos, record.file.Hex());
+}
+
+// Newest first, behind the place that `cursor` names.
 std::string ListJson(const std::vector<SnapshotRecord>& all, const Filter& filter, uint64_t limit,
                      const std::string& cursor) {
   json::Writer writer;
   writer.BeginObject().Key("snapshots").BeginArray();
-  bool begun = cursor.empty();
   uint64_t count = 0;
   std::string last;
   std::string next;
   for (const SnapshotRecord& record : std::views::reverse(all)) {
-    std::string id = record.id().Hex();
-    if (!begun) {
-      begun = id == cursor;
-      continue;
-    }
-    if (!Matches(filter, record)) continue;
+    std::string place = CursorOf(record);
+    if ((!cursor.empty() && place >= cursor) || !Matches(filter, record)) continue;
     if (count == limit) {
       next = last;
       break;
     }
     WriteSnapshot(writer, record);
-    last = std::move(id);
+    last = std::move(place);
     ++count;
   }
   writer.EndArray();

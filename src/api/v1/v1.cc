@@ -31,7 +31,7 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
   writer.Field("memory", info.limits.memory_bytes).Field("cpus", info.limits.cpus);
   writer.Field("pids", info.limits.pids);
   WritePolicy(writer, info.snapshots);
-  if (info.unsaved) writer.Field("unsaved", true);
+  if (info.unsaved) writer.Field("unsaved", true).Field("saveFailure", info.save_failure);
   if (!info.failure.empty()) writer.Field("failure", info.failure);
   writer.EndObject();
 }
