@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <set>
+#include <thread>
 
 #include "async/runtime.h"
 #include "cli/progress_bar.h"
@@ -28,10 +29,24 @@ namespace {
 
 constexpr size_t kMaxKeyFile = 64U << 10U;
 
-// The store's connections need event loops of their own here.
+// The store's connections need event loops, which run beside the command. Everything that uses them
+// goes first.
+class Loops {
+ public:
+  Loops() : thread_([this] { runtime_.Run(); }) {}
+  ~Loops() { runtime_.Stop(); }
+  Loops(const Loops&) = delete;
+  Loops& operator=(const Loops&) = delete;
+  async::Runtime& runtime() { return runtime_; }
+
+ private:
+  async::Runtime runtime_{2, 2};
+  std::jthread thread_;
+};
+
 struct Opened {
   daemon::Config config;
-  std::unique_ptr<async::Runtime> runtime;
+  std::unique_ptr<Loops> loops;
   std::shared_ptr<blob::Store> store;
   std::unique_ptr<repository::Repository> repository;
 };
@@ -39,8 +54,8 @@ struct Opened {
 Result<Opened> OpenStoreOnly(const Globals& globals) {
   Opened opened;
   ASSIGN(opened.config, ConfigOf(globals));
-  opened.runtime = std::make_unique<async::Runtime>(2, 2);
-  ASSIGN(opened.store, daemon::OpenStore(*opened.runtime, opened.config.snapshots));
+  opened.loops = std::make_unique<Loops>();
+  ASSIGN(opened.store, daemon::OpenStore(opened.loops->runtime(), opened.config.snapshots));
   return opened;
 }
 
@@ -185,12 +200,18 @@ Result<int> RepoEnv(const Globals& globals) {
     variables.emplace_back("RESTIC_PASSWORD", snapshots.password);
   }
   if (snapshots.remote) {
+    // What restic does not take from the environment has to be said on its command line.
+    if (snapshots.s3.style == blob::S3Options::Style::kVirtualHost) {
+      fmt::print(stderr, "atoll: give restic the option -o s3.bucket-lookup=dns\n");
+    }
     variables.emplace_back("AWS_ACCESS_KEY_ID", snapshots.s3.access_key);
     variables.emplace_back("AWS_SECRET_ACCESS_KEY", snapshots.s3.secret_key);
     if (!snapshots.s3.session_token.empty()) {
       variables.emplace_back("AWS_SESSION_TOKEN", snapshots.s3.session_token);
     }
-    variables.emplace_back("AWS_DEFAULT_REGION", snapshots.s3.region);
+    if (snapshots.s3.region != "auto") {
+      variables.emplace_back("AWS_DEFAULT_REGION", snapshots.s3.region);
+    }
     if (!snapshots.s3.ca_file.empty()) {
       variables.emplace_back("RESTIC_CACERT", snapshots.s3.ca_file);
     }

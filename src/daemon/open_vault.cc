@@ -25,7 +25,7 @@ std::unique_ptr<snapshot::Vault> MakeVault(async::Runtime& runtime, const Snapsh
   return std::make_unique<snapshot::Vault>(
       [&runtime, config] { return OpenStore(runtime, config); },
       [config, make_password] { return SnapshotPassword(config, make_password); },
-      RepositoryOptions(config));
+      RepositoryOptions(config), config.known_file);
 }
 
 }  // namespace atl::daemon

@@ -267,10 +267,9 @@ async::Task<> Daemon::Drain() {
   } else {
     log::Info("stopping: sandboxes go on running and are adopted at the next start");
   }
-  co_await server_->Drain(kDrainLimit);
   if (host_ends) co_await registry_->SaveAll();
-  auto thaw = [this] { registry_->ThawAll(); };
-  co_await runtime_.blocking().Run(thaw);
+  co_await server_->Drain(kDrainLimit);
+  co_await registry_->GiveUpTransfers();
   if (registry_->List().empty()) (void)launcher_->cgroups().RemoveRoot();
   std::fflush(nullptr);
   // What sandboxes and connections refer to is not taken apart in an order that suits everybody,

@@ -41,32 +41,34 @@ Result<void> ReadS3(Source& source, const Environment& environment, std::string_
   if (s3.bucket.empty()) return Bad(source.file(), "[snapshots] store", "names no bucket");
 
   TRY(source.Read(kSection, "endpoint", s3.endpoint));
-  std::string account = FirstOf(environment, {"CLOUDFLARE_ACCOUNT_ID"});
+  TRY(source.Read(kSection, "access_key", s3.access_key));
+  TRY(source.Read(kSection, "secret_key", s3.secret_key));
+  TRY(source.Read(kSection, "session_token", s3.session_token));
+  // Keys come in pairs, from one place; R2's endpoint belongs to R2's keys.
+  bool configured = !s3.access_key.empty() || !s3.secret_key.empty();
   std::string r2_key = FirstOf(environment, {"R2_ACCESS_KEY_ID"});
-  if (!account.empty() && !r2_key.empty()) {
-    Default(s3.endpoint, fmt::format("https://{}.r2.cloudflarestorage.com", account));
+  std::string account = FirstOf(environment, {"CLOUDFLARE_ACCOUNT_ID"});
+  if (!configured && !r2_key.empty()) {
+    s3.access_key = r2_key;
+    s3.secret_key = FirstOf(environment, {"R2_SECRET_ACCESS_KEY"});
+    if (!account.empty()) {
+      Default(s3.endpoint, fmt::format("https://{}.r2.cloudflarestorage.com", account));
+    }
+  } else if (!configured) {
+    s3.access_key = FirstOf(environment, {"AWS_ACCESS_KEY_ID"});
+    s3.secret_key = FirstOf(environment, {"AWS_SECRET_ACCESS_KEY"});
+    s3.session_token = FirstOf(environment, {"AWS_SESSION_TOKEN"});
   }
   Default(s3.endpoint, FirstOf(environment, {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"}));
   if (!s3.endpoint.empty() && !s3.endpoint.starts_with("http://") &&
       !s3.endpoint.starts_with("https://")) {
     return Bad(source.file(), "[snapshots] endpoint", "must begin with http:// or https://");
   }
-  std::string region;
-  TRY(source.Read(kSection, "region", region));
-  Default(region, FirstOf(environment, {"AWS_REGION", "AWS_DEFAULT_REGION"}));
-  Default(region, s3.endpoint.empty() ? "us-east-1" : "auto");
-  s3.region = region;
-
-  TRY(source.Read(kSection, "access_key", s3.access_key));
-  TRY(source.Read(kSection, "secret_key", s3.secret_key));
-  TRY(source.Read(kSection, "session_token", s3.session_token));
-  Default(s3.access_key, r2_key);
-  Default(s3.secret_key, FirstOf(environment, {"R2_SECRET_ACCESS_KEY"}));
-  if (s3.access_key.empty()) {
-    Default(s3.session_token, FirstOf(environment, {"AWS_SESSION_TOKEN"}));
+  TRY(source.Read(kSection, "region", s3.region));
+  if (s3.region == "auto") {
+    std::string region = FirstOf(environment, {"AWS_REGION", "AWS_DEFAULT_REGION"});
+    if (!region.empty()) s3.region = region;
   }
-  Default(s3.access_key, FirstOf(environment, {"AWS_ACCESS_KEY_ID"}));
-  Default(s3.secret_key, FirstOf(environment, {"AWS_SECRET_ACCESS_KEY"}));
   if (s3.access_key.empty() || s3.secret_key.empty()) {
     return Bad(source.file(), "[snapshots] store",
                "is on S3, which needs access_key and secret_key there, or AWS_ACCESS_KEY_ID and "
@@ -119,13 +121,15 @@ Result<void> ReadRetention(Source& source, snapshot::Retention& retention) {
     if (!parsed) return Bad(source.file(), "[snapshots] ttl", parsed.error().message);
     retention.ttl = *parsed;
   }
-  constexpr std::string_view kKeep = "snapshots.keep";
   constexpr uint32_t kMost = 100'000;
-  TRY(source.Read(kKeep, "last", retention.keep.last, 0, kMost));
-  TRY(source.Read(kKeep, "hourly", retention.keep.hourly, 0, kMost));
-  TRY(source.Read(kKeep, "daily", retention.keep.daily, 0, kMost));
-  TRY(source.Read(kKeep, "weekly", retention.keep.weekly, 0, kMost));
-  TRY(source.Read(kKeep, "monthly", retention.keep.monthly, 0, kMost));
+  // Beside the times at which snapshots are taken, or for all of them: it is the same.
+  for (std::string_view section : {"snapshots.keep", "snapshots.auto.keep"}) {
+    TRY(source.Read(section, "last", retention.keep.last, 0, kMost));
+    TRY(source.Read(section, "hourly", retention.keep.hourly, 0, kMost));
+    TRY(source.Read(section, "daily", retention.keep.daily, 0, kMost));
+    TRY(source.Read(section, "weekly", retention.keep.weekly, 0, kMost));
+    TRY(source.Read(section, "monthly", retention.keep.monthly, 0, kMost));
+  }
   return {};
 }
 
@@ -163,6 +167,7 @@ Result<SnapshotConfig> ReadSnapshots(Source& source, const Environment& environm
   Default(config.dir, state_dir + "/snapshots");
   Default(config.password_file, state_dir + "/snapshots.password");
   Default(config.cache_dir, state_dir + "/cache");
+  config.known_file = state_dir + "/snapshots.stores";
   for (const std::string* path : {&config.dir, &config.password_file, &config.cache_dir}) {
     if (path->starts_with('/') && !path->contains('\0')) continue;
     return Bad(source.file(), "[snapshots]",

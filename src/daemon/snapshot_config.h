@@ -20,6 +20,7 @@ struct SnapshotConfig {
   std::string password;       // empty: the one in password_file
   std::string password_file;  // default: <state_dir>/snapshots.password; made when it is missing
   std::string cache_dir;      // default: <state_dir>/cache
+  std::string known_file;     // <state_dir>/snapshots.stores
   uint64_t cache_bytes = 2ULL << 30U;
   snapshot::AutoPolicy automatic;
   snapshot::Retention retention;

@@ -15,6 +15,10 @@ using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTick{2'000};
 constexpr std::chrono::seconds kSaveAgainPause{30};
+constexpr std::chrono::seconds kLongestSaveAgainPause{3600};
+// A repository that was locked is tried again soon.
+constexpr std::chrono::minutes kPruneAgain{10};
+constexpr std::chrono::milliseconds kEndLimit{5'000};
 // A daemon that has just started has better things to do.
 constexpr std::chrono::seconds kFirstPrune{300};
 constexpr size_t kSavesAtOnce = 4;
@@ -51,7 +55,8 @@ async::Task<> Registry::Impl::SaveAgainRound() {
     std::lock_guard guard(mutex);
     for (const auto& [id, entry] : entries) {
       bool stopped = entry->exists && entry->row.state == State::kStopped;
-      if (stopped && entry->row.unsaved) due.push_back(id);
+      bool now = steady_clock::now() >= entry->save_again_at;
+      if (stopped && entry->row.unsaved && now) due.push_back(id);
     }
   }
   for (const std::string& id : due) {
@@ -77,7 +82,13 @@ async::Task<> Registry::Impl::SaveAgainRound() {
     if (done) {
       auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
       if (saved) log::Info("sandbox {} is saved now", id);
-      if (!saved) log::Warning("sandbox {} is still not saved: {}", id, saved.error().message);
+      if (!saved) {
+        log::Warning("sandbox {} is still not saved: {}", id, saved.error().message);
+        std::lock_guard guard(mutex);
+        entry->save_again_pause =
+            std::clamp(2 * entry->save_again_pause, kSaveAgainPause, kLongestSaveAgainPause);
+        entry->save_again_at = steady_clock::now() + entry->save_again_pause;
+      }
       sandbox.reset();
       done = co_await StopContainer(entry);
     }
@@ -96,14 +107,15 @@ std::function<bool(std::string_view)> Registry::Impl::MayBeNeeded() {
   };
 }
 
-async::Task<> Registry::Impl::PruneRound() {
+async::Task<bool> Registry::Impl::PruneRound() {
   auto prune = [this]() -> Result<void> {
     ASSIGN(snapshot::Vault::Repo repository, vault.Get());
     auto now = std::chrono::system_clock::now().time_since_epoch();
     int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
     ASSIGN(uint64_t forgotten,
            snapshot::Forget(*repository, options.retention.keep, seconds, MayBeNeeded()));
-    ASSIGN(snapshot::PruneResult pruned, snapshot::Prune(*repository, {}));
+    ASSIGN(snapshot::PruneResult pruned,
+           snapshot::Prune(*repository, {.stop = ending.get_token()}));
     if (forgotten + pruned.packs_removed > 0) {
       log::Info("{} snapshots have expired, {} bytes of the store are free again", forgotten,
                 pruned.bytes_freed);
@@ -112,6 +124,7 @@ async::Task<> Registry::Impl::PruneRound() {
   };
   Result<void> pruned = co_await transfers.Run(prune);
   if (!pruned) log::Warning("remove expired snapshots: {}", pruned.error().message);
+  co_return pruned.has_value();
 }
 
 // Deriving its key takes half a second, which no request should wait for.
@@ -147,8 +160,11 @@ async::Task<> Registry::RunAutomatic() {
       saved_again = steady_clock::now();
     }
     if (impl_->options.prune_interval.count() > 0 && now >= prune_at) {
-      co_await impl_->PruneRound();
-      prune_at = steady_clock::now() + impl_->options.prune_interval;
+      bool pruned = co_await impl_->PruneRound();
+      prune_at = steady_clock::now();
+      prune_at += pruned
+                      ? impl_->options.prune_interval
+                      : std::min<std::chrono::seconds>(impl_->options.prune_interval, kPruneAgain);
     }
   }
   impl_->automatic_stopped.Set();
@@ -160,6 +176,17 @@ async::Task<> Registry::StopAutomatic() {
 }
 
 async::Task<> Registry::SaveAgain() { co_await impl_->SaveAgainRound(); }
+
+async::Task<> Registry::GiveUpTransfers() {
+  impl_->automatic_stops.Set();
+  impl_->ending.request_stop();
+  auto limit = steady_clock::now() + kEndLimit;
+  while (impl_->at_work > 0 && steady_clock::now() < limit) {
+    co_await async::Sleep(std::chrono::milliseconds(20));
+  }
+  auto thaw = [this] { ThawAll(); };
+  co_await impl_->runtime.blocking().Run(thaw);
+}
 
 void Registry::ThawAll() {
   std::vector<std::string> iids;

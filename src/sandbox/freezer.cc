@@ -35,6 +35,11 @@ bool Freezer::cut_short() const {
   return cut_short_;
 }
 
+void Freezer::GiveUp() {
+  std::lock_guard guard(mutex_);
+  cut_short_ = true;
+}
+
 Result<void> Freezer::Thaw() {
   Result<void> done = cgroup_.Freeze(false);
   if (done) frozen_ = false;

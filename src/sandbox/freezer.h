@@ -22,8 +22,10 @@ class Freezer {
   Freezer& operator=(const Freezer&) = delete;
 
   Result<void> Set(bool frozen);
-  // The programs went on before they were told to.
+  // The programs went on before they were told to, or never stood still.
   bool cut_short() const;
+  // They could not be stopped, and that is accepted.
+  void GiveUp();
 
  private:
   Result<void> Thaw();

@@ -191,7 +191,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   };
   Stopwatch watch;
   auto look = [this, &row] { return Recoverable(row); };
-  Result<Records> records = co_await transfers.Run(look);
+  Result<Records> records = co_await lookups.Run(look);
   Result<Row> inserted = Fail(Code::kInternal, "nothing was inserted");
   if (records) {
     row.recover = !records->empty();
@@ -232,7 +232,7 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
   CO_TRY(co_await StopContainer(entry));
   phases.emplace_back("clean", watch.Lap());
   auto look = [this, &entry] { return PrepareLayer(entry->row); };
-  CO_ASSIGN(bool recover, co_await transfers.Run(look));
+  CO_ASSIGN(bool recover, co_await lookups.Run(look));
   {
     std::lock_guard guard(mutex);
     entry->row.recover = recover;

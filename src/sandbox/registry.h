@@ -176,7 +176,10 @@ class Registry {
   async::Task<> SaveAgain();
   // The host goes down: saves every running sandbox that wants it, a few at a time.
   async::Task<> SaveAll();
-  // The daemon ends: no sandbox stays frozen for a snapshot that nobody takes any more. Blocks.
+  // The daemon ends: snapshots and restores that are not yet decided are given up, and no sandbox
+  // stays frozen.
+  async::Task<> GiveUpTransfers();
+  // No sandbox stays frozen for a snapshot that nobody takes any more. Blocks.
   void ThawAll();
 
   snapshot::Vault& vault();

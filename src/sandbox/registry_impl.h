@@ -4,11 +4,13 @@
 // is saved and recovered around it), automatic.cc (what happens by itself).
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 
 #include "async/mutex.h"
@@ -28,6 +30,8 @@ struct Registry::Entry {
   bool exists = false;   // it has a row
   bool removed = false;  // no longer in the map: look again
   int restoring = 0;
+  std::chrono::steady_clock::time_point save_again_at;  // not before
+  std::chrono::seconds save_again_pause{0};
   std::string save_failure;  // of the last try, while `row.unsaved`
   bool stopping = false;
   bool reserved = false;                            // it runs, but is not for anybody's use yet
@@ -55,8 +59,11 @@ struct Registry::Impl {
   // For what may wait for a store or a client for long: lifecycles do not wait behind it.
   async::BlockingPool transfers{kTransferThreads};
   async::BlockingPool streams{kTransferThreads};
+  async::BlockingPool lookups{kTransferThreads};  // of snapshots, before a start
   Options options;
   AroundRestore around_restore;
+  std::stop_source ending;       // of the daemon: what can be given up is
+  std::atomic<int> at_work = 0;  // snapshots and restores
   async::Event automatic_stops;
   async::Event automatic_stopped;
 
@@ -139,7 +146,7 @@ struct Registry::Impl {
   // One round of what happens by itself.
   async::Task<> IntervalRound();
   async::Task<> SaveAgainRound();
-  async::Task<> PruneRound();
+  async::Task<bool> PruneRound();  // false: try again soon
 
   async::Task<> ReconcileInto(Result<void>& result);
   async::Task<> ReconcileAll(const std::vector<EntryPtr>& all, size_t begin, size_t end);

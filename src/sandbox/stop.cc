@@ -16,6 +16,11 @@ namespace {
 // begins empty.
 constexpr std::chrono::milliseconds kKnownLongEnough{30'000};
 
+bool IsNoDirectory(const Error& error) {
+  std::string_view reason = ReasonOf(error);
+  return reason == "DIRECTORY_NOT_FOUND" || reason == "NOT_A_DIRECTORY";
+}
+
 int64_t Millis(const repository::Time& time) { return time.seconds * 1000 + time.nanos / 1000000; }
 
 }  // namespace
@@ -72,8 +77,8 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
     auto take = [this, &row, &request] { return Take(row, request); };
     Result<SnapshotResult> taken = co_await transfers.Run(take);
     if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
-    // A directory that does not exist holds nothing to save.
-    if (taken || ReasonOf(taken.error()) == "DIRECTORY_NOT_FOUND") continue;
+    // What does not exist or is no directory holds nothing to save.
+    if (taken || IsNoDirectory(taken.error())) continue;
     if (!failure) failure = std::move(taken).error().Wrap("save " + path);
   }
   (void)sandbox;

@@ -14,6 +14,8 @@ namespace {
 
 constexpr size_t kMaxName = 256;
 constexpr size_t kMaxLabels = 32;
+constexpr size_t kMaxReport = 16U << 10U;
+constexpr size_t kMaxKeptPath = 4096;
 // Longer than this no program waits for a snapshot: it goes on, and the snapshot is one of a busy
 // directory.
 constexpr std::chrono::milliseconds kFreezeLimit{30'000};
@@ -49,6 +51,44 @@ Result<void> Normalise(SnapshotRequest& request) {
   }
   return {};
 }
+
+// What the snapshot left out is not missing in it: where that would be in the target. Patterns,
+// which restic's own snapshots may have, mean nothing here.
+std::vector<std::string> LeftOut(const repository::SnapshotRecord& record,
+                                 const RestoreRequest& request) {
+  repository::Tags tags = record.decoded_tags();
+  std::vector<std::string> paths;
+  if (tags.sandbox.empty() || request.from.starts_with('/')) return paths;
+  std::string source = tags.dir;
+  if (!request.from.empty()) source += "/" + request.from;
+  const std::string& target = request.dir.empty() ? source : request.dir;
+  for (const std::string& path : record.excludes) {
+    if (!path.starts_with(source + "/")) continue;
+    auto mapped = snapshot::NormalDir(target + path.substr(source.size()));
+    if (mapped && mapped->size() < kMaxKeptPath) paths.push_back(std::move(*mapped));
+  }
+  return paths;
+}
+
+// A host that cannot stop programs still saves and restores, as well as that goes.
+Result<void> FreezeIfPossible(Freezer& freezer, bool frozen, bool must) {
+  Result<void> done = freezer.Set(frozen);
+  if (done || must || !frozen) return done;
+  log::Warning("{}; going on beside running programs", done.error().message);
+  freezer.GiveUp();
+  return {};
+}
+
+class AtWork {
+ public:
+  explicit AtWork(std::atomic<int>& count) : count_(count) { ++count_; }
+  ~AtWork() { --count_; }
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+
+ private:
+  std::atomic<int>& count_;
+};
 
 // Counts a restore as long as it lives, whichever way it ends.
 class Counted {
@@ -92,6 +132,7 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
 }
 
 Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotRequest& request) {
+  AtWork working(at_work);
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
@@ -110,11 +151,15 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   if (ttl) backup.tags.expires_at = NowSeconds() + ttl->count();
   backup.exclude = request.exclude;
   if (freeze) {
-    backup.freeze = [&freezer](bool frozen) { return freezer.Set(frozen); };
+    bool must = request.freeze.has_value();
+    backup.freeze = [&freezer, must](bool frozen) {
+      return FreezeIfPossible(freezer, frozen, must);
+    };
     backup.stayed_frozen = [&freezer] { return !freezer.cut_short(); };
   }
   backup.skip_if_unchanged = request.skip_if_unchanged;
   backup.on_progress = request.on_progress;
+  backup.stop = ending.get_token();
   return snapshot::Backup(*repository, tree, backup);
 }
 
@@ -133,6 +178,7 @@ async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotR
 
 Result<repository::SnapshotRecord> Registry::Impl::FindFor(const std::string& id,
                                                            const RestoreRequest& request) {
+  AtWork working(at_work);
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   auto found = repository->FindSnapshot(request.snapshot_id);
   if (!found && found.error().code == Code::kNotFound) {
@@ -170,11 +216,22 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   restore.to_dir = request.dir;
   restore.mode = request.merge ? snapshot::RestoreOptions::Mode::kMerge
                                : snapshot::RestoreOptions::Mode::kReplace;
-  // What the snapshot was told to leave out is not missing in it.
-  if (request.dir.empty()) restore.keep = record.excludes;
-  restore.freeze = [&freezer](bool frozen) { return freezer.Set(frozen); };
+  restore.keep = LeftOut(record, request);
+  restore.freeze = [&freezer](bool frozen) { return FreezeIfPossible(freezer, frozen, false); };
   restore.on_progress = request.on_progress;
-  return snapshot::Restore(*repository, record, tree, restore);
+  restore.stop = ending.get_token();
+  snapshot::RestoreResult partial;
+  restore.partial = &partial;
+  auto restored = snapshot::Restore(*repository, record, tree, restore);
+  if (restored || partial.failures.empty()) return restored;
+  // Which files are not there is what the caller has to know.
+  Error error = std::move(restored).error();
+  error.message += "; not restored:";
+  for (const auto& failure : partial.failures) {
+    if (error.message.size() > kMaxReport) break;
+    error.message += fmt::format(" {} ({});", failure.path, failure.message);
+  }
+  return Unexpected(std::move(error));
 }
 
 async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreRequest request) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/vault.h"
 
+#include <fmt/format.h>
+
 #include "base/log.h"
+#include "sys/fd.h"
 
 namespace atl::snapshot {
 namespace {
@@ -23,19 +26,40 @@ Result<Vault::Repo> Vault::Open() {
   ASSIGN(options.password, password_());
   auto opened = repository::Repository::Open(store, options);
   if (!opened && IsAbsent(opened.error())) {
-    auto made = repository::Repository::Init(*store, options);
-    if (made) log::Info("made a repository for snapshots in {}", store->name());
-    // Another daemon may have made it at the same moment.
-    if (!made && ReasonOf(made.error()) != "REPOSITORY_EXISTS") {
-      return Unexpected(std::move(made).error());
-    }
+    TRY(Make(*store, options));
     opened = repository::Repository::Open(store, options);
   }
   if (!opened) return Unexpected(std::move(opened).error());
+  NoteKnown(store->name());
   Result<void> unlocked = (*opened)->RemoveOwnStaleLocks();
   if (!unlocked) log::Warning("remove stale locks: {}", unlocked.error().message);
   TRY((*opened)->Refresh());
   return Repo(std::move(*opened));
+}
+
+Result<void> Vault::Make(blob::Store& store, const repository::Options& options) {
+  Result<std::string> known = known_file_.empty() ? std::string() : sys::ReadFile(known_file_);
+  if (known && ("\n" + *known).contains("\n" + store.name() + "\n")) {
+    return Fail(Code::kUnavailable,
+                fmt::format("the repository in {} is gone: is the store mounted, is the bucket the "
+                            "right one? `atoll repo init` makes a new one",
+                            store.name()),
+                "REPOSITORY_NOT_FOUND");
+  }
+  Result<void> made = repository::Repository::Init(store, options);
+  if (made) log::Info("made a repository for snapshots in {}", store.name());
+  // Another daemon may have made it at the same moment.
+  if (!made && ReasonOf(made.error()) == "REPOSITORY_EXISTS") return {};
+  return made;
+}
+
+void Vault::NoteKnown(const std::string& store) const {
+  if (known_file_.empty()) return;
+  Result<std::string> known = sys::ReadFile(known_file_);
+  std::string text = known ? *known : std::string();
+  if (("\n" + text).contains("\n" + store + "\n")) return;
+  Result<void> written = sys::WriteFileAtomic(known_file_, text + store + "\n", 0600);
+  if (!written) log::Warning("{}", written.error().message);
 }
 
 Result<Vault::Repo> Vault::Get() {

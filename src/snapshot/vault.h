@@ -19,12 +19,14 @@ class Vault {
   using OpenStore = std::function<Result<std::shared_ptr<blob::Store>>()>;
   using Repo = std::shared_ptr<repository::Repository>;
 
-  // `password` is asked for when the repository is opened.
+  // `password` is asked for when the repository is opened. `known_file` (empty: none) remembers in
+  // which stores there has been one: there no other is made when it is gone, for it may come back.
   Vault(OpenStore open_store, std::function<Result<std::string>()> password,
-        repository::Options options)
+        repository::Options options, std::string known_file = {})
       : open_store_(std::move(open_store)),
         password_(std::move(password)),
-        options_(std::move(options)) {}
+        options_(std::move(options)),
+        known_file_(std::move(known_file)) {}
 
   // One caller opens, the others wait for it. After a failure the same error is given for a second
   // before the store is asked again.
@@ -36,10 +38,13 @@ class Vault {
 
  private:
   Result<Repo> Open();
+  Result<void> Make(blob::Store& store, const repository::Options& options);
+  void NoteKnown(const std::string& store) const;
 
   OpenStore open_store_;
   std::function<Result<std::string>()> password_;
   repository::Options options_;
+  std::string known_file_;
 
   std::mutex opening_;
   mutable std::mutex mutex_;  // guards what follows

@@ -60,6 +60,18 @@ void StartProducer(const Services& services, std::shared_ptr<async::BytePipe> pi
   });
 }
 
+// Whichever way the coroutine ends, the producer does not wait for it.
+class ReaderGuard {
+ public:
+  explicit ReaderGuard(std::shared_ptr<async::BytePipe> pipe) : pipe_(std::move(pipe)) {}
+  ~ReaderGuard() { pipe_->CloseReader(); }
+  ReaderGuard(const ReaderGuard&) = delete;
+  ReaderGuard& operator=(const ReaderGuard&) = delete;
+
+ private:
+  std::shared_ptr<async::BytePipe> pipe_;
+};
+
 // A failure in the middle cuts the connection: nobody shall take a part for the whole.
 async::Task<> Pump(std::shared_ptr<async::BytePipe> pipe, http::Exchange& exchange) {
   while (true) {
@@ -78,6 +90,7 @@ async::Task<> Pump(std::shared_ptr<async::BytePipe> pipe, http::Exchange& exchan
 
 async::Task<> Send(http::ResponseHead head, std::shared_ptr<async::BytePipe> pipe,
                    http::Exchange& exchange) {
+  ReaderGuard guard(pipe);
   head.headers.Set("Cache-Control", "no-store");
   head.headers.Set("X-Content-Type-Options", "nosniff");
   // Whatever is in there is for saving, not for running on this origin.
@@ -88,7 +101,6 @@ async::Task<> Send(http::ResponseHead head, std::shared_ptr<async::BytePipe> pip
   } else {
     exchange.Abort();
   }
-  pipe->CloseReader();
 }
 
 // A file name for Content-Disposition: what is not plain is left out.
@@ -205,6 +217,11 @@ async::Task<> SendFile(const Services& services, std::string id, http::Exchange&
   head.headers.Set("Content-Disposition",
                    fmt::format("attachment; filename=\"{}\"", PlainName(path)));
   auto pipe = std::make_shared<async::BytePipe>();
+  if (exchange.request().method == "HEAD") {
+    pipe->Finish({});
+    co_await Send(std::move(head), pipe, exchange);
+    co_return;
+  }
   StartProducer(services, pipe, [snapshot = found->snapshot, path, span](const auto& sink) {
     return snapshot::ReadFile(*snapshot.repository, snapshot.record, path, span.offset, span.length,
                               sink);
@@ -214,7 +231,7 @@ async::Task<> SendFile(const Services& services, std::string id, http::Exchange&
 
 async::Task<> SendArchive(const Services& services, std::string id, http::Exchange& exchange) {
   std::string presign = http::QueryParameter(exchange.request().query(), "presign").value_or("");
-  if (!presign.empty() && presign != "0") {
+  if (!presign.empty() && presign != "0" && exchange.request().method == "GET") {
     co_await SendPresigned(services, std::move(id), exchange);
     co_return;
   }
@@ -229,6 +246,11 @@ async::Task<> SendArchive(const Services& services, std::string id, http::Exchan
   head.headers.Set("Content-Disposition",
                    fmt::format("attachment; filename=\"{}.tar.zst\"", found->record.id().Short()));
   auto pipe = std::make_shared<async::BytePipe>();
+  if (exchange.request().method == "HEAD") {
+    pipe->Finish({});
+    co_await Send(std::move(head), pipe, exchange);
+    co_return;
+  }
   StartProducer(services, pipe, [snapshot = *found](const auto& sink) {
     return snapshot::WriteArchive(*snapshot.repository, snapshot.record, sink);
   });
