@@ -490,6 +490,21 @@ while True:
     }
   });
 
+  it('does not freeze what takes the snapshot, also when the sandbox has just begun', async () => {
+    for (let i = 0; i < 12; ++i) {
+      const young = daemon.sandbox(`young-${i}`);
+      await young.create({snapshots: {paths: ['/workspace']}});
+      const taken = (await young.post('/snapshot', {dir: '/workspace', freeze: true})).json();
+      assert.equal(taken.consistency, 'frozen', 'nothing had to be let go on for it to end');
+      await young.delete();
+      await young.create({snapshots: {onStart: false, paths: ['/workspace']}});
+      await stop(daemon, young.id);
+      const [newest] = await listed(daemon, young.id, '&trigger=stop');
+      assert.ok(newest === undefined || newest.consistency === 'frozen');
+      await young.delete();
+    }
+  });
+
   it('ends when the daemon dies in it', async () => {
     for (const ms of [5, 20, 50, 100]) {
       await box.sh('cd /workspace/f && for i in $(seq 100); do head -c 100000 /dev/urandom > $i; done');
