@@ -101,6 +101,12 @@ export class Subject {
     return result;
   }
 
+  async remove() {
+    const answer = await this.daemon.request('', {
+      method: 'DELETE', path: `/v1/sandboxes/${this.box.id}`, limitMs: LIMIT_MS});
+    assert.equal(answer.status, 204, answer.text);
+  }
+
   restore(step, snapshotId) {
     return this.measured(step, `/restore/${snapshotId}`, {});
   }
