@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::chrono::seconds kKillTime{10};
 constexpr uint64_t kCpuPeriodUsec = 100'000;
+constexpr std::chrono::microseconds kFreezePause{200};
+constexpr std::chrono::microseconds kLongestFreezePause{2'000};
 
 bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
@@ -67,6 +69,21 @@ void ReadPids(const std::string& leaf, std::set<int>& pids) {
     if (end == std::string_view::npos) break;
     rest.remove_prefix(end + 1);
   }
+}
+
+// Freezing is asked for, and then happens: each process has to come by a place where it can stop.
+bool IsFrozenV1(const std::string& state) {
+  auto text = ReadFile(state, 4096);
+  return text && text->starts_with("FROZEN");
+}
+
+// A group without processes stands still, whatever the kernel calls it.
+bool IsFrozenV2(const std::string& work) {
+  auto text = ReadFile(work + "/cgroup.events", 4096);
+  if (!text) return false;
+  std::string lines = "\n" + *text + "\n";
+  return lines.find("\nfrozen 1\n") != std::string::npos ||
+         lines.find("\npopulated 0\n") != std::string::npos;
 }
 
 Result<void> RemoveGroup(const std::string& path) {
@@ -188,11 +205,36 @@ Result<std::vector<int>> Cgroup::Processes() const {
   return std::vector<int>(pids.begin(), pids.end());
 }
 
-Result<void> Cgroup::Freeze(bool frozen) const {
+Result<void> Cgroup::Freeze(bool frozen, std::chrono::milliseconds limit) const {
+  bool v2 = mode_ == CgroupMode::kV2;
   std::string work = WorkOf("freezer");
-  if (work.empty()) return Fail(Code::kFailedPrecondition, "the host cannot freeze processes");
-  if (mode_ == CgroupMode::kV2) return WriteFile(work + "/cgroup.freeze", frozen ? "1" : "0");
-  return WriteFile(work + "/freezer.state", frozen ? "FROZEN" : "THAWED");
+  std::string control = work + (v2 ? "/cgroup.freeze" : "/freezer.state");
+  // Kernels before 5.2 have none on v2. A group that is gone is another matter.
+  if (work.empty() || (!Exists(control) && Exists(work))) {
+    if (!frozen) return {};
+    return Fail(Code::kFailedPrecondition, "the host cannot freeze processes",
+                "FREEZE_UNSUPPORTED");
+  }
+  std::string_view freeze = v2 ? "1" : "FROZEN";
+  std::string_view thaw = v2 ? "0" : "THAWED";
+  if (!frozen) return WriteFile(control, thaw);
+  TRY(WriteFile(control, freeze));
+  auto deadline = std::chrono::steady_clock::now() + limit;
+  auto pause = kFreezePause;
+  while (v2 ? !IsFrozenV2(work) : !IsFrozenV1(control)) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      (void)WriteFile(control, thaw);
+      return Fail(Code::kTimeout,
+                  fmt::format("the processes of the cgroup {} did not stand still within {} ms",
+                              name_, limit.count()),
+                  "FREEZE_TIMEOUT");
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, kLongestFreezePause);
+    // v1 asks to be told again when it did not reach every process at once.
+    if (!v2) TRY(WriteFile(control, freeze));
+  }
+  return {};
 }
 
 Result<void> Cgroup::Kill() const {

@@ -3,6 +3,7 @@
 // `agent` for its PID 1, `work` for everything else; limits and freezing apply to `work`.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -44,7 +45,10 @@ class Cgroup {
   Result<void> SetLimits(const CgroupLimits& limits) const;
   Result<CgroupUsage> Usage() const;
   Result<std::vector<int>> Processes() const;  // of both leaves, ascending
-  Result<void> Freeze(bool frozen) const;      // `work` only
+  // `work` only. Returns when every process stands still; when that takes longer than `limit` they
+  // go on: kTimeout, FREEZE_TIMEOUT. Without a freezer there is nothing to thaw, and freezing is
+  // FREEZE_UNSUPPORTED.
+  Result<void> Freeze(bool frozen, std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
   // SIGKILL to every process of both leaves, until none is left.
   Result<void> Kill() const;
   // Kill, then removes the groups; those that are gone already are fine.

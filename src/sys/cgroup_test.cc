@@ -6,8 +6,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <atomic>
 
 #include "sys/fd.h"
 
@@ -78,6 +81,41 @@ TEST_F(CgroupTest, EndsEveryProcessEvenFrozenOnes) {
   EXPECT_TRUE(killed) << killed.error().message;
   EXPECT_TRUE(group->Processes()->empty());
   ::signal(SIGCHLD, SIG_DFL);
+}
+
+TEST_F(CgroupTest, NothingRunsOnceItIsFrozen) {
+  auto group = tree_.Create("three");
+  ASSERT_TRUE(group);
+  EXPECT_TRUE(group->Freeze(true)) << "an empty group stands still";
+  EXPECT_TRUE(group->Freeze(false));
+  // Counts as fast as it can, where we see it.
+  auto* count = static_cast<std::atomic<uint64_t>*>(
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(MAP_FAILED, static_cast<void*>(count));
+  std::vector<pid_t> pids;
+  for (int i = 0; i < 4; ++i) {
+    pids.push_back(::fork());
+    if (pids.back() == 0) {
+      for (;;) ++*count;
+    }
+  }
+  auto files = group->OpenWorkProcs();
+  ASSERT_TRUE(files);
+  for (pid_t pid : pids) {
+    for (const Fd& file : *files) ASSERT_TRUE(WriteAll(file.get(), fmt::format("{}", pid)));
+  }
+  for (int round = 0; round < 20; ++round) {
+    auto frozen = group->Freeze(true);
+    ASSERT_TRUE(frozen) << frozen.error().message;
+    uint64_t before = *count;
+    ::usleep(2'000);
+    EXPECT_EQ(before, *count);
+    ASSERT_TRUE(group->Freeze(false));
+    ::usleep(1'000);
+  }
+  for (pid_t pid : pids) ::kill(pid, SIGKILL);
+  for (pid_t pid : pids) ::waitpid(pid, nullptr, 0);
+  ::munmap(static_cast<void*>(count), 4096);
 }
 
 TEST_F(CgroupTest, InspectingMakesNothing) {

@@ -10,6 +10,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <thread>
@@ -156,13 +157,57 @@ TEST_F(CgroupV2Test, ReadsUsageAndOutOfMemory) {
   EXPECT_EQ(Code::kNotFound, group.Usage().error().code);
 }
 
-TEST_F(CgroupV2Test, FreezesWorkAlone) {
+TEST_F(CgroupV2Test, FreezesWorkAloneAndWaitsUntilItStandsStill) {
   Cgroup group = MakeSandbox();
-  ASSERT_TRUE(group.Freeze(true));
-  EXPECT_EQ("1", Read(Path("/atoll/one/work/cgroup.freeze")));
+  std::string work = Path("/atoll/one/work");
+  Write(work + "/cgroup.freeze", "0");
+  Write(work + "/cgroup.events", "populated 1\nfrozen 0\n");
+  std::atomic<bool> stopped = false;
+  std::thread kernel([&] {
+    for (int i = 0; i < 2000 && Read(work + "/cgroup.freeze") != "1"; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stopped = true;
+    Write(work + "/cgroup.events", "populated 1\nfrozen 1\n");
+  });
+  auto frozen = group.Freeze(true);
+  EXPECT_TRUE(stopped);
+  kernel.join();
+  ASSERT_TRUE(frozen) << frozen.error().message;
+  EXPECT_EQ("1", Read(work + "/cgroup.freeze"));
   ASSERT_TRUE(group.Freeze(false));
-  EXPECT_EQ("0", Read(Path("/atoll/one/work/cgroup.freeze")));
+  EXPECT_EQ("0", Read(work + "/cgroup.freeze"));
   EXPECT_FALSE(fs::exists(Path("/atoll/one/agent/cgroup.freeze")));
+}
+
+TEST_F(CgroupV2Test, WhatDoesNotStandStillGoesOn) {
+  Cgroup group = MakeSandbox();
+  std::string work = Path("/atoll/one/work");
+  Write(work + "/cgroup.freeze", "0");
+  Write(work + "/cgroup.events", "populated 1\nfrozen 0\n");
+  auto frozen = group.Freeze(true, std::chrono::milliseconds(30));
+  ASSERT_FALSE(frozen);
+  EXPECT_EQ(Code::kTimeout, frozen.error().code);
+  EXPECT_EQ("FREEZE_TIMEOUT", ReasonOf(frozen.error()));
+  EXPECT_EQ("0", Read(work + "/cgroup.freeze"));
+}
+
+TEST_F(CgroupV2Test, AnEmptyGroupStandsStill) {
+  Cgroup group = MakeSandbox();
+  Write(Path("/atoll/one/work/cgroup.freeze"), "0");
+  Write(Path("/atoll/one/work/cgroup.events"), "populated 0\nfrozen 0\n");
+  EXPECT_TRUE(group.Freeze(true, std::chrono::milliseconds(30)));
+}
+
+TEST_F(CgroupV2Test, WithoutAFreezerThereIsNothingToThaw) {
+  Cgroup group = MakeSandbox();
+  EXPECT_TRUE(group.Freeze(false));
+  auto frozen = group.Freeze(true);
+  ASSERT_FALSE(frozen);
+  EXPECT_EQ(Code::kFailedPrecondition, frozen.error().code);
+  EXPECT_EQ("FREEZE_UNSUPPORTED", ReasonOf(frozen.error()));
+  EXPECT_FALSE(fs::exists(Path("/atoll/one/work/cgroup.freeze")));
 }
 
 TEST_F(CgroupV2Test, KillsTheWholeGroupAtOnceWhereTheKernelCan) {
