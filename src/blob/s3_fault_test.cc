@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 
 #include "blob/s3.h"
 #include "blob/s3_stub.h"
+#include "sys/fd.h"
 
 namespace atl::blob {
 namespace {
@@ -249,6 +253,71 @@ TEST_F(S3FaultTest, StopsSoonWhateverItWaitsFor) {
   stopped(Fault::kBusyWithTime);
   stub_.Always(Fault::kNone);
   EXPECT_EQ(store->Get("config", 100).value(), "1234");
+}
+
+// Answers every HEAD as Swift does: 404, and a moment later the last chunk of a body.
+class ChunkAfterHead {
+ public:
+  ChunkAfterHead() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* plain = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(listener_.get(), plain, size) != 0 || ::listen(listener_.get(), 8) != 0 ||
+        ::getsockname(listener_.get(), plain, &size) != 0) {
+      return;
+    }
+    port_ = ntohs(address.sin_port);
+    thread_ = std::jthread([this] { Serve(); });
+  }
+  ~ChunkAfterHead() { ::shutdown(listener_.get(), SHUT_RDWR); }
+  ChunkAfterHead(const ChunkAfterHead&) = delete;
+  ChunkAfterHead& operator=(const ChunkAfterHead&) = delete;
+
+  uint16_t port() const { return port_; }
+
+ private:
+  void Serve() const {
+    while (true) {
+      sys::Fd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (connection.get() < 0) return;
+      std::string text;
+      char piece[4096];
+      ssize_t n = 0;
+      while ((n = ::recv(connection.get(), piece, sizeof(piece), 0)) > 0) {
+        text.append(piece, static_cast<size_t>(n));
+        if (!text.ends_with("\r\n\r\n")) continue;
+        text.clear();
+        Send(connection.get(), "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n");
+        std::this_thread::sleep_for(milliseconds(20));
+        Send(connection.get(), "0\r\n\r\n");
+      }
+    }
+  }
+  static void Send(int fd, std::string_view text) {
+    (void)::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+  }
+
+  sys::Fd listener_;
+  uint16_t port_ = 0;
+  std::jthread thread_;
+};
+
+TEST_F(S3FaultTest, WhatComesBehindAnAnswerIsNotTheNextOne) {
+  ChunkAfterHead server;
+  ASSERT_NE(server.port(), 0);
+  S3Options options = stub_.options();
+  options.endpoint = fmt::format("http://127.0.0.1:{}", server.port());
+  options.connections = 1;
+  auto store = Open(options);
+  for (int i = 0; i < 3; ++i) {
+    auto size = store->Size("config");
+    ASSERT_TRUE(size) << size.error().message;
+    EXPECT_FALSE(*size);
+    std::this_thread::sleep_for(milliseconds(40));
+  }
+  EXPECT_EQ(store->requests(), 3);
 }
 
 }  // namespace
