@@ -11,7 +11,7 @@ import {FaultyProxy} from './support/faulty_proxy.mjs';
 import {assertError} from './support/http.mjs';
 import {aws, run} from './support/processes.mjs';
 import {
-  assertNoUploads, assertSound, atoll, keysOf, missing, onStore, RGW_PROGRAMS, SWIFT_PROGRAMS,
+  assertNoUploads, assertSound, atoll, keysOf, missing, missingSwift, onStore, RGW_PROGRAMS,
 } from './support/remote_store.mjs';
 import {startRgw} from './support/rgw.mjs';
 import {startSwift} from './support/swift.mjs';
@@ -32,7 +32,7 @@ const STORES = [
   {
     name: 'Swift with s3api',
     start: startSwift,
-    skip: missing(...SWIFT_PROGRAMS),
+    skip: missingSwift(),
     env: () => ({}),
     files: (server) => ({
       '.dev.vars': `R2_ACCESS_KEY_ID=${server.accessKey}\nR2_SECRET_ACCESS_KEY="${server.secretKey}"\n`,

@@ -2,6 +2,7 @@
 // Daemons whose snapshots are on an S3 server of the test.
 
 import assert from 'node:assert/strict';
+import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 
@@ -13,11 +14,16 @@ export function missing(...programs) {
   const dirs = `${process.env.PATH}:/usr/sbin:/sbin`.split(':');
   const absent = programs.filter((name) =>
     !(name.startsWith('/') ? fs.existsSync(name) : dirs.some((dir) => fs.existsSync(path.join(dir, name)))));
-  return absent.length > 0 ? `${absent.join(' and ')} not installed here` : false;
+  return absent.length > 0 ? `${absent.join(' and ')}: not installed here` : false;
 }
 
 export const RGW_PROGRAMS = ['radosgw', 'ceph-mon', 'ceph-osd', 'ceph', 'radosgw-admin', '/usr/bin/aws'];
-export const SWIFT_PROGRAMS = ['swift-proxy-server', '/usr/bin/aws'];
+
+/** The same for Swift, of which Debian's modules for Python are enough. */
+export function missingSwift() {
+  const found = spawnSync('/usr/bin/python3', ['-c', 'import swift']).status === 0;
+  return found ? missing('/usr/bin/aws') : 'python3-swift is not installed here';
+}
 
 /** The configuration's sections for a store; `more` goes into [snapshots]. */
 export function onStore(server, prefix, more = {}, automatic = {}) {
