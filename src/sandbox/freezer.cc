@@ -4,6 +4,12 @@
 #include "base/log.h"
 
 namespace atl::sandbox {
+namespace {
+
+// A sandbox that has just begun: its agent moves beside its first answers.
+constexpr std::chrono::milliseconds kAgentLimit{2'000};
+
+}  // namespace
 
 Freezer::~Freezer() {
   Result<void> thawed = Set(false);
@@ -19,6 +25,7 @@ Result<void> Freezer::Set(bool frozen) {
   }
   std::unique_lock guard(mutex_);
   if (frozen_) return {};
+  TRY(cgroup_.AwaitAgent(kAgentLimit));
   frozen_ = true;
   Result<void> done = cgroup_.Freeze(true);
   if (!done) {

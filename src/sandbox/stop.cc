@@ -12,9 +12,9 @@
 namespace atl::sandbox {
 namespace {
 
-// Older than this, what is known of the repository's snapshots is looked up again before a sandbox
-// begins empty.
-constexpr std::chrono::milliseconds kKnownLongEnough{30'000};
+// Another host may have saved the sandbox a moment ago: a layer is never begun by what was known
+// before.
+constexpr std::chrono::milliseconds kOnlyFresh{0};
 
 bool IsNoDirectory(const Error& error) {
   std::string_view reason = ReasonOf(error);
@@ -152,7 +152,7 @@ Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
   snapshot::AutoPolicy policy = PolicyOf(row);
   Records found;
   if (!policy.on_start) return found;
-  auto repository = vault.GetFresh(kKnownLongEnough);
+  auto repository = vault.GetFresh(kOnlyFresh);
   if (!repository) {
     // What was known a while ago is better than nothing; nothing is not good enough, for an empty
     // sandbox would look as if its files were lost.

@@ -118,6 +118,9 @@ Result<void> StagePipeline::WriteRead(size_t worker, size_t begin, size_t end, b
       auto opened = repository::OpenBlob(
           repository_.key(), piece.blob,
           std::string_view(*sealed).substr(piece.blob.offset - from, piece.blob.length));
+      // What is damaged may be the copy in the cache: Load drops it, asks the store, and looks for
+      // another pack that has the blob.
+      if (!opened) opened = repository_.Load(piece.blob.handle, stop);
       if (!opened) {
         return std::unexpected(OfPack(std::move(opened).error(), pack).Wrap(jobs_[piece.job].path));
       }

@@ -237,6 +237,22 @@ Result<void> Cgroup::Freeze(bool frozen, std::chrono::milliseconds limit) const 
   return {};
 }
 
+Result<void> Cgroup::AwaitAgent(std::chrono::milliseconds limit) const {
+  std::string work = WorkOf("freezer");
+  if (work.empty()) return {};
+  std::string agent = work.substr(0, work.rfind('/')) + "/agent";
+  auto deadline = std::chrono::steady_clock::now() + limit;
+  while (true) {
+    std::set<int> pids;
+    ReadPids(agent, pids);
+    if (!pids.empty()) return {};
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return Fail(Code::kTimeout, fmt::format("the agent has not left {}", work), "FREEZE_TIMEOUT");
+    }
+    std::this_thread::sleep_for(kLongestFreezePause);
+  }
+}
+
 Result<void> Cgroup::Kill() const {
   auto deadline = std::chrono::steady_clock::now() + kKillTime;
   auto pause = std::chrono::microseconds(200);

@@ -49,6 +49,9 @@ class Cgroup {
   // go on: kTimeout, FREEZE_TIMEOUT. Without a freezer there is nothing to thaw, and freezing is
   // FREEZE_UNSUPPORTED.
   Result<void> Freeze(bool frozen, std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
+  // Waits until the sandbox's PID 1 has left `work` for its own leaf, where freezing does not reach
+  // it. kTimeout when it does not.
+  Result<void> AwaitAgent(std::chrono::milliseconds limit) const;
   // SIGKILL to every process of both leaves, until none is left.
   Result<void> Kill() const;
   // Kill, then removes the groups; those that are gone already are fine.
