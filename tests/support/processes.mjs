@@ -38,6 +38,9 @@ export class Servers {
     this.children = [];
     this.onExit = () => this.children.forEach(({child}) => child.kill('SIGKILL'));
     process.once('exit', this.onExit);
+    // Whoever ends a test that hangs does not let it come to its end.
+    this.onSignal = () => process.exit(143);
+    process.once('SIGTERM', this.onSignal);
   }
 
   /** Starts a server that stays in the foreground. */
@@ -82,6 +85,7 @@ export class Servers {
       while (!entry.ended) await sleep(20);
     }
     process.removeListener('exit', this.onExit);
+    process.removeListener('SIGTERM', this.onSignal);
     fs.rmSync(this.dir, {recursive: true, force: true, maxRetries: 3});
   }
 }
