@@ -20,7 +20,7 @@ export class Costs {
   }
 
   addPeak(step, bytes) {
-    this.peaks.set(step, Math.max(bytes, this.peaks.get(step) ?? 0));
+    this.peaks.set(step, [...this.peaks.get(step) ?? [], bytes]);
   }
 
   addPhases(step, phases) {
@@ -37,7 +37,10 @@ export class Costs {
     });
   }
 
-  get highest() { return Math.max(...this.peaks.values()); }
+  /** [step, first peak, highest peak]: what grows from round to round shows. */
+  memory() {
+    return [...this.peaks].map(([step, all]) => [step, all[0], Math.max(...all)]);
+  }
 }
 
 /** Configuration that every daemon here needs. */
