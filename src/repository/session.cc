@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <utility>
 
 #include "repository/unpacked.h"
@@ -17,6 +18,7 @@ constexpr uint64_t kMaxHeldBytes = 72U << 20U;
 constexpr size_t kMaxPackBlobs = 10'000;
 // So little goes to a remote store in one pack, whatever is in it: a request less.
 constexpr uint64_t kSmallSession = 4U << 20U;
+constexpr std::chrono::seconds kCleanUp(5);
 
 }  // namespace
 
@@ -31,10 +33,25 @@ SessionImpl::~SessionImpl() {
   stop_.request_stop();
   for (std::jthread& uploader : uploaders_) uploader.request_stop();
   uploaders_.clear();
-  // Packs have random keys in their seals: nobody else can have made the same. What cannot be
-  // removed now is rubbish for prune.
+  RemoveStored();
+}
+
+// Packs have random keys in their seals: nobody else can have made the same. What cannot be removed
+// soon is rubbish for prune: the caller holds a lock, and the store may be the reason to give up.
+void SessionImpl::RemoveStored() {
+  if (stored_.empty()) return;
+  std::stop_source late;
+  const std::jthread timer([&late](const std::stop_token& done) {
+    std::mutex mutex;
+    std::condition_variable_any never;
+    std::unique_lock lock(mutex);
+    never.wait_for(lock, done, kCleanUp, [] { return false; });
+    late.request_stop();
+  });
   for (const IndexedPack& pack : stored_) {
-    (void)repository_.store().Remove(KeyOf(FileType::kData, pack.pack));
+    if (late.stop_requested()) return;
+    const auto key = KeyOf(FileType::kData, pack.pack);
+    if (!repository_.store().Remove(key, late.get_token())) return;
   }
 }
 

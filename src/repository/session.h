@@ -53,6 +53,7 @@ class SessionImpl final : public Session {
   // Without the mutex.
   Result<IndexedPack> Upload(Pack pack);
   Result<void> WriteIndex(std::vector<IndexedPack> packs);
+  void RemoveStored();
 
   RepositoryImpl& repository_;
   const IdSet leaving_;

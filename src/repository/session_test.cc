@@ -211,6 +211,28 @@ TEST(Session, EndsWithoutFlushAndWhenStopped) {
   EXPECT_EQ(flushed.error().code, Code::kCancelled);
 }
 
+TEST(Session, GivesUpCleaningUpWithAStoreThatFails) {
+  const auto store = NewStore();
+  const auto repository = MustOpen(store);
+  std::atomic<int> removals = 0;
+  store->SetHook([&](std::string_view operation, const std::string& key) -> Result<void> {
+    if (operation == "remove") ++removals;
+    if (operation == "put" && key.starts_with("data/") && store->Keys("data/").size() >= 2) {
+      return Fail(Code::kUnavailable, "the store is away");
+    }
+    return operation == "remove" ? Result<void>(Fail(Code::kUnavailable, "the store is away"))
+                                 : Result<void>();
+  });
+  {
+    auto session = Must(repository->Begin());
+    for (uint64_t i = 0; i < 64 && session->Save(BlobType::kData, RandomBytes(i, 1U << 20U)); ++i) {
+    }
+    EXPECT_FALSE(session->Flush());
+  }
+  EXPECT_GE(store->Keys("data/").size(), 2U);
+  EXPECT_EQ(removals, 1);
+}
+
 TEST(Session, RepackStoresAgainWhatLeaves) {
   const auto store = NewStore();
   const auto repository = MustOpen(store);
