@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "repository/names.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <utility>
@@ -36,6 +37,7 @@ constexpr std::string_view kTriggerTag = "trigger=";
 constexpr std::string_view kExpiresTag = "expires=";
 constexpr std::string_view kPinnedTag = "pinned";
 constexpr std::string_view kFrozenTag = "frozen";
+constexpr std::string_view kEditionTag = "edition=";
 
 constexpr std::string_view kDigits = "0123456789ABCDEF";
 
@@ -81,6 +83,15 @@ std::optional<int64_t> ParseSeconds(std::string_view text) {
   return seconds;
 }
 
+// Zero: it is none.
+uint64_t ParseEdition(std::string_view tag) {
+  if (!tag.starts_with(kEditionTag)) return 0;
+  tag.remove_prefix(kEditionTag.size());
+  uint64_t edition = 0;
+  auto [end, error] = std::from_chars(tag.data(), tag.data() + tag.size(), edition);
+  return error == std::errc() && end == tag.data() + tag.size() ? edition : 0;
+}
+
 // False when the tag is none that this file gives, or says again what another one has said.
 bool DecodeTag(std::string_view tag, Tags& tags, bool& has_trigger) {
   auto text = [&tag](std::string_view prefix, std::string& to) {
@@ -101,6 +112,10 @@ bool DecodeTag(std::string_view tag, Tags& tags, bool& has_trigger) {
   if (tag.starts_with(kExpiresTag) && !tags.expires_at) {
     tags.expires_at = ParseSeconds(tag.substr(kExpiresTag.size()));
     return tags.expires_at.has_value();
+  }
+  if (const uint64_t edition = ParseEdition(tag); edition > 0) {
+    tags.edition = std::max(tags.edition, edition);
+    return true;
   }
   if (tag == kPinnedTag) return tags.pinned = true;
   if (tag == kFrozenTag) return tags.frozen = true;
@@ -180,7 +195,15 @@ std::vector<std::string> EncodeTags(const Tags& tags) {
   if (tags.pinned) encoded.emplace_back(kPinnedTag);
   if (tags.frozen) encoded.emplace_back(kFrozenTag);
   encoded.insert(encoded.end(), tags.labels.begin(), tags.labels.end());
+  // Last, where WithEdition puts it.
+  if (tags.edition > 0) text(kEditionTag, std::to_string(tags.edition));
   return encoded;
+}
+
+std::vector<std::string> WithEdition(std::vector<std::string> tags, uint64_t edition) {
+  std::erase_if(tags, [](std::string_view tag) { return ParseEdition(tag) > 0; });
+  if (edition > 0) tags.push_back(std::string(kEditionTag) + std::to_string(edition));
+  return tags;
 }
 
 Tags DecodeTags(const std::vector<std::string>& tags) {

@@ -47,10 +47,15 @@ struct Tags {
   std::optional<int64_t> expires_at;  // "expires=<Unix seconds>"; none: never
   bool pinned = false;                // "pinned": neither time nor a rule removes it
   bool frozen = false;                // "frozen": the sandbox stood still while it was read
-  std::vector<std::string> labels;    // any other tag, as it is; what callers set
+  // "edition=<Unix nanoseconds>": when the tags were last changed; 0: never. Of several files that
+  // are editions of one snapshot the latest counts.
+  uint64_t edition = 0;
+  std::vector<std::string> labels;  // any other tag, as it is; what callers set
   bool operator==(const Tags&) const = default;
 };
 std::vector<std::string> EncodeTags(const Tags& tags);
 Tags DecodeTags(const std::vector<std::string>& tags);
+// The same tags as those of another edition.
+std::vector<std::string> WithEdition(std::vector<std::string> tags, uint64_t edition);
 
 }  // namespace atl::repository

@@ -76,13 +76,23 @@ TEST(Tags, RoundTrip) {
             .expires_at = 1'900'000'000,
             .pinned = true,
             .frozen = true,
+            .edition = 1'900'000'000'123'456'789,
             .labels = {"mine", "other=thing"}};
   auto encoded = EncodeTags(tags);
-  EXPECT_EQ(encoded,
-            (std::vector<std::string>{
-                "sandbox=demo", "dir=/work%2Cspace/100%25%0A", "name=before \xc3\xa4nderung",
-                "trigger=stop", "expires=1900000000", "pinned", "frozen", "mine", "other=thing"}));
+  EXPECT_EQ(encoded, (std::vector<std::string>{"sandbox=demo", "dir=/work%2Cspace/100%25%0A",
+                                               "name=before \xc3\xa4nderung", "trigger=stop",
+                                               "expires=1900000000", "pinned", "frozen", "mine",
+                                               "other=thing", "edition=1900000000123456789"}));
   EXPECT_EQ(DecodeTags(encoded), tags);
+}
+
+TEST(Tags, OneEditionTakesThePlaceOfAnother) {
+  const Tags tags{.sandbox = "a", .edition = 5, .labels = {"mine", "edition=x"}};
+  Tags next = tags;
+  next.edition = 7;
+  EXPECT_EQ(WithEdition(EncodeTags(tags), 7), EncodeTags(next));
+  next.edition = 0;
+  EXPECT_EQ(WithEdition(EncodeTags(tags), 0), EncodeTags(next));
 }
 
 TEST(Tags, BytesThatAreNotUtf8) {

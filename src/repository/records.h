@@ -57,6 +57,12 @@ struct SnapshotRecord {
   Id id() const { return original.value_or(file); }
   Tags decoded_tags() const { return DecodeTags(tags); }
 };
+// Two files are editions of one snapshot when both say so and have the same tree: `restic rewrite`
+// keeps `original` for what is another snapshot. Changing tags that is cut short, or two at once,
+// leave several.
+bool SameSnapshot(const SnapshotRecord& a, const SnapshotRecord& b);
+// Of two editions, which counts: the same for everybody who sees both.
+bool IsLaterEdition(const SnapshotRecord& record, const SnapshotRecord& than);
 std::string EncodeSnapshot(const SnapshotRecord& record);
 Result<SnapshotRecord> DecodeSnapshot(std::string_view json);
 

@@ -143,15 +143,20 @@ class Repository {
   virtual Result<std::unique_ptr<Session>> BeginRepack(const std::vector<Id>& leaving,
                                                        std::stop_token stop = {}) = 0;
 
-  // Snapshots in memory, oldest first; Refresh or a lock brings them up to date.
+  // Snapshots in memory, oldest first, of each the edition that counts (IsLaterEdition); Refresh or
+  // a lock brings them up to date.
   virtual std::vector<SnapshotRecord> Snapshots() const = 0;
+  // With the editions that no longer count.
+  virtual std::vector<SnapshotRecord> AllEditions() const = 0;
   // By id or a prefix of at least 8 digits, of its file or of the first edition. BACKUP_NOT_FOUND
   // (kNotFound); SNAPSHOT_AMBIGUOUS (kInvalidArgument).
   virtual Result<SnapshotRecord> FindSnapshot(std::string_view id) const = 0;
   // Fills `record.file`.
   virtual Result<void> SaveSnapshot(SnapshotRecord& record) = 0;
+  // With all its editions when the file is the one that counts; an earlier one goes alone.
   virtual Result<void> RemoveSnapshot(const Id& file) = 0;
   // A new edition of `record` with other tags: puts the new file, then removes the old one.
+  // SNAPSHOT_CHANGED (kUnavailable) when the file of `record` is gone.
   virtual Result<SnapshotRecord> Retag(const SnapshotRecord& record,
                                        std::vector<std::string> tags) = 0;
 

@@ -61,6 +61,7 @@ class RepositoryImpl final : public Repository {
 
   // snapshots.cc
   std::vector<SnapshotRecord> Snapshots() const override;
+  std::vector<SnapshotRecord> AllEditions() const override;
   Result<SnapshotRecord> FindSnapshot(std::string_view id) const override;
   Result<void> SaveSnapshot(SnapshotRecord& record) override;
   Result<void> RemoveSnapshot(const Id& file) override;
@@ -95,6 +96,7 @@ class RepositoryImpl final : public Repository {
   bool IsKnown(FileType type, const Id& file) const;
   void DropGone(const Listing& listing);
   void Hold(const SnapshotRecord& record);
+  Result<void> RemoveFile(const Id& file);
   // Calls `use` with the sealed bytes of each place of the blob until it succeeds.
   Result<void> WithBlob(
       const BlobHandle& handle, const std::stop_token& stop,
@@ -110,6 +112,8 @@ class RepositoryImpl final : public Repository {
   PackFetcher packs_;
   Locks locks_;
 
+  // One at a time changes tags; taken before mutex_.
+  std::mutex edit_mutex_;
   // One at a time brings memory up to date.
   std::mutex apply_mutex_;
   mutable std::mutex mutex_;

@@ -262,7 +262,47 @@ TEST(Repository, SnapshotsAreFoundByPrefixAndKeepTheirIdWhenTagged) {
   // What another process reads of it.
   const auto other = MustOpen(store);
   Must(other->Refresh());
-  EXPECT_EQ(Must(other->FindSnapshot(id.Hex())).tags, std::vector<std::string>{"sandbox=a"});
+  EXPECT_EQ(WithEdition(Must(other->FindSnapshot(id.Hex())).tags, 0),
+            std::vector<std::string>{"sandbox=a"});
+  // A record that has another edition now.
+  EXPECT_EQ(repository->Retag(tagged, {"sandbox=b"}).error().reason, "SNAPSHOT_CHANGED");
+}
+
+TEST(Repository, OfSeveralEditionsTheLastThatWasWrittenCounts) {
+  const auto store = NewStore();
+  const auto repository = MustOpen(store);
+  SnapshotRecord record = NewRecord(Hash("tree"), {"sandbox=a"});
+  Must(repository->SaveSnapshot(record));
+  SnapshotRecord last = record;
+  // Each as one that was cut short before it removed the one before it.
+  for (uint64_t edition : {3, 9, 4, 2}) {
+    SnapshotRecord next = record;
+    next.original = record.file;
+    next.tags = WithEdition({"sandbox=a", "label" + std::to_string(edition)}, edition);
+    Must(repository->SaveSnapshot(next));
+    if (edition == 9) last = next;
+  }
+  // What restic rewrites is another snapshot.
+  SnapshotRecord rewritten = record;
+  rewritten.original = record.file;
+  rewritten.tree = Hash("other tree");
+  Must(repository->SaveSnapshot(rewritten));
+  const auto other = MustOpen(store);
+  Must(other->Refresh());
+  for (const auto* one : {repository.get(), other.get()}) {
+    EXPECT_EQ(one->Snapshots().size(), 2U);
+    EXPECT_EQ(one->AllEditions().size(), 6U);
+    EXPECT_EQ(Must(one->FindSnapshot(record.file.Hex())).file, last.file);
+    EXPECT_EQ(Must(one->FindSnapshot(last.file.Hex())).file, last.file);
+    EXPECT_EQ(Must(one->FindSnapshot(rewritten.file.Hex())).file, rewritten.file);
+  }
+  // An earlier one goes alone, the one that counts with all others.
+  Must(repository->RemoveSnapshot(record.file));
+  EXPECT_EQ(repository->AllEditions().size(), 5U);
+  Must(repository->RemoveSnapshot(last.file));
+  ASSERT_EQ(repository->AllEditions().size(), 1U);
+  EXPECT_EQ(repository->Snapshots()[0].file, rewritten.file);
+  EXPECT_EQ(store->Keys("snapshots/").size(), 1U);
 }
 
 TEST(Repository, SnapshotsThatCannotBeReadAreLeftOut) {

@@ -84,13 +84,13 @@ std::vector<SnapshotRecord> Forgettable(
     const std::function<bool(std::string_view sandbox)>& needed) {
   std::vector<const SnapshotRecord*> gone;
   // Of several editions of a snapshot, which changing its tags leaves when it is cut short, the
-  // latest counts: it says what it is an edition of.
+  // latest counts.
   std::map<std::pair<Id, Id>, const SnapshotRecord*> editions;
   for (const SnapshotRecord& record : snapshots) {
     if (repository::DecodeTags(record.tags).sandbox.empty()) continue;
     const auto [at, added] = editions.try_emplace({record.id(), record.tree}, &record);
     if (added) continue;
-    const bool later = record.original && (!at->second->original || at->second->file < record.file);
+    const bool later = IsLaterEdition(record, *at->second);
     gone.push_back(later ? std::exchange(at->second, &record) : &record);
   }
   std::map<std::pair<std::string, std::string>, std::vector<Candidate>> groups;
@@ -115,11 +115,11 @@ Result<uint64_t> Forget(repository::Repository& repository, const KeepRules& rul
                         std::stop_token stop) {
   // Without a lock first: usually there is nothing to do.
   TRY(repository.Refresh(stop));
-  if (Forgettable(repository.Snapshots(), rules, now_seconds, needed).empty()) return 0;
+  if (Forgettable(repository.AllEditions(), rules, now_seconds, needed).empty()) return 0;
   ASSIGN(const auto lock, repository.LockShared(stop));
   uint64_t removed = 0;
   for (const SnapshotRecord& record :
-       Forgettable(repository.Snapshots(), rules, now_seconds, needed)) {
+       Forgettable(repository.AllEditions(), rules, now_seconds, needed)) {
     if (stop.stop_requested())
       return Fail(Code::kCancelled, "stopped while snapshots were removed");
     if (!lock->valid()) return Fail(Code::kUnavailable, "the repository's lock was lost");
