@@ -16,6 +16,7 @@
 #include "snapshot/file_pipeline.h"
 #include "snapshot/first_error.h"
 #include "snapshot/freezer.h"
+#include "snapshot/left_out.h"
 #include "snapshot/parent_tree.h"
 #include "snapshot/tree_builder.h"
 
@@ -50,6 +51,12 @@ std::string HostName() {
   return name.data();
 }
 
+Result<void> StillLocked(const repository::Lock& lock) {
+  if (lock.valid()) return {};
+  return Fail(Code::kUnavailable, "the lock of the repository could not be kept",
+              "REPOSITORY_LOCK_LOST");
+}
+
 // One snapshot from start to end. Threads: this one (lock, then trees), one for the walk, those of
 // the pipeline.
 class Run {
@@ -79,6 +86,11 @@ class Run {
   Result<void> Drain(TreeBuilder& builder, FilePipeline& pipeline);
   Result<void> StoreAbove(repository::Session& session);
   Result<void> SaveRecord(repository::Session& session, const repository::Lock& lock);
+  Result<bool> KeepParent(const repository::Lock& lock);
+  KnownFilesStore& Known() {
+    return options_.known != nullptr ? *options_.known : KnownFilesStore::OfProcess();
+  }
+  std::string Owner() const { return KnownOwner(repository_, options_.tags.sandbox); }
   void Walk();
   void EndPhase(std::string_view name);
   void Report(std::string_view phase, bool now);
@@ -94,6 +106,7 @@ class Run {
   BackupInbox inbox_;
   std::optional<SnapshotRecord> parent_;
   BackupResult result_;
+  std::vector<KnownFile> known_;
   repository::Summary summary_;
   Id root_;  // first of the directory itself, then of its whole path
   Node directory_node_;
@@ -148,6 +161,7 @@ Result<BackupResult> Run::Try() {
   if (errors_.stopped()) return errors_.Cancelled();
   TRY(StoreAbove(*session));
   TRY(SaveRecord(*session, *lock));
+  Known().Put(Owner(), options_.dir, std::make_shared<const KnownFiles>(std::move(known_)));
   session.reset();
   lock.reset();
   EndPhase("store");
@@ -195,7 +209,9 @@ Result<void> Run::Merge(repository::Session& session, std::optional<Parent> pare
   TreeBuilder builder(
       repository_, session, std::move(parent),
       {.read = [&](std::vector<FileGroup> groups) { pipeline.Read(std::move(groups)); },
-       .stop = errors_.token()});
+       .stop = errors_.token(),
+       .known = Known().Get(Owner(), options_.dir),
+       .begin = summary_.backup_start});
   auto drained = Drain(builder, pipeline);
   if (!drained) {
     // Before the pipeline is waited for: its threads stop.
@@ -205,6 +221,7 @@ Result<void> Run::Merge(repository::Session& session, std::optional<Parent> pare
 
   auto phases = std::move(result_.phases);
   result_ = builder.result();
+  known_ = builder.TakeKnown();
   result_.phases = std::move(phases);
   repository::Time start = summary_.backup_start;
   summary_ = builder.summary();
@@ -267,16 +284,40 @@ Result<void> Run::StoreAbove(repository::Session& session) {
     node.type = repository::NodeType::kDirectory;
     node.permissions = 0755;
     node.mtime = mtime;
-    node.ctime = mtime;
   }
   return {};
 }
 
+// The parent stands for a snapshot of now: it lives about as long as that would. False: it is gone.
+Result<bool> Run::KeepParent(const repository::Lock& lock) {
+  while (!errors_.stopped()) {
+    auto found = repository_.FindSnapshot(parent_->id().Hex());
+    if (!found || found->tree != root_) return false;
+    repository::Tags tags = found->decoded_tags();
+    const std::optional<int64_t> wanted = options_.tags.expires_at;
+    const int64_t now = Now().seconds;
+    const bool lives = tags.pinned || !tags.expires_at ||
+                       (wanted && *tags.expires_at - now >= (*wanted - now) / 2);
+    if (lives) {
+      result_.record = *std::move(found);
+      return true;
+    }
+    TRY(StillLocked(lock));
+    tags.expires_at = wanted;
+    auto changed = repository_.Retag(*found, EncodeTags(tags));
+    if (changed) {
+      result_.record = *std::move(changed);
+      return true;
+    }
+    if (changed.error().reason != "SNAPSHOT_CHANGED") return Unexpected(std::move(changed).error());
+  }
+  return errors_.Cancelled();
+}
+
 Result<void> Run::SaveRecord(repository::Session& session, const repository::Lock& lock) {
   if (options_.skip_if_unchanged && parent_ && parent_->tree == root_) {
-    result_.unchanged = true;
-    result_.record = *std::move(parent_);
-    return {};
+    ASSIGN(result_.unchanged, KeepParent(lock));
+    if (result_.unchanged) return {};
   }
   TRY(session.Flush());
   auto totals = session.totals();
@@ -296,6 +337,7 @@ Result<void> Run::SaveRecord(repository::Session& session, const repository::Loc
   record.paths = {options_.dir};
   // What is not in the snapshot although it was there is not taken for gone by a restore.
   record.excludes = options_.exclude;
+  FitLeftOut(result_.left_out, options_.dir.size() + 1);
   for (const std::string& path : result_.left_out) {
     record.excludes.push_back(options_.dir + "/" + path);
   }
@@ -307,15 +349,16 @@ Result<void> Run::SaveRecord(repository::Session& session, const repository::Loc
   record.tags = EncodeTags(tags);
   record.program_version = "atoll 0.1.0";
   record.summary = summary_;
-  if (!lock.valid()) {
-    return Fail(Code::kUnavailable, "the lock of the repository could not be kept",
-                "REPOSITORY_LOCK_LOST");
-  }
+  TRY(StillLocked(lock));
   if (errors_.stopped()) return errors_.Cancelled();
   return repository_.SaveSnapshot(record);
 }
 
 }  // namespace
+
+std::string KnownOwner(const Repository& repository, const std::string& sandbox) {
+  return repository.config().id + " " + sandbox;
+}
 
 Result<BackupResult> Backup(Repository& repository, AgentTree& tree, const BackupOptions& options) {
   return Run(repository, tree, options).Do();

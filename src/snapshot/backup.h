@@ -13,6 +13,7 @@
 #include "repository/records.h"
 #include "repository/repository.h"
 #include "snapshot/agent_tree.h"
+#include "snapshot/known_files.h"
 #include "snapshot/progress.h"
 
 namespace atl::snapshot {
@@ -30,6 +31,8 @@ struct BackupOptions {
   std::function<bool()> stayed_frozen;
   // True: when the tree equals the parent's, no snapshot is written; `unchanged` says so.
   bool skip_if_unchanged = false;
+  // Null: that of the process.
+  KnownFilesStore* known = nullptr;
   OnProgress on_progress;
   std::stop_token stop;
   int workers = 0;  // 0: as many as there are processors
@@ -45,17 +48,20 @@ struct BackupResult {
   uint64_t changed_while_read = 0;         // files whose content may be a mixture
   uint64_t skipped = 0;                    // entries that vanished or could not be read
   std::vector<std::string> skipped_paths;  // the first 100
-  std::vector<std::string> left_out;       // of those, what exists; the first 1000
+  std::vector<std::string> left_out;       // of those, what exists; or its directory (left_out.h)
   double freeze_ms = 0;
   double duration_ms = 0;
   std::vector<std::pair<std::string, double>> phases;  // name, milliseconds
   uint64_t store_requests = 0;
 };
 
+// How a sandbox's directories are named in a KnownFilesStore.
+std::string KnownOwner(const repository::Repository& repository, const std::string& sandbox);
+
 // The parent is the newest snapshot of the same sandbox and directory: files whose size, mtime,
-// ctime and inode are those of its node are not read. The lock is waited for while the tree is
-// walked. Durable when it returns. Files that changed while they were read are read again, up to
-// three times, together with a SQLite database's -wal, -shm and -journal.
+// ctime and inode are as they were are not read (known_files.h). The lock is waited for while the
+// tree is walked. Durable when it returns. Files that changed while they were read are read again,
+// up to three times, together with a SQLite database's -wal, -shm and -journal.
 Result<BackupResult> Backup(repository::Repository& repository, AgentTree& tree,
                             const BackupOptions& options);
 

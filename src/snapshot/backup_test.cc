@@ -2,8 +2,11 @@
 #include "snapshot/backup.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "snapshot/backup_fixture_test.h"
 
@@ -100,6 +103,50 @@ TEST_F(BackupTest, UnchangedGivesTheParent) {
   EXPECT_EQ(repository_->Snapshots().size(), 1U);
   Write(work_ / "a", "2");
   EXPECT_FALSE(Take(options).unchanged);
+}
+
+TEST_F(BackupTest, UnchangedKeepsTheParentAliveAsLongAsANewOneWouldBe) {
+  Write(work_ / "a", "1");
+  const int64_t now = std::time(nullptr);
+  BackupOptions options = Options();
+  options.skip_if_unchanged = true;
+  options.tags.expires_at = now + 1000;
+  options.tags.labels = {"mine"};
+  const BackupResult first = Take(options);
+  const auto take = [&](std::optional<int64_t> expires_at) {
+    options.tags.expires_at = expires_at;
+    const BackupResult result = Take(options);
+    EXPECT_TRUE(result.unchanged);
+    EXPECT_EQ(result.record.id(), first.record.id());
+    EXPECT_EQ(repository_->AllEditions().size(), 1U);
+    EXPECT_EQ(repository_->Snapshots()[0].file, result.record.file);
+    EXPECT_EQ(result.record.decoded_tags().labels, std::vector<std::string>{"mine"});
+    return result.record.decoded_tags().expires_at;
+  };
+  EXPECT_EQ(take(now + 1500), now + 1000);  // long enough
+  EXPECT_EQ(take(now + 500), now + 1000);   // never sooner
+  EXPECT_EQ(take(now + 9000), now + 9000);
+  EXPECT_EQ(take(std::nullopt), std::nullopt);
+  EXPECT_EQ(take(now + 9000), std::nullopt);
+}
+
+TEST_F(BackupTest, WhatIsTooDeepIsLeftOutByADirectoryThatFits) {
+  Write(work_ / "a", "1");
+  const std::string name(200, 'd');
+  const int back = ::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_GE(back, 0);
+  fs::current_path(work_);
+  for (int i = 0; i < 25; ++i) {
+    ASSERT_EQ(::mkdir(name.c_str(), 0755), 0);
+    ASSERT_EQ(::chdir(name.c_str()), 0);
+  }
+  ASSERT_EQ(::fchdir(back), 0);
+  ::close(back);
+  const BackupResult result = Take();
+  EXPECT_EQ(result.skipped, 1U);
+  ASSERT_EQ(result.record.excludes.size(), 1U);
+  EXPECT_LE(result.record.excludes[0].size(), 4000U);
+  EXPECT_TRUE(result.record.excludes[0].starts_with(work_.string() + "/" + name + "/" + name));
 }
 
 TEST_F(BackupTest, TheParentIsOfTheSameSandbox) {

@@ -38,28 +38,24 @@ KeptPaths::KeptPaths(const std::string& target, const std::vector<std::string>& 
   for (const std::string& path : keep) {
     if (path == target || (path + "/") == prefix || target.starts_with(path + "/")) all_ = true;
     if (path.starts_with(prefix) && path.size() > prefix.size()) {
-      kept_.push_back(path.substr(prefix.size()));
+      kept_.insert(path.substr(prefix.size()));
     }
   }
 }
 
 bool KeptPaths::Covers(std::string_view path) const {
-  for (const std::string& kept : kept_) {
-    if (path.starts_with(kept) && (path.size() == kept.size() || path[kept.size()] == '/')) {
-      return true;
-    }
+  if (kept_.empty()) return false;
+  for (size_t end = path.find('/'); end != std::string_view::npos; end = path.find('/', end + 1)) {
+    if (kept_.contains(path.substr(0, end))) return true;
   }
-  return false;
+  return kept_.contains(path);
 }
 
 bool KeptPaths::Below(std::string_view path) const {
-  for (const std::string& kept : kept_) {
-    if (kept.starts_with(path) && kept.size() > path.size() &&
-        (path.empty() || kept[path.size()] == '/')) {
-      return true;
-    }
-  }
-  return false;
+  if (path.empty() || kept_.empty()) return !kept_.empty();
+  const std::string prefix = std::string(path) + "/";
+  const auto first = kept_.lower_bound(prefix);
+  return first != kept_.end() && first->starts_with(prefix);
 }
 
 Result<void> Planner::Begin(const Node& root) {

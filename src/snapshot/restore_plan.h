@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -66,7 +67,7 @@ class KeptPaths {
   bool all() const { return all_; }
 
  private:
-  std::vector<std::string> kept_;
+  std::set<std::string, std::less<>> kept_;
   bool all_ = false;
 };
 
@@ -84,8 +85,13 @@ struct Candidate {
 class Planner {
  public:
   Planner(repository::Repository& repository, SnapshotTrees& trees, const KeptPaths& kept,
-          RestoreOptions::Mode mode, RestoreResult& result)
-      : repository_(repository), trees_(trees), kept_(kept), mode_(mode), result_(result) {}
+          const RestoreOptions& options, RestoreResult& result)
+      : repository_(repository),
+        trees_(trees),
+        kept_(kept),
+        mode_(options.mode),
+        known_(options.known),
+        result_(result) {}
 
   Result<void> Begin(const repository::Node& root);
   Result<void> OnRecord(const protocol::TreeRecord& record);
@@ -141,6 +147,7 @@ class Planner {
   SnapshotTrees& trees_;
   const KeptPaths& kept_;
   RestoreOptions::Mode mode_;
+  KnownFilesStore::Table known_;
   RestoreResult& result_;
   std::vector<Level> levels_;
   bool seen_root_ = false;

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "snapshot/left_out.h"
+
 namespace atl::snapshot {
 
 using protocol::TreeEntry;
@@ -23,7 +25,8 @@ constexpr uint64_t kMaxSlots = 65536;
 // Their chunks' ids take 16 MiB.
 constexpr uint64_t kMaxDeclared = (16ULL << 20U) / sizeof(Id) * repository::kMinChunk;
 constexpr size_t kMaxSkippedPaths = 100;
-constexpr size_t kMaxLeftOut = 1000;
+constexpr size_t kMaxLeftOut = 20'000;
+constexpr size_t kMaxLeftOutBytes = 2U << 20U;
 
 // What belongs to a SQLite database.
 constexpr std::array<std::string_view, 3> kCompanions = {"-journal", "-shm", "-wal"};
@@ -55,8 +58,18 @@ Result<void> TreeBuilder::OnRecord(protocol::TreeRecord record) {
 
 void TreeBuilder::Skip(const std::string& path, bool is_there) {
   ++result_.skipped;
-  if (is_there && result_.left_out.size() < kMaxLeftOut) result_.left_out.push_back(path);
+  if (is_there) LeaveOut(path);
   if (result_.skipped_paths.size() < kMaxSkippedPaths) result_.skipped_paths.push_back(path);
+}
+
+void TreeBuilder::LeaveOut(const std::string& path) {
+  std::vector<std::string>& paths = result_.left_out;
+  left_out_bytes_ += path.size();
+  paths.push_back(path);
+  if (paths.size() <= kMaxLeftOut && left_out_bytes_ <= kMaxLeftOutBytes) return;
+  FitLeftOut(paths, 0, {.count = kMaxLeftOut / 2, .bytes = kMaxLeftOutBytes / 2});
+  left_out_bytes_ = 0;
+  for (const std::string& one : paths) left_out_bytes_ += one.size();
 }
 
 Result<void> TreeBuilder::OnEntry(TreeEntry entry) {
@@ -115,6 +128,8 @@ Result<void> TreeBuilder::Enter(Node node, const Node* old) {
   std::optional<Id> old_id;
   if (current_ == nullptr) {
     if (parent_) old_id = parent_->tree;
+    node.ctime = {};
+    node.inode = 0;
     root_node_ = std::move(node);
   } else {
     if (old != nullptr && old->type == NodeType::kDirectory) old_id = old->subtree;
@@ -161,8 +176,12 @@ void TreeBuilder::OnFile(Node node, const Node* old) {
   directory.undecided.push_back({.name = std::move(name), .slots = {slot}, .old = {old}});
 }
 
-bool TreeBuilder::CanCopy(const Node& node, const Node* old) const {
-  if (old == nullptr || !IsUnchanged(node, *old, parent_->record.time)) return false;
+bool TreeBuilder::CanCopy(const std::string& prefix, const Node& node, const Node* old) const {
+  if (old == nullptr || !hooks_.known || old->type != NodeType::kFile || node.size != old->size ||
+      node.mtime != old->mtime ||
+      !hooks_.known->Has(prefix + node.name, old->content, node.inode, node.ctime)) {
+    return false;
+  }
   return std::ranges::all_of(old->content, [this](const Id& id) {
     return session_.Has({.type = BlobType::kData, .id = id});
   });
@@ -171,7 +190,8 @@ bool TreeBuilder::CanCopy(const Node& node, const Node* old) const {
 void TreeBuilder::Decide(TreeDirectory& directory, const Undecided& file) {
   auto nothing_to_read = [&](size_t i) {
     const Node& node = directory.at(file.slots[i]).node;
-    return (node.size == 0 && file.slots.size() == 1) || CanCopy(node, file.old[i]);
+    return (node.size == 0 && file.slots.size() == 1) ||
+           CanCopy(directory.prefix, node, file.old[i]);
   };
   bool read = false;
   for (size_t i = 0; i < file.slots.size() && !read; ++i) read = !nothing_to_read(i);
@@ -186,7 +206,7 @@ void TreeBuilder::Decide(TreeDirectory& directory, const Undecided& file) {
       batch_bytes_ += slot.node.size;
       continue;
     }
-    bool known = CanCopy(slot.node, file.old[i]);
+    bool known = CanCopy(directory.prefix, slot.node, file.old[i]);
     if (known) slot.node.content = file.old[i]->content;
     ++(known            ? summary_.files_unmodified
        : slot.was_there ? summary_.files_changed
@@ -235,6 +255,7 @@ Result<void> TreeBuilder::OnAnswer(FileAnswer answer) {
   slot.node.content.shrink_to_fit();
   ++(slot.was_there ? summary_.files_changed : summary_.files_new);
   ++result_.files_changed;
+  slot.mixed = answer.changed;
   if (answer.changed) ++result_.changed_while_read;
   return Advance(&directory);
 }
@@ -274,6 +295,8 @@ Result<void> TreeBuilder::Emit(TreeDirectory& directory, TreeSlot slot) {
       result_.bytes_total += slot.node.size;
     }
   }
+  if (slot.mixed) slot.node.ctime = hooks_.begin;
+  Note(directory, slot.node);
   if (!directory.writer) {
     if (directory.old && directory.same < directory.old->size() &&
         SameNode((*directory.old)[directory.same], slot.node)) {
@@ -286,6 +309,19 @@ Result<void> TreeBuilder::Emit(TreeDirectory& directory, TreeSlot slot) {
     }
   }
   return directory.writer->Add(std::move(slot.node));
+}
+
+// Trees of several sandboxes, and of one before and after a restore, are the same where their
+// content is. Names of one file need its number to be told from copies.
+void TreeBuilder::Note(const TreeDirectory& directory, Node& node) {
+  if (node.type == NodeType::kFile && IsSettled(node.ctime, hooks_.begin)) {
+    known_.push_back({.path = HashOfPath(directory.prefix + node.name),
+                      .content = HashOfContent(node.content),
+                      .inode = node.inode,
+                      .ctime = node.ctime});
+  }
+  node.ctime = {};
+  if (node.type != NodeType::kFile || node.links < 2) node.inode = 0;
 }
 
 Result<Id> TreeBuilder::Finish(TreeDirectory& directory) {

@@ -27,6 +27,7 @@ struct TreeSlot {
   bool ready = false;
   bool dropped = false;
   bool was_there = false;  // the parent has a file or directory of that name
+  bool mixed = false;      // it changed while it was read
   uint64_t declared = 0;   // size that the walk said
   std::unique_ptr<struct TreeDirectory> child;
 };
@@ -60,6 +61,8 @@ class TreeBuilder {
   struct Hooks {
     std::function<void(std::vector<FileGroup> groups)> read;
     std::stop_token stop;
+    KnownFilesStore::Table known;  // of the files in place; null: nothing
+    repository::Time begin;        // of the walk
   };
   TreeBuilder(repository::Repository& repository, repository::Session& session,
               std::optional<Parent> parent, Hooks hooks);
@@ -81,6 +84,8 @@ class TreeBuilder {
   // Adds files, bytes_total, files_changed, changed_while_read, skipped and the like.
   const BackupResult& result() const { return result_; }
   const repository::Summary& summary() const { return summary_; }
+  // Of the files that were seen, once done().
+  std::vector<KnownFile> TakeKnown() { return std::move(known_); }
   uint64_t entries_seen() const { return files_seen_; }
   uint64_t bytes_seen() const { return bytes_seen_; }
   uint64_t bytes_unchanged() const { return bytes_unchanged_; }
@@ -94,11 +99,15 @@ class TreeBuilder {
   void OnFile(repository::Node node, const repository::Node* old);
   void Decide(TreeDirectory& directory, const Undecided& file);
   void DecideAll(TreeDirectory& directory);
-  bool CanCopy(const repository::Node& node, const repository::Node* old) const;
+  bool CanCopy(const std::string& prefix, const repository::Node& node,
+               const repository::Node* old) const;
+  // Notes what is known of a file now, and takes from the node what is only this host's.
+  void Note(const TreeDirectory& directory, repository::Node& node);
   const repository::Node* FindOld(TreeDirectory& directory, std::string_view name);
   uint64_t AddSlot(TreeDirectory& directory, repository::Node node);
   // `is_there`: it exists and could not be stored, so that a restore must not take it for gone.
   void Skip(const std::string& path, bool is_there);
+  void LeaveOut(const std::string& path);
   // Moves on as far as nothing has to be waited for, up to the root.
   Result<void> Advance(TreeDirectory* directory);
   Result<void> Emit(TreeDirectory& directory, TreeSlot slot);
@@ -122,6 +131,8 @@ class TreeBuilder {
   uint64_t slots_ = 0;
 
   BackupResult result_;
+  size_t left_out_bytes_ = 0;
+  std::vector<KnownFile> known_;
   repository::Summary summary_;
   uint64_t files_seen_ = 0;
   uint64_t bytes_seen_ = 0;
