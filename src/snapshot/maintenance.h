@@ -51,8 +51,10 @@ struct PruneResult {
   uint64_t blobs_removed = 0;
   uint64_t bytes_unused = 0;  // that were left
 };
-// Finds out what is used without a lock in the way of anybody; takes the exclusive lock only when
-// there is something to remove, and then looks again at what came meanwhile. Packs that no index
+// Finds out what is used without a lock in the way of anybody, and stores again what is needed of
+// packs that leave under the shared one: 512 MiB at once unless `max_unused` is 0. Takes the
+// exclusive lock only when there is something to remove, and then looks again at what came
+// meanwhile. Packs that no index
 // names and that are older than a day are removed too, and archives of snapshots that are gone.
 // Nothing is removed while anything cannot be read (REPOSITORY_DAMAGED, PACK_MISSING, …).
 Result<PruneResult> Prune(repository::Repository& repository, const PruneOptions& options);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes what no snapshot needs. Whenever it is killed, what snapshots need is there: what moves
-// is stored and indexed before the index forgets where it was, and that before packs are removed.
+// is stored and indexed, under the shared lock, before the index forgets where it was, under the
+// exclusive one, and that before packs are removed.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,6 +21,8 @@ namespace {
 using repository::Id;
 
 constexpr size_t kRemovers = 8;
+// Written again by one prune: the rest is for the next ones.
+constexpr uint64_t kMaxRepack = 512ULL << 20U;
 
 class Pruning {
  public:
@@ -32,9 +35,11 @@ class Pruning {
     TRY(Look());
     TRY(RemoveArchives(listing.archives));
     TRY(RemoveKeys(listing.temporaries));
-    ASSIGN(PrunePlan plan, MakePlan(repository_, *used_, listing, options_.max_unused));
+    ASSIGN(PrunePlan plan, MakePlan(repository_, *used_, listing, Rules()));
     result_.bytes_unused = plan.unused_bytes_left;
     if (plan.empty()) return result_;
+    const PackSet moved = plan.repack;
+    ASSIGN(const Repacked repacked, Move(plan));
 
     Progress("lock", 0);
     ASSIGN(const auto lock, repository_.LockExclusive(options_.stop));
@@ -43,9 +48,7 @@ class Pruning {
     TRY(Mark());
     ASSIGN(StoreListing packs, List(PrefixOf(repository::FileType::kData)));
     packs.index_files = listing.index_files;
-    ASSIGN(plan, MakePlan(repository_, *used_, packs, options_.max_unused));
-    ASSIGN(const Repacked repacked,
-           Repack(repository_, *used_, plan.leaving, Phase("repack"), options_.stop));
+    ASSIGN(plan, MakeFinalPlan(repository_, *used_, packs, moved));
     if (!lock->valid()) {
       return Fail(Code::kUnavailable, "the repository's lock was lost; nothing was removed");
     }
@@ -54,11 +57,27 @@ class Pruning {
       TRY(repository_.ReplaceIndex(plan.leaving, options_.stop));
     }
     TRY(RemoveOrphans(plan, packs));
-    Count(plan, repacked);
+    Count(plan, moved, repacked);
     return result_;
   }
 
  private:
+  PlanRules Rules() const {
+    PlanRules rules{.max_unused = options_.max_unused};
+    if (options_.max_unused > 0) rules.max_repack_bytes = kMaxRepack;
+    return rules;
+  }
+  // Only adds packs and what names them: beside snapshots that are being taken, which may take
+  // long. Whether it was right to is decided by the second look.
+  Result<Repacked> Move(const PrunePlan& plan) {
+    if (plan.repack.empty()) return Repacked();
+    ASSIGN(const auto lock, repository_.LockShared(options_.stop));
+    ASSIGN(const Repacked repacked,
+           Repack(repository_, *used_, plan.leaving, Phase("repack"), options_.stop));
+    if (lock->valid()) return repacked;
+    return Fail(Code::kUnavailable, "the repository's lock was lost; nothing was removed");
+  }
+
   void Progress(std::string_view phase, double done) const {
     if (options_.on_progress) options_.on_progress(phase, done);
   }
@@ -124,9 +143,10 @@ class Pruning {
     return RemoveKeys(keys);
   }
 
-  void Count(const PrunePlan& plan, const Repacked& repacked) {
-    result_.packs_removed = plan.unused_packs + plan.orphans.size();
-    result_.packs_repacked = plan.repacked;
+  void Count(const PrunePlan& plan, const PackSet& moved, const Repacked& repacked) {
+    result_.packs_repacked = static_cast<uint64_t>(
+        std::ranges::count_if(plan.leaving, [&](const Id& id) { return moved.contains(id); }));
+    result_.packs_removed = plan.leaving.size() - result_.packs_repacked + plan.orphans.size();
     result_.bytes_freed += plan.leaving_bytes - std::min(plan.leaving_bytes, repacked.bytes);
     result_.blobs_removed = plan.leaving_blobs - std::min(plan.leaving_blobs, repacked.blobs);
     result_.bytes_unused = plan.unused_bytes_left;

@@ -30,6 +30,8 @@ struct PackState {
   uint64_t used_bytes = 0;
   uint32_t used_blobs = 0;
   bool sound = false;  // it is in the store, and as long as the index says
+  bool moved = false;  // what was needed of it has been stored again
+  bool preferred() const { return sound && !moved; }
   uint64_t unused_bytes() const { return facts.blob_bytes - used_bytes; }
   bool small() const { return facts.size() < kSmallPack && facts.blobs < kManyBlobs; }
   bool mixed() const { return facts.data && facts.trees; }
@@ -43,13 +45,18 @@ bool IsTemporary(std::string_view key) {
          key.substr(at + 5).find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-// Of a blob that several packs have one counts as used: where more is used already.
+// Of a blob that several packs have one counts as used: where more is used already, and in a pack
+// that has been moved only when no other has it.
 Result<void> CountUsed(const repository::Repository& repository, const UsedBlobs& used,
                        States& states) {
   std::vector<uint8_t> copies(used.size());
+  std::vector<bool> in_moved(used.size());
   repository.ForEachBlob([&](const Id& pack, const PackedBlob& blob) {
     const auto number = used.Find(blob.handle);
-    if (number && states[pack].sound && copies[*number] < 2) ++copies[*number];
+    if (!number) return;
+    const PackState& state = states[pack];
+    if (state.preferred() && copies[*number] < 2) ++copies[*number];
+    if (state.sound && state.moved) in_moved[*number] = true;
   });
   std::optional<std::pair<Id, Id>> lost;
   std::vector<bool> kept(used.size());
@@ -61,9 +68,9 @@ Result<void> CountUsed(const repository::Repository& repository, const UsedBlobs
   repository.ForEachBlob([&](const Id& pack, const PackedBlob& blob) {
     const auto number = used.Find(blob.handle);
     if (!number) return;
-    if (copies[*number] == 0) lost = {blob.handle.id, pack};
+    if (copies[*number] == 0 && !in_moved[*number]) lost = {blob.handle.id, pack};
     PackState& state = states[pack];
-    if (copies[*number] == 1 && state.sound && !kept[*number]) keep(state, blob, *number);
+    if (copies[*number] == 1 && state.preferred() && !kept[*number]) keep(state, blob, *number);
   });
   if (lost) {
     return Fail(Code::kFailedPrecondition,
@@ -72,12 +79,17 @@ Result<void> CountUsed(const repository::Repository& repository, const UsedBlobs
                             lost->first.Short(), lost->second.Short()),
                 "PACK_MISSING");
   }
-  for (const bool anywhere : {false, true}) {
+  enum class Where { kUsedAlready, kAnywhere, kInMoved };
+  for (const Where where : {Where::kUsedAlready, Where::kAnywhere, Where::kInMoved}) {
     repository.ForEachBlob([&](const Id& pack, const PackedBlob& blob) {
       const auto number = used.Find(blob.handle);
       if (!number || kept[*number]) return;
       PackState& state = states[pack];
-      if (state.sound && (anywhere || state.used_blobs > 0)) keep(state, blob, *number);
+      if (where == Where::kInMoved
+              ? state.sound
+              : state.preferred() && (where == Where::kAnywhere || state.used_blobs > 0)) {
+        keep(state, blob, *number);
+      }
     });
   }
   return {};
@@ -85,21 +97,23 @@ Result<void> CountUsed(const repository::Repository& repository, const UsedBlobs
 
 class Chooser {
  public:
-  Chooser(States& states, double max_unused) : states_(states), max_unused_(max_unused) {}
+  explicit Chooser(States& states) : states_(states) {}
 
-  PrunePlan Choose() {
+  // Without rules: only what nothing needs.
+  PrunePlan Choose(const PlanRules* rules) {
     for (auto& [id, state] : states_) {
       if (state.used_blobs == 0) {
         Leave(id, state);
-        ++plan_.unused_packs;
       } else {
         staying_.emplace_back(id, &state);
         used_ += state.used_bytes;
         unused_ += state.unused_bytes();
       }
     }
-    ChooseByWaste();
-    MergeSmall();
+    if (rules != nullptr) {
+      ChooseByWaste(*rules);
+      MergeSmall(*rules);
+    }
     plan_.unused_bytes_left = unused_;
     return std::move(plan_);
   }
@@ -112,13 +126,18 @@ class Chooser {
     if (state.sound) plan_.leaving_bytes += state.facts.size();
     plan_.leaving_blobs += state.facts.blobs;
   }
+  bool HasRoom(const PlanRules& rules, const Staying& pack) const {
+    return plan_.repack.empty() ||
+           repack_bytes_ + pack.second->used_bytes <= rules.max_repack_bytes;
+  }
   void Repack(const Staying& pack) {
     Leave(pack.first, *pack.second);
-    ++plan_.repacked;
+    plan_.repack.insert(pack.first);
+    repack_bytes_ += pack.second->used_bytes;
     unused_ -= pack.second->unused_bytes();
   }
   // Those with the largest unused share first: least is written for what becomes free.
-  void ChooseByWaste() {
+  void ChooseByWaste(const PlanRules& rules) {
     const auto share = [](const Staying& pack) {
       return static_cast<double>(pack.second->unused_bytes()) /
              static_cast<double>(pack.second->facts.blob_bytes);
@@ -128,30 +147,52 @@ class Chooser {
     });
     size_t taken = 0;
     for (; taken < staying_.size() && unused_ > 0; ++taken) {
-      const double limit = max_unused_ * static_cast<double>(used_ + unused_);
-      if (static_cast<double>(unused_) <= limit) break;
+      const double limit = rules.max_unused * static_cast<double>(used_ + unused_);
+      if (static_cast<double>(unused_) <= limit || !HasRoom(rules, staying_[taken])) break;
       Repack(staying_[taken]);
     }
     staying_.erase(staying_.begin(), staying_.begin() + static_cast<std::ptrdiff_t>(taken));
   }
-  void MergeSmall() {
+  void MergeSmall(const PlanRules& rules) {
     const auto small =
         std::ranges::count_if(staying_, [](const Staying& pack) { return pack.second->small(); });
     const bool many = static_cast<size_t>(small) > kMany;
     for (const Staying& pack : staying_) {
       // Packs of both kinds, as short sessions leave them, go along when there is work anyway.
-      const bool goes_along = pack.second->mixed() && plan_.repacked > 0;
-      if ((many && pack.second->small()) || goes_along) Repack(pack);
+      const bool goes_along = pack.second->mixed() && !plan_.repack.empty();
+      if (((many && pack.second->small()) || goes_along) && HasRoom(rules, pack)) Repack(pack);
     }
   }
 
   States& states_;
-  const double max_unused_;
   PrunePlan plan_;
   std::vector<Staying> staying_;
   uint64_t used_ = 0;
   uint64_t unused_ = 0;
+  uint64_t repack_bytes_ = 0;
 };
+
+Result<PrunePlan> MakePlan(const repository::Repository& repository, const UsedBlobs& used,
+                           const StoreListing& listing, const PackSet& moved,
+                           const PlanRules* rules) {
+  States states;
+  repository.ForEachBlob(
+      [&](const Id& pack, const PackedBlob& blob) { states[pack].facts.Add(blob); });
+  for (auto& [id, state] : states) {
+    const auto found = listing.packs.find(id);
+    state.sound = found != listing.packs.end() && found->second == state.facts.size() &&
+                  state.facts.blob_bytes == state.facts.end;
+    state.moved = moved.contains(id);
+  }
+  TRY(CountUsed(repository, used, states));
+  PrunePlan plan = Chooser(states).Choose(rules);
+  for (const Id& pack : listing.old_packs) {
+    if (!states.contains(pack)) plan.orphans.push_back(pack);
+  }
+  const uint64_t needed_files = (repository.blob_count() / kIndexBlobs) + 1;
+  plan.merge_index = listing.index_files > kMany && listing.index_files > 2 * needed_files;
+  return plan;
+}
 
 }  // namespace
 
@@ -180,23 +221,13 @@ Result<StoreListing> ListForPrune(blob::Store& store, const std::string& prefix,
 }
 
 Result<PrunePlan> MakePlan(const repository::Repository& repository, const UsedBlobs& used,
-                           const StoreListing& listing, double max_unused) {
-  States states;
-  repository.ForEachBlob(
-      [&](const Id& pack, const PackedBlob& blob) { states[pack].facts.Add(blob); });
-  for (auto& [id, state] : states) {
-    const auto found = listing.packs.find(id);
-    state.sound = found != listing.packs.end() && found->second == state.facts.size() &&
-                  state.facts.blob_bytes == state.facts.end;
-  }
-  TRY(CountUsed(repository, used, states));
-  PrunePlan plan = Chooser(states, max_unused).Choose();
-  for (const Id& pack : listing.old_packs) {
-    if (!states.contains(pack)) plan.orphans.push_back(pack);
-  }
-  const uint64_t needed_files = (repository.blob_count() / kIndexBlobs) + 1;
-  plan.merge_index = listing.index_files > kMany && listing.index_files > 2 * needed_files;
-  return plan;
+                           const StoreListing& listing, const PlanRules& rules) {
+  return MakePlan(repository, used, listing, {}, &rules);
+}
+
+Result<PrunePlan> MakeFinalPlan(const repository::Repository& repository, const UsedBlobs& used,
+                                const StoreListing& listing, const PackSet& moved) {
+  return MakePlan(repository, used, listing, moved, nullptr);
 }
 
 }  // namespace atl::snapshot

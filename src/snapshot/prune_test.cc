@@ -145,6 +145,50 @@ TEST_F(PruneTest, WhatComesMeanwhileIsKept) {
   ExpectSound(*late, contents);
 }
 
+TEST_F(PruneTest, WhatMovesIsWrittenBesideSnapshots) {
+  const std::string shared = RandomBytes(1, kMiB);
+  const Contents again = {{"b", RandomBytes(2, kMiB)}};
+  Remove(Save({{"a", shared}, {"b", again.at("b")}}));
+  const Contents contents = {{"a", shared}};
+  const SnapshotRecord record = Save(contents);
+  const auto other = MustOpen(store_);
+  std::optional<SnapshotRecord> late;
+  PruneOptions options{.max_unused = 0};
+  options.on_progress = [&](std::string_view phase, double) {
+    // It needs what was not moved out of the pack that was to leave.
+    if (phase == "repack" && !late) late = SaveSnapshot(*other, again);
+  };
+  Must(Prune(*repository_, options));
+  ASSERT_TRUE(late);
+  ExpectSound(record, contents);
+  ExpectSound(*late, again);
+  MustPrune(*repository_);
+  EXPECT_LT(BytesIn(*store_, "data/"), 2 * kMiB + 10'000);
+  ExpectSound(record, contents);
+  ExpectSound(*late, again);
+}
+
+TEST_F(PruneTest, TheExclusiveLockIsNotHeldWhilePacksAreWritten) {
+  const std::string shared = RandomBytes(1, kMiB);
+  Remove(Save({{"a", shared}, {"b", RandomBytes(2, kMiB)}}));
+  const Contents contents = {{"a", shared}};
+  const SnapshotRecord record = Save(contents);
+  std::atomic<bool> exclusive = false;
+  std::atomic<int> written = 0;
+  PruneOptions options{.max_unused = 0};
+  options.on_progress = [&](std::string_view phase, double) { exclusive = phase == "lock"; };
+  store_->SetHook([&](std::string_view operation, const std::string& key) -> Result<void> {
+    if (operation != "put" || !key.starts_with("data/")) return {};
+    ++written;
+    EXPECT_FALSE(exclusive);
+    return {};
+  });
+  EXPECT_EQ(Must(Prune(*repository_, options)).packs_repacked, 1U);
+  EXPECT_GT(written, 0);
+  store_->SetHook({});
+  ExpectSound(record, contents);
+}
+
 TEST_F(PruneTest, DoubtRemovesNothing) {
   const Contents contents = {{"a", RandomBytes(1, kMiB)}, {"dir/b", RandomBytes(2, 1000)}};
   Remove(Save({{"gone", RandomBytes(3, kMiB)}}));
