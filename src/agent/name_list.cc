@@ -54,4 +54,10 @@ int NameList::Read(int dir) {
   return 0;
 }
 
+size_t NameList::Find(std::string_view name) const {
+  auto found = std::partition_point(names_.begin(), names_.end(),
+                                    [&](const char* other) { return other < name; });
+  return static_cast<size_t>(found - names_.begin());
+}
+
 }  // namespace atl::agent

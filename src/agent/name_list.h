@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 namespace atl::agent {
@@ -14,6 +15,8 @@ class NameList {
   int Read(int dir);
 
   size_t size() const { return names_.size(); }
+  // The first name that is not before `name`; size() when all are.
+  size_t Find(std::string_view name) const;
   const char* operator[](size_t index) const { return names_[index]; }
 
  private:

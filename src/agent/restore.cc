@@ -2,7 +2,6 @@
 #include "agent/restore.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -17,6 +16,7 @@
 
 #include "agent/commit.h"
 #include "agent/dir_cache.h"
+#include "agent/dir_lock.h"
 #include "agent/entry_meta.h"
 #include "agent/journal.h"
 #include "agent/settle.h"
@@ -162,6 +162,7 @@ class RestoreSession {
   Progress* progress_;
   ClientLink* link_;
   sys::Fd root_;
+  std::optional<sys::Fd> lock_;
   sys::Fd staging_;
   std::unique_ptr<DecidedRestore> decided_;
 };
@@ -192,7 +193,8 @@ Result<void> RestoreSession::Run() {
 
 Result<void> RestoreSession::OpenAndStage() {
   ASSIGN(root_, OpenTargetDir(dir_));
-  if (flock(root_.get(), LOCK_EX | LOCK_NB) != 0) {
+  ASSIGN(lock_, LockDir(root_.get()));
+  if (!lock_) {
     return Fail(Code::kFailedPrecondition, "another restore of " + dir_ + " is running",
                 "RESOURCE_BUSY");
   }
@@ -245,6 +247,7 @@ Result<void> RestoreSession::CommitAndSweep() {
   }
   Sweep(root_.get());
   // Who hears of the end may begin the next one.
+  lock_.reset();
   root_.Reset();
   ASSIGN(protocol::End end, std::move(made));
   return link_->Send(end);
@@ -261,13 +264,14 @@ bool Exists(int dir, const std::string& name) {
   return fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-// Whoever has the lock now began after the child's death and has settled what it left.
-bool LockSoon(int root) {
+// Nothing when somebody else keeps it.
+std::optional<sys::Fd> LockSoon(int root) {
   for (int waited = 0; waited < kLockWaitMs; waited += 10) {
-    if (flock(root, LOCK_EX | LOCK_NB) == 0) return true;
+    auto lock = LockDir(root);
+    if (lock && *lock) return std::move(*lock);
     usleep(10'000);
   }
-  return false;
+  return std::nullopt;
 }
 
 // After a child that was killed.
@@ -275,18 +279,25 @@ Result<void> FinishRestore(const std::string& dir, const std::string& id, Progre
                            ClientLink* link) {
   umask(0);
   ASSIGN(sys::Fd root, OpenTargetDir(dir));
-  if (Exists(root.get(), StagingName(kReadyPrefix, id)) &&
-      progress->phase.load() < Phase::kDecided) {
-    progress->phase.store(Phase::kDecided);
-  }
+  // Somebody may have made its changes already.
+  bool decided = Exists(root.get(), StagingName(kReadyPrefix, id)) ||
+                 Exists(root.get(), StagingName(kOldPrefix, id));
+  if (decided && progress->phase.load() < Phase::kDecided) progress->phase.store(Phase::kDecided);
   Phase before = progress->phase.load();
   Result<void> settled;
-  if (LockSoon(root.get())) {
+  auto lock = LockSoon(root.get());
+  if (lock) {
     settled = SettleRestores(root.get());
     Sweep(root.get());
     if (before == Phase::kUndecided) SetTimeBack(root.get(), progress->before);
     if (before >= Phase::kDecided && progress->has_after) SetTimeBack(root.get(), progress->after);
+  } else if (Exists(root.get(), StagingName(kReadyPrefix, id))) {
+    // Whoever began after the child's death has settled what it left, or is about to: not here.
+    settled = Fail(Code::kUnavailable,
+                   "a program holds a lock on " + dir + ": the restore is not finished",
+                   "RESTORE_INCOMPLETE");
   }
+  lock.reset();
   root.Reset();
   if (before < Phase::kDecided) {
     return Fail(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a restore makes of a directory.
+#include <sys/file.h>
 #include <sys/xattr.h>
 
 #include "agent/restore_fixture_test.h"
@@ -160,6 +161,17 @@ TEST_F(RestoreTest, OnlyOneAtATime) {
   ASSERT_TRUE(first.Commit().has_value());
   Running third(Connect(), work_);
   EXPECT_FALSE(third.error().has_value());
+}
+
+TEST_F(RestoreTest, ALockOfAProgramKeepsNobodyFromRestoring) {
+  Write(work_ / "file", "old");
+  sys::Fd program = *sys::Open(work_, O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(flock(program.get(), LOCK_EX), 0);
+  StageRecords records;
+  records.File("0", "new");
+  auto end = RestoreAll(records, {PutAt("file", "0")});
+  ASSERT_TRUE(end.has_value()) << end.error().message;
+  EXPECT_EQ(Slurp(work_ / "file"), "new");
 }
 
 TEST_F(RestoreTest, ChangesThatAreNotPossibleAreRefused) {

@@ -3,14 +3,15 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string_view>
 
 #include "agent/commit.h"
+#include "agent/dir_lock.h"
 #include "agent/staging.h"
 #include "agent/target_dir.h"
 #include "sys/fd.h"
@@ -21,7 +22,6 @@ namespace {
 constexpr int kMaxHomes = 1000;
 constexpr int kMaxNotes = 1000;
 constexpr size_t kMaxNote = 4096;
-constexpr const char* kNotes = "/var/lib/atoll-restores";
 
 // Calls `on_name` until it says false. Holds none of the names: there may be very many.
 void ForEachName(int dir, const std::function<bool(std::string_view)>& on_name) {
@@ -42,27 +42,40 @@ bool HasLeftovers(int dir) {
   return found;
 }
 
-void AddIfLeft(const std::string& path, std::vector<std::string>* dirs) {
+// Whether there is something to do.
+bool AddIfLeft(const std::string& path, std::vector<std::string>* dirs) {
+  if (std::find(dirs->begin(), dirs->end(), path) != dirs->end()) return true;
   auto dir = OpenTargetDir(path);
-  if (dir && HasLeftovers(dir->get())) dirs->push_back(path);
+  if (!dir || !HasLeftovers(dir->get())) return false;
+  dirs->push_back(path);
+  return true;
+}
+
+bool Settle(const std::string& dir) {
+  auto root = OpenTargetDir(dir);
+  if (!root) return false;
+  auto lock = LockDir(root->get());
+  if (!lock || !*lock || !SettleRestores(root->get())) return false;
+  // What is undecided may be a stage that is being filled, but for the lock.
+  Sweep(root->get());
+  return true;
 }
 
 }  // namespace
 
 Result<void> SettleLeftovers(int root) {
   if (!HasLeftovers(root)) return {};
-  if (flock(root, LOCK_EX | LOCK_NB) != 0) return {};
-  auto settled = SettleRestores(root);
-  flock(root, LOCK_UN);
-  return settled;
+  ASSIGN(auto lock, LockDir(root));
+  if (!lock) return {};
+  return SettleRestores(root);
 }
 
 DecidedRestore::DecidedRestore(const std::string& dir, const std::string& id) {
   // The tests' agent is no sandbox's PID 1: what it restores is this host's.
   if (getppid() != 1) return;
   // Without a note the restore is still finished by whoever next looks at the directory.
-  if (!sys::MakeDirs(kNotes, 0700)) return;
-  std::string note = std::string(kNotes) + "/" + id;
+  if (!sys::MakeDirs(kRestoreNotes, 0700)) return;
+  std::string note = std::string(kRestoreNotes) + "/" + id;
   if (sys::WriteFile(note, dir, 0600)) note_ = note;
 }
 
@@ -70,14 +83,16 @@ DecidedRestore::~DecidedRestore() {
   if (!note_.empty()) unlink(note_.c_str());
 }
 
-std::vector<std::string> DirsToSettle() {
+std::vector<std::string> DirsToSettle(const std::string& notes_dir) {
   std::vector<std::string> dirs;
-  if (auto notes = sys::Open(kNotes, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)) {
+  if (auto notes = sys::Open(notes_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)) {
     int count = 0;
     ForEachName(notes->get(), [&](std::string_view name) {
-      auto dir = sys::ReadFileAt(notes->get(), std::string(name), kMaxNote);
-      if (dir) AddIfLeft(*dir, &dirs);
-      unlinkat(notes->get(), std::string(name).c_str(), 0);
+      std::string note(name);
+      auto dir = sys::ReadFileAt(notes->get(), note, kMaxNote);
+      // One that is still needed stays for the start after this one: what settles the directory may
+      // be killed, too.
+      if (!dir || !AddIfLeft(*dir, &dirs)) unlinkat(notes->get(), note.c_str(), 0);
       return ++count < kMaxNotes;
     });
   }
@@ -95,11 +110,7 @@ std::vector<std::string> DirsToSettle() {
 int SettleMain(const std::vector<std::string>& dirs) {
   bool all = true;
   for (const std::string& dir : dirs) {
-    auto root = OpenTargetDir(dir);
-    if (!root || flock(root->get(), LOCK_EX | LOCK_NB) != 0 || !SettleRestores(root->get()))
-      all = false;
-    // What is undecided may be a stage that is being filled.
-    if (all) Sweep(root->get());
+    if (!Settle(dir)) all = false;
   }
   return all ? 0 : 1;
 }

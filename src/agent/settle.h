@@ -10,6 +10,8 @@
 
 namespace atl::agent {
 
+inline constexpr const char* kRestoreNotes = "/var/lib/atoll-restores";
+
 // Only renames and the like, and nothing while a restore is running.
 Result<void> SettleLeftovers(int root);
 
@@ -27,8 +29,8 @@ class DecidedRestore {
 };
 
 // The directories in which a restore left something: those that were noted, and those that
-// automatic snapshots are restored to.
-std::vector<std::string> DirsToSettle();
+// automatic snapshots are restored to. Removes the notes of directories in which nothing is left.
+std::vector<std::string> DirsToSettle(const std::string& notes_dir = kRestoreNotes);
 
 // `settle DIR...`
 int SettleMain(const std::vector<std::string>& dirs);

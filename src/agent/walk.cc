@@ -95,6 +95,9 @@ class Walker {
   int VisitDir(const char* name);
   int VisitOther(const char* name, const struct statx& st);
   bool IsHidden(const Level& level, const char* name) const;
+  // What is left of a restore that was decided is finished before anybody lists the directory. 0 or
+  // why not, and then `settled_` says more.
+  int SettleIfLeft(int dir, NameList* names, struct statx* st);
   Result<void> FlushIfDue();
   Result<void> Flush();
 
@@ -106,6 +109,7 @@ class Walker {
   std::string path_;  // of the current directory, relative to the root
   uint64_t mount_ = 0;
   protocol::WalkEnd end_;
+  Result<void> settled_;
   Clock::time_point flushed_ = Clock::now();
   unsigned looked_ = 0;
 };
@@ -117,6 +121,7 @@ Result<void> Walker::Run(sys::Fd root) {
   }
   mount_ = st.stx_mnt_id;
   if (int error = Enter(std::move(root), ""); error != 0) {
+    TRY(std::move(settled_));
     return FailErrno(error, "read the directory");
   }
   while (!levels_.empty()) {
@@ -126,6 +131,7 @@ Result<void> Walker::Run(sys::Fd root) {
     } else {
       const char* name = level.names[level.next++];
       if (!IsHidden(level, name)) Visit(name);
+      if (!settled_) return settled_;
     }
     TRY(FlushIfDue());
   }
@@ -134,7 +140,7 @@ Result<void> Walker::Run(sys::Fd root) {
 }
 
 bool Walker::IsHidden(const Level& level, const char* name) const {
-  if (levels_.size() == 1 && name[0] == '.' && IsStagingName(name)) return true;
+  if (name[0] == '.' && IsStagingName(name)) return true;
   return level.excluded != nullptr && level.excluded->contains(std::string_view(name));
 }
 
@@ -152,15 +158,32 @@ Result<void> Walker::Flush() {
   return {};
 }
 
+int Walker::SettleIfLeft(int dir, NameList* names, struct statx* st) {
+  bool left = false;
+  for (size_t i = names->Find(kReadyPrefix); i < names->size() && !left; ++i) {
+    std::string_view name = (*names)[i];
+    if (!name.starts_with(kReadyPrefix)) break;
+    left = IsStagingName(name);
+  }
+  if (!left) return 0;
+  settled_ = SettleLeftovers(dir);
+  if (!settled_) return EIO;
+  *names = NameList();
+  if (lseek(dir, 0, SEEK_SET) != 0) return errno;
+  if (int error = names->Read(dir); error != 0) return error;
+  return statx(dir, "", AT_EMPTY_PATH, kEntryStatMask, st) == 0 ? 0 : errno;
+}
+
 int Walker::Enter(sys::Fd dir, const char* name) {
   struct statx st{};
   if (statx(dir.get(), "", AT_EMPTY_PATH, kEntryStatMask, &st) != 0) return errno;
   if (st.stx_mnt_id != mount_) return EXDEV;
+  Level level;
+  if (int error = level.names.Read(dir.get()); error != 0) return error;
+  if (int error = SettleIfLeft(dir.get(), &level.names, &st); error != 0) return error;
   protocol::TreeEntry entry = ToEntry(st);
   entry.name = name;
   if (int error = xattrs_.ReadFd(dir.get(), &entry.meta.xattrs); error != 0) return error;
-  Level level;
-  if (int error = level.names.Read(dir.get()); error != 0) return error;
   if (fchdir(dir.get()) != 0) return errno;
   level.dir = std::move(dir);
   level.parent_path = path_.size();
@@ -230,7 +253,6 @@ int Walker::VisitOther(const char* name, const struct statx& st) {
 Result<void> RunWalk(const protocol::Walk& request, ClientLink* link) {
   ASSIGN(Excluded excluded, MakeExcluded(request));
   ASSIGN(sys::Fd root, OpenTargetDir(request.dir));
-  TRY(SettleLeftovers(root.get()));
   return Walker(link, std::move(excluded)).Run(std::move(root));
 }
 

@@ -179,14 +179,15 @@ TEST_F(WalkTest, ADirectoryThatCannotBeWalkedIsAnError) {
   EXPECT_EQ(WalkDir("/").error->code, Code::kInvalidArgument);
 }
 
-TEST_F(WalkTest, WhatARestoreKeepsForItselfIsHiddenAtTheTopAlone) {
+TEST_F(WalkTest, WhatARestoreKeepsForItselfIsHidden) {
   std::filesystem::create_directories(root_ / ".atoll-other");
   std::filesystem::create_directories(root_ / "d/.atoll-old-0123456789abcdef");
   std::filesystem::create_directories(root_ / ".atoll-old-0123456789abcdef");
   Walked walked = Walk();
   EXPECT_FALSE(walked.entries.contains(".atoll-old-0123456789abcdef"));
   EXPECT_TRUE(walked.entries.contains(".atoll-other"));
-  EXPECT_TRUE(walked.entries.contains("d/.atoll-old-0123456789abcdef"));
+  EXPECT_TRUE(walked.entries.contains("d"));
+  EXPECT_FALSE(walked.entries.contains("d/.atoll-old-0123456789abcdef"));
 }
 
 TEST_F(WalkTest, ATreeThatChangesIsWalkedToItsEnd) {
