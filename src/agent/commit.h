@@ -2,6 +2,11 @@
 // Makes the changes of a journal. Every change can be told from its traces: a staged entry that has
 // left the stage is in place, what was removed lies in `old/` under the number of its change. So a
 // process that is killed at any point is followed by one that goes through the journal again.
+//
+// That is about processes that are killed and not about power that is cut: of what is staged only
+// the journal is waited for. syncfs() in an overlay writes out whatever the host's file system has
+// in memory, of other sandboxes too, which takes longer than a small restore altogether. So "done"
+// means done and not durable: a power cut within seconds of a restore may need it again.
 #pragma once
 
 #include <cstdint>
