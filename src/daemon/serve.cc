@@ -2,6 +2,7 @@
 #include "daemon/serve.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -307,6 +308,11 @@ Result<void> Serve(Config config) {
   std::signal(SIGPIPE, SIG_IGN);
   ::umask(0022);
   RaiseDescriptorLimit();
+  // Heaps are shared by many threads that work in turns, and large pieces go back when they are
+  // freed.
+  ::mallopt(M_ARENA_MAX, 4);
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   TRY(sys::EnterPrivateMountNamespace());
   Result<std::unique_ptr<Daemon>> daemon = Daemon::Make(std::move(config));
   if (!daemon) return std::unexpected(std::move(daemon).error());

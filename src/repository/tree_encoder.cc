@@ -135,7 +135,11 @@ void AppendNode(std::string& out, const Node& node) {
   std::string mtime = FormatTime(node.mtime);
   out.append(R"(,"mtime":")").append(mtime);
   out.append(R"(","atime":")").append(mtime);
-  out.append(R"(","ctime":")").append(FormatTime(node.ctime)).push_back('"');
+  out.push_back('"');
+  // What no snapshot should hold: see src/snapshot/known_files.h.
+  if (node.ctime != Time()) {
+    out.append(R"(,"ctime":")").append(FormatTime(node.ctime)).push_back('"');
+  }
   AppendNumber(out, R"(,"uid":)", node.uid);
   AppendNumber(out, R"(,"gid":)", node.gid);
   AppendOptional(out, R"(,"inode":)", node.inode);

@@ -289,6 +289,11 @@ async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry, bool wanted
   auto destroy = [this, &iid, &deleted_id]() -> Result<void> {
     TRY(rows.SetState(iid, State::kDeleting));
     Result<void> destroyed = launcher.Destroy(iid);
+    if (destroyed && !deleted_id.empty()) {
+      if (auto repository = vault.Opened()) {
+        known_files.Forget(snapshot::KnownOwner(*repository, deleted_id));
+      }
+    }
     if (destroyed) return rows.Remove(iid, deleted_id);
     (void)rows.SetState(iid, State::kFailed, destroyed.error().message);
     return destroyed;

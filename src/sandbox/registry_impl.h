@@ -61,6 +61,7 @@ struct Registry::Impl {
   async::BlockingPool streams{kTransferThreads};
   async::BlockingPool lookups{kTransferThreads};  // of snapshots, before a start
   Options options;
+  snapshot::KnownFilesStore known_files{options.state_dir + "/known"};
   AroundRestore around_restore;
   std::stop_source ending;       // of the daemon: what can be given up is
   std::atomic<int> at_work = 0;  // snapshots and restores

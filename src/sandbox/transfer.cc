@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Snapshots and restores of a sandbox that runs.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -82,7 +83,10 @@ Result<void> FreezeIfPossible(Freezer& freezer, bool frozen, bool must) {
 class AtWork {
  public:
   explicit AtWork(std::atomic<int>& count) : count_(count) { ++count_; }
-  ~AtWork() { --count_; }
+  // What it took is given back at once: the allocator keeps it for the threads otherwise.
+  ~AtWork() {
+    if (--count_ == 0) ::malloc_trim(0);
+  }
   AtWork(const AtWork&) = delete;
   AtWork& operator=(const AtWork&) = delete;
 
@@ -160,6 +164,7 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   backup.skip_if_unchanged = request.skip_if_unchanged;
   backup.on_progress = request.on_progress;
   backup.stop = ending.get_token();
+  backup.known = &known_files;
   return snapshot::Backup(*repository, tree, backup);
 }
 
@@ -220,6 +225,8 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   restore.freeze = [&freezer](bool frozen) { return FreezeIfPossible(freezer, frozen, false); };
   restore.on_progress = request.on_progress;
   restore.stop = ending.get_token();
+  restore.known = known_files.Get(snapshot::KnownOwner(*repository, row.id),
+                            request.dir.empty() ? record.decoded_tags().dir : request.dir);
   snapshot::RestoreResult partial;
   restore.partial = &partial;
   auto restored = snapshot::Restore(*repository, record, tree, restore);

@@ -92,10 +92,10 @@ Error Archiver::ArchiveError() {
 }
 
 Result<void> Archiver::Open() {
-  // Names are bytes: no locale decides whether one can be stored.
+  // Names are bytes. One that is not text in the locale's encoding, which is UTF-8, is stored as it
+  // is and says so; the others need not.
   if (archive_write_set_format_pax(archive_) != ARCHIVE_OK ||
       archive_write_add_filter_zstd(archive_) != ARCHIVE_OK ||
-      archive_write_set_options(archive_, "pax:hdrcharset=BINARY") != ARCHIVE_OK ||
       archive_write_set_bytes_per_block(archive_, 128 << 10) != ARCHIVE_OK ||
       archive_write_set_bytes_in_last_block(archive_, 1) != ARCHIVE_OK ||
       archive_write_open(archive_, this, nullptr, OnBytes, nullptr) != ARCHIVE_OK) {

@@ -139,11 +139,9 @@ std::optional<Node> NodeOf(protocol::TreeEntry&& entry) {
   return node;
 }
 
-bool IsUnchanged(const Node& node, const Node& old, const Time& old_snapshot) {
+bool IsSettled(const Time& ctime, const Time& looked_at) {
   static const int64_t tick = TickNanos();
-  return old.type == NodeType::kFile && node.size == old.size && node.mtime == old.mtime &&
-         node.ctime == old.ctime && node.inode == old.inode &&
-         node.ctime < Before(old_snapshot, tick);
+  return ctime < Before(looked_at, tick);
 }
 
 }  // namespace atl::snapshot

@@ -28,10 +28,8 @@ Result<repository::Repository::Tree> LoadParentTree(repository::Repository& repo
 // hold.
 std::optional<repository::Node> NodeOf(protocol::TreeEntry&& entry);
 
-// `node` has the size, times and inode of `old`, so it need not be read. A file that changed when
-// the snapshot of `old` began, or later, may have changed again within the same tick of the clock
-// that stamps files: that one has to be read.
-bool IsUnchanged(const repository::Node& node, const repository::Node& old,
-                 const repository::Time& old_snapshot);
+// A file that changed when it was looked at, or later, may have changed again within the same tick
+// of the clock that stamps files: what was read of it is no knowledge.
+bool IsSettled(const repository::Time& ctime, const repository::Time& looked_at);
 
 }  // namespace atl::snapshot

@@ -86,7 +86,7 @@ class Obedience {
 
 Result<Plan> MakePlan(RestoreWorld& world, const repository::Node& root) {
   world.meter.Begin("plan");
-  Planner planner(world.repository, world.trees, world.kept, world.options.mode, world.result);
+  Planner planner(world.repository, world.trees, world.kept, world.options, world.result);
   TRY(planner.Begin(root));
   std::stop_token stop = world.stop.get_token();
   TRY(world.tree.Walk(

@@ -13,6 +13,7 @@
 #include "repository/records.h"
 #include "repository/repository.h"
 #include "snapshot/agent_tree.h"
+#include "snapshot/known_files.h"
 #include "snapshot/progress.h"
 
 namespace atl::snapshot {
@@ -27,6 +28,8 @@ struct RestoreOptions {
   // See BackupOptions: held while the staged content changes place.
   std::function<Result<void>(bool frozen)> freeze;
   OnProgress on_progress;
+  // What is known of the files in place; null: nothing.
+  KnownFilesStore::Table known;
   std::stop_token stop;
   int workers = 0;
   // Where given: filled in when Restore returns, also when it fails.

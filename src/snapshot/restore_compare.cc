@@ -47,6 +47,10 @@ protocol::Timestamp StampOf(repository::Time time) {
   return {.seconds = static_cast<uint64_t>(time.seconds), .nanos = time.nanos};
 }
 
+repository::Time TimeOf(const protocol::Timestamp& stamp) {
+  return {.seconds = static_cast<int64_t>(stamp.seconds), .nanos = stamp.nanos};
+}
+
 bool MetaDiffers(const Node& node, const TreeEntry& entry) {
   // The kernel gives every symlink the same mode.
   if (node.type != NodeType::kSymlink && (entry.meta.mode & 07777U) != node.permissions) {
@@ -161,8 +165,8 @@ Result<void> Planner::CompareFile(std::string path, const Node& node, const Tree
   using State = Candidate::State;
   // Another name shares the file in place, but not in the snapshot: they have to be parted.
   bool parted = !IsLinked(node) && entry.links > 1;
-  bool touched = entry.inode != node.inode || entry.ctime != StampOf(node.ctime) ||
-                 entry.meta.mtime != StampOf(node.mtime);
+  bool touched = entry.meta.mtime != StampOf(node.mtime) || !known_ ||
+                 !known_->Has(path, node.content, entry.inode, TimeOf(entry.ctime));
   State state = State::kUnknown;
   if (parted || entry.size != node.size) {
     state = State::kDifferent;
