@@ -118,7 +118,7 @@ export class Subject {
   async emptyStore() {
     const {daemon} = this;
     await daemon.stop();
-    for (const name of ['snapshots', 'cache']) {
+    for (const name of ['snapshots', 'snapshots.stores', 'cache']) {
       fs.rmSync(path.join(daemon.stateDir, name), {recursive: true, force: true});
     }
     await daemon.launch();
