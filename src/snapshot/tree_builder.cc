@@ -177,11 +177,17 @@ void TreeBuilder::OnFile(Node node, const Node* old) {
 }
 
 bool TreeBuilder::CanCopy(const std::string& prefix, const Node& node, const Node* old) const {
-  if (old == nullptr || !hooks_.known || old->type != NodeType::kFile || node.size != old->size ||
-      node.mtime != old->mtime ||
-      !hooks_.known->Has(prefix + node.name, old->content, node.inode, node.ctime)) {
+  if (old == nullptr || old->type != NodeType::kFile || node.size != old->size ||
+      node.mtime != old->mtime) {
     return false;
   }
+  // What restic wrote says itself which file it read.
+  bool same = old->ctime != repository::Time() && node.ctime == old->ctime &&
+              node.inode == old->inode && IsSettled(node.ctime, parent_->record.time);
+  if (!same && hooks_.known) {
+    same = hooks_.known->Has(prefix + node.name, old->content, node.inode, node.ctime);
+  }
+  if (!same) return false;
   return std::ranges::all_of(old->content, [this](const Id& id) {
     return session_.Has({.type = BlobType::kData, .id = id});
   });
