@@ -40,6 +40,7 @@ test: root ## Everything that must hold (STEPS="lint unit e2e setup" for a part)
 	@scripts/run_tests.py $(STEPS)
 
 bench: root setup build image opencode ## Measure, and write bench/RESULTS.md
+	@scripts/setup.sh test
 	@bench/run.sh $(RELEASE) --write
 
 fmt: ## Format the C++ sources
@@ -55,7 +56,7 @@ fuzz: ## Run each fuzzer for SECONDS (default 60)
 	@scripts/run_fuzzers.sh build/fuzz $(SECONDS)
 
 chaos: root setup build image opencode ## Kill the daemon in the middle of things, for MINUTES (default 10)
-	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),10) tests/crash.test.mjs
+	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),10) tests/crash.test.mjs tests/snapshot.test.mjs tests/repository.test.mjs
 
 soak: root setup build image opencode ## Use sandboxes again and again, for MINUTES (default 60)
 	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs
