@@ -2,6 +2,7 @@
 #include "agent/journal.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,6 +10,9 @@
 
 namespace atl::agent {
 namespace {
+
+// Small files may lie in their inode.
+constexpr int64_t kSlack = 64 << 10;
 
 constexpr std::string_view kMagic = "atoll journal 1\n";
 constexpr uint32_t kEndMark = 0xffffffff;
@@ -83,6 +87,11 @@ Result<void> JournalWriter::Finish() {
 Result<JournalReader> JournalReader::Open(int staging) {
   ASSIGN(sys::Fd file,
          sys::OpenAt(staging, kJournalName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  struct stat info{};
+  if (fstat(file.get(), &info) != 0) return FailErrno(errno, "stat the restore's journal");
+  // The agent writes all of it: one with holes is not its own.
+  bool own = S_ISREG(info.st_mode) && info.st_blocks * 512LL + kSlack >= info.st_size;
+  if (!own) return Fail(Code::kInternal, "the restore's journal is none");
   return JournalReader(std::move(file));
 }
 
@@ -135,7 +144,8 @@ Result<std::optional<std::string_view>> JournalReader::NextPayload() {
     }
     return std::nullopt;
   }
-  if (size > kMaxEntryBytes) return torn;
+  // A program of the sandbox may have made the file, of any length and of nothing.
+  if (size == 0 || size > kMaxEntryBytes || count_ >= kMaxJournalEntries) return torn;
   ASSIGN(bool complete, Need(size));
   if (!complete) return torn;
   std::string_view payload = std::string_view(buffer_).substr(at_, size);

@@ -203,9 +203,8 @@ Result<Locks::Held> Locks::Acquire(bool exclusive, const List& list, const std::
   while (true) {
     ASSIGN(const Id own, PutFile(exclusive, stop));
     auto listing = list(stop);
-    auto blocked =
-        listing ? InTheWay(*listing, exclusive, own, stop)
-                : Result<std::optional<std::string>>(std::unexpected(std::move(listing).error()));
+    auto blocked = listing ? InTheWay(*listing, exclusive, own, stop)
+                           : Result<std::optional<std::string>>(std::unexpected(listing.error()));
     if (blocked && !*blocked) {
       Held held;
       held.lock = std::make_unique<HeldLock>(*this, exclusive, own);
