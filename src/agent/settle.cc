@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "agent/commit.h"
@@ -20,7 +21,8 @@ namespace atl::agent {
 namespace {
 
 constexpr int kMaxHomes = 1000;
-constexpr int kMaxNotes = 1000;
+// There is one restore at a time; programs may write what they like.
+constexpr int kMaxNotes = 16;
 constexpr size_t kMaxNote = 4096;
 
 // Calls `on_name` until it says false. Holds none of the names: there may be very many.
@@ -34,6 +36,18 @@ void ForEachName(int dir, const std::function<bool(std::string_view)>& on_name) 
     std::string_view name = entry->d_name;
     if (name != "." && name != ".." && !on_name(name)) return;
   }
+}
+
+// Whatever a program puts in a note's place, nobody waits for it.
+std::optional<std::string> ReadNote(int notes, const std::string& name) {
+  auto file = sys::OpenAt(notes, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+  struct stat info{};
+  if (!file || fstat(file->get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  std::string text(kMaxNote, '\0');
+  ssize_t count = read(file->get(), text.data(), text.size());
+  if (count <= 0) return std::nullopt;
+  text.resize(static_cast<size_t>(count));
+  return text;
 }
 
 bool HasLeftovers(int dir) {
@@ -89,7 +103,7 @@ std::vector<std::string> DirsToSettle(const std::string& notes_dir) {
     int count = 0;
     ForEachName(notes->get(), [&](std::string_view name) {
       std::string note(name);
-      auto dir = sys::ReadFileAt(notes->get(), note, kMaxNote);
+      auto dir = ReadNote(notes->get(), note);
       // One that is still needed stays for the start after this one: what settles the directory may
       // be killed, too.
       if (!dir || !AddIfLeft(*dir, &dirs)) unlinkat(notes->get(), note.c_str(), 0);

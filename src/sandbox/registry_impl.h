@@ -20,6 +20,8 @@
 namespace atl::sandbox {
 
 inline constexpr int kTransferThreads = 16;
+// Each reads up to 32 MiB ahead of a client that may be slow.
+inline constexpr int kStreamThreads = 4;
 
 struct Registry::Entry {
   async::Mutex lifecycle;  // held by who creates, starts or deletes it
@@ -58,7 +60,7 @@ struct Registry::Impl {
   snapshot::Vault& vault;
   // For what may wait for a store or a client for long: lifecycles do not wait behind it.
   async::BlockingPool transfers{kTransferThreads};
-  async::BlockingPool streams{kTransferThreads};
+  async::BlockingPool streams{kStreamThreads};
   async::BlockingPool lookups{kTransferThreads};  // of snapshots, before a start
   Options options;
   snapshot::KnownFilesStore known_files{options.state_dir + "/known"};
