@@ -112,8 +112,11 @@ Result<void> BlobAhead::Load(Group& group) {
   if (group.pack) {
     auto read = repository_.ReadPack(*group.pack, group.begin, group.end - group.begin, false,
                                      source_.get_token());
-    if (read) sealed = *std::move(read);
-    if (!read && read.error().code == Code::kCancelled) return Unexpected(read.error());
+    if (read) {
+      sealed = *std::move(read);
+    } else if (read.error().code == Code::kCancelled) {
+      return Unexpected(read.error());
+    }
   }
   Plain previous;
   for (size_t i = 0; i < group.blobs.size(); ++i) {

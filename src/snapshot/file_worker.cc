@@ -14,7 +14,6 @@ using protocol::FileBytes;
 using protocol::FileEnd;
 using protocol::FileHole;
 using protocol::TreeRecord;
-using protocol::WantFile;
 using repository::Id;
 
 namespace {

@@ -30,7 +30,8 @@ class FirstError {
   // The first error, or `other` when none was set: what is set first has stopped the rest.
   Error Or(Error other) const {
     std::lock_guard lock(mutex_);
-    return error_ ? *error_ : std::move(other);
+    if (error_) return *error_;
+    return other;
   }
   Unexpected Cancelled() const {
     return Unexpected(Or({.code = Code::kCancelled, .message = "the snapshot was given up"}));

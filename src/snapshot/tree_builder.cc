@@ -76,6 +76,7 @@ Result<void> TreeBuilder::OnEntry(TreeEntry entry) {
   if (root_ && current_ == nullptr) {
     return Fail(Code::kBadGateway, "the agent sent an entry behind the end of the directory");
   }
+  std::string name = entry.name;
   auto node = NodeOf(std::move(entry));
   if (!root_) {
     if (!node || node->type != NodeType::kDirectory) {
@@ -84,7 +85,7 @@ Result<void> TreeBuilder::OnEntry(TreeEntry entry) {
     return Enter(*std::move(node), nullptr);
   }
   if (!node) {
-    Skip(current_->prefix + entry.name, true);
+    Skip(current_->prefix + name, true);
     return {};
   }
   const Node* old = FindOld(*current_, node->name);

@@ -6,6 +6,7 @@
 
 #include "api/seed/output_events.h"
 #include "api/seed/requests.h"
+#include "api/seed/snapshots.h"
 #include "json/utf8.h"
 
 namespace atl::api {
@@ -173,25 +174,26 @@ TEST(IsoTimeTest, IsUtcWithMilliseconds) {
 json::Object Body(std::string_view text) { return json::Object::Parse(text, true).value(); }
 
 TEST(ParseCreateTest, EveryFieldIsOptionalAndTyped) {
-  CreateRequest plain = ParseCreate(Body("")).value();
+  CreateRequest plain = ParseCreate(Body(""), {}).value();
   EXPECT_TRUE(plain.opencode);
   EXPECT_FALSE(plain.options.image);
   CreateRequest full =
       ParseCreate(Body(R"({"opencode":false,"image":"x","memory":"2G","cpus":1.5,"pids":64,
-                           "env":{"A":"1"},"later":1})"))
+                           "env":{"A":"1"},"later":1})"),
+                  {})
           .value();
   EXPECT_FALSE(full.opencode);
   EXPECT_EQ(full.options.memory_bytes, 2ULL << 30U);
   EXPECT_EQ(full.options.cpus, 1.5);
   EXPECT_EQ(full.options.pids, 64U);
-  EXPECT_EQ(ParseCreate(Body(R"({"memory":1073741824})")).value().options.memory_bytes,
+  EXPECT_EQ(ParseCreate(Body(R"({"memory":1073741824})"), {}).value().options.memory_bytes,
             1ULL << 30U);
   for (const char* bad :
        {R"({"opencode":"yes"})", R"({"image":1})", R"({"memory":"lots"})", R"({"memory":-1})",
         R"({"memory":true})", R"({"cpus":"2"})", R"({"cpus":-1})", R"({"cpus":1e300})",
         R"({"pids":1.5})", R"({"pids":0})", R"({"env":[]})", R"({"env":{"A=B":"1"}})",
         R"({"env":{"A":1}})", R"({"image":"a\u0000b"})"}) {
-    Result<CreateRequest> request = ParseCreate(Body(bad));
+    Result<CreateRequest> request = ParseCreate(Body(bad), {});
     ASSERT_FALSE(request) << bad;
     EXPECT_EQ(HttpStatus(request.error().code), 400) << bad;
   }
