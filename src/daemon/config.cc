@@ -195,6 +195,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(source.ReadList("egress", "nameservers", config.nameservers));
   TRY(source.ReadList("egress", "deny", config.deny));
   TRY(ReadModel(source, environment, config.model));
+  TRY(RequireAbsolute("state_dir", config.state_dir));
   ASSIGN(config.snapshots, ReadSnapshots(source, environment, config.state_dir));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";

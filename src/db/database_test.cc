@@ -33,7 +33,8 @@ class DatabaseTest : public testing::Test {
 
   static Result<void> Insert(Transaction& transaction, const std::string& id, int64_t index) {
     return transaction.Execute(
-        "INSERT INTO sandboxes VALUES (?1, ?1, 'creating', 'default', ?2, 1, ?3, 16, '[]', 0, '')",
+        "INSERT INTO sandboxes (iid, id, state, image, id_index, memory_bytes, cpus, pids, env, "
+        "created_at_ms) VALUES (?1, ?1, 'creating', 'default', ?2, 1, ?3, 16, '[]', 0)",
         id, index, 0.5);
   }
   static int64_t Count(Database& database) {

@@ -120,6 +120,7 @@ class LeaksOnDisk : public testing::TestWithParam<bool> {
 
 TEST_P(LeaksOnDisk, AnUploadIsOneUnlessTheDaemonHasItOpen) {
   RunningDaemon(::getpid());
+  std::filesystem::create_directories(snapshots_ + "/tmp");
   std::string path = snapshots_ + "/tmp/upload-1-0";
   auto file = sys::Open(path, O_WRONLY | O_CREAT, 0600);
   ASSERT_TRUE(file);

@@ -71,7 +71,10 @@ Result<PackFetcher::Bytes> PackFetcher::FetchOnce(const Id& pack, uint64_t pack_
       }
       return flight->result;
     }
-    auto result = Fetch(pack, pack_bytes, stop);
+    // Another one may have ended since this one looked.
+    auto there = cache_.Read(pack, 0, pack_bytes);
+    auto result = there ? Result<Bytes>(std::make_shared<const std::string>(std::move(*there)))
+                        : Fetch(pack, pack_bytes, stop);
     const std::lock_guard lock(mutex_);
     flight->result = result;
     flight->done = true;
