@@ -38,13 +38,17 @@ mode_t ModeOf(const Node& node) {
   }
 }
 
+constexpr int64_t kCheapEnd = 64 << 20;
+
 class Archiver {
  public:
   Archiver(Repository& repository, const Sink& sink, const std::stop_token& stop)
       : repository_(repository), sink_(sink), stop_(stop), source_(repository, stop) {}
   ~Archiver() {
-    // Otherwise what is left would be written.
-    archive_write_fail(archive_);
+    // What is left would be written; of a large file that is not worth its time. Otherwise it goes
+    // nowhere, for libarchive frees its buffers only behind a proper end.
+    dead_ = true;
+    if (left_ > kCheapEnd) archive_write_fail(archive_);
     archive_write_free(archive_);
   }
   Archiver(const Archiver&) = delete;
@@ -68,10 +72,13 @@ class Archiver {
   ArchiveSource source_;
   archive* archive_ = archive_write_new();
   std::optional<Error> error_;  // of the sink
+  bool dead_ = false;           // nothing goes out any more
+  int64_t left_ = 0;            // of the current file
 };
 
-la_ssize_t Archiver::OnBytes(archive* out, void* self, const void* bytes, size_t size) {
+la_ssize_t Archiver::OnBytes(archive* /*out*/, void* self, const void* bytes, size_t size) {
   auto* archiver = static_cast<Archiver*>(self);
+  if (archiver->dead_) return static_cast<la_ssize_t>(size);
   Result<void> done;
   if (archiver->stop_.stop_requested()) {
     done = Fail(Code::kCancelled, "the archive was given up");
@@ -79,9 +86,10 @@ la_ssize_t Archiver::OnBytes(archive* out, void* self, const void* bytes, size_t
     done = archiver->sink_({static_cast<const char*>(bytes), size});
   }
   if (done) return static_cast<la_ssize_t>(size);
+  // The writer goes on until it next asks for the error.
   archiver->error_ = std::move(done).error();
-  archive_set_error(out, EIO, "the receiver failed");
-  return -1;
+  archiver->dead_ = true;
+  return static_cast<la_ssize_t>(size);
 }
 
 Error Archiver::ArchiveError() {
@@ -122,7 +130,7 @@ Entry Archiver::MakeEntry(const std::string& path, const Node& node) {
 
 Result<void> Archiver::WriteHeader(archive_entry* entry) {
   // A warning says that something of the entry could not be stored exactly; it is stored.
-  if (archive_write_header(archive_, entry) >= ARCHIVE_WARN) return {};
+  if (archive_write_header(archive_, entry) >= ARCHIVE_WARN && !error_) return {};
   return Unexpected(ArchiveError());
 }
 
@@ -140,7 +148,7 @@ Result<void> Archiver::Run(const Node& root) {
     if (item == nullptr) break;
     TRY(Write(*item));
   }
-  if (archive_write_close(archive_) != ARCHIVE_OK) return Unexpected(ArchiveError());
+  if (archive_write_close(archive_) != ARCHIVE_OK || error_) return Unexpected(ArchiveError());
   return {};
 }
 
@@ -165,8 +173,11 @@ Result<void> Archiver::Write(const ArchiveSource::Item& item) {
     return WriteHeader(entry.get());
   }
   TRY(Describe(entry.get(), node));
+  left_ = archive_entry_size(entry.get());
   TRY(WriteHeader(entry.get()));
-  return WriteContent(node);
+  TRY(WriteContent(node));
+  left_ = 0;
+  return {};
 }
 
 // Its size, as its blobs have it, and where it holds something else than zeros.
@@ -207,7 +218,8 @@ Result<void> Archiver::WriteContent(const Node& node) {
     ASSIGN(auto plain, source_.NextBlob());
     for (std::string_view left = *plain; !left.empty();) {
       auto written = archive_write_data(archive_, left.data(), left.size());
-      if (written <= 0) return Unexpected(ArchiveError());
+      if (written <= 0 || error_) return Unexpected(ArchiveError());
+      left_ -= written;
       left.remove_prefix(static_cast<size_t>(written));
     }
   }
