@@ -226,7 +226,7 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   restore.on_progress = request.on_progress;
   restore.stop = ending.get_token();
   restore.known = known_files.Get(snapshot::KnownOwner(*repository, row.id),
-                            request.dir.empty() ? record.decoded_tags().dir : request.dir);
+                                  request.dir.empty() ? record.decoded_tags().dir : request.dir);
   snapshot::RestoreResult partial;
   restore.partial = &partial;
   auto restored = snapshot::Restore(*repository, record, tree, restore);

@@ -301,8 +301,8 @@ async::Task<> HandleSnapshots(const Services& services, std::vector<std::string>
   const http::RequestHead& request = exchange.request();
   bool read = request.method == "GET" || request.method == "HEAD";
   std::string what = rest.size() > 1 ? rest[1] : "";
-  bool known = what.empty() || what == "diff" || what == "tree" || what == "file" ||
-               what == "archive";
+  bool known =
+      what.empty() || what == "diff" || what == "tree" || what == "file" || what == "archive";
   if (rest.size() > 2 || !known || (rest.size() == 2 && what.empty())) {
     co_await NotFound(exchange);
   } else if (rest.size() == 1 && request.method == "DELETE") {
