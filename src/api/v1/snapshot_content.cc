@@ -16,6 +16,7 @@ namespace atl::api {
 namespace {
 
 constexpr int64_t kPresignValid = 3600;
+constexpr std::chrono::milliseconds kTakeLimit{30'000};
 constexpr int64_t kMostValid = 7LL * 86400;
 
 struct Span {
@@ -72,6 +73,10 @@ class ReaderGuard {
   std::shared_ptr<async::BytePipe> pipe_;
 };
 
+async::Task<> WriteInto(http::Exchange& exchange, const std::string& piece, Result<void>& sent) {
+  sent = co_await exchange.Write(piece);
+}
+
 // A failure in the middle cuts the connection: nobody shall take a part for the whole.
 async::Task<> Pump(std::shared_ptr<async::BytePipe> pipe, http::Exchange& exchange) {
   while (true) {
@@ -82,7 +87,9 @@ async::Task<> Pump(std::shared_ptr<async::BytePipe> pipe, http::Exchange& exchan
       if (!finished) break;
       co_return;
     }
-    Result<void> sent = co_await exchange.Write(*piece);
+    // What a client does not take is kept ready by a thread and 32 MiB that others wait for.
+    Result<void> sent = Fail(Code::kTimeout, "the client takes nothing");
+    co_await async::WithTimeout(kTakeLimit, WriteInto(exchange, *piece, sent));
     if (!sent) break;
   }
   exchange.Abort();
