@@ -182,6 +182,7 @@ Result<std::vector<std::string>> SomeNames(int dir, const std::string& top) {
 // A sandbox decides how deep its tree is. Recursion holds a descriptor per level, so below this
 // depth a tree is flattened: a directory half way down is moved up to the root of the removal.
 constexpr int kMaxDepth = 48;
+constexpr int kMostNames = 100'000;
 
 Result<void> RemoveChildren(int dir, dev_t device, const std::string& top, int depth) {
   struct stat st{};
@@ -219,11 +220,15 @@ Result<void> Flatten(int root, const std::string& shown, int round) {
     }
     if (!next) return {};
     if (depth == kMaxDepth / 2) {
-      std::string fresh = fmt::format(".atoll-removing-{}", round);
-      if (::renameat(at.get(), name.c_str(), root, fresh.c_str()) != 0) {
-        return FailErrno(errno, fmt::format("flatten {}", shown));
+      // A removal that was cut short has left names of its own.
+      for (int number = round; number < round + kMostNames; ++number) {
+        std::string fresh = fmt::format(".atoll-removing-{}", number);
+        if (::renameat2(at.get(), name.c_str(), root, fresh.c_str(), RENAME_NOREPLACE) == 0) {
+          return {};
+        }
+        if (errno != EEXIST) break;
       }
-      return {};
+      return FailErrno(errno, fmt::format("flatten {}", shown));
     }
     at = std::move(next);
   }
