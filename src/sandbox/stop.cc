@@ -168,15 +168,18 @@ Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
     log::Warning("snapshots of {}: {}", row.id, repository.error().message);
     repository = std::move(opened);
   }
-  ASSIGN(int64_t deleted_at_ms, rows.DeletedAt(row.id));
   Records all = (*repository)->Snapshots();
   for (const std::string& path : policy.paths) {
     auto newest = std::find_if(all.rbegin(), all.rend(), [&](const auto& record) {
       repository::Tags tags = record.decoded_tags();
       return tags.sandbox == row.id && tags.dir == path;
     });
-    if (newest != all.rend() && Millis(newest->time) > deleted_at_ms) found.push_back(*newest);
+    if (newest != all.rend()) found.push_back(*newest);
   }
+  // Most new sandboxes have none, and need not ask the database.
+  if (found.empty()) return found;
+  ASSIGN(int64_t deleted_at_ms, rows.DeletedAt(row.id));
+  std::erase_if(found, [&](const auto& record) { return Millis(record.time) <= deleted_at_ms; });
   return found;
 }
 
