@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """lint.py --build DIR [check]...: every check that needs no running program (default: all).
 
-clang-tidy and the co_await shapes look only at files that changed since they last passed: a stamp
-under build/lint is named after the content of the file, of every project header that it includes,
-of its compile command and of the rules.
+clang-tidy and the co_await shapes look only at files that changed since they last passed, in whatever
+clone on this machine: a stamp in the user's cache is named after the content of the file, of every
+project header that it includes, of its compile command and of the rules.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STAMPS = ROOT / "build" / "lint"
+CACHE = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+STAMPS = pathlib.Path(CACHE) / "atoll" / "lint"
 QUERY = ROOT / "scripts" / "coawait.query"
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
@@ -69,7 +70,7 @@ def compile_commands(build):
 
 def stamp(kind, rules, source, command):
     digest = hashlib.sha256()
-    digest.update(rules.read_bytes() + command.encode())
+    digest.update(rules.read_bytes() + command.replace(str(ROOT), "").encode())
     seen = set()
     project_files(source, seen)
     for path in sorted(seen):
@@ -99,7 +100,7 @@ def check_changed(kind, rules, sources, look):
             else:
                 mark.touch()
     marks = sorted((STAMPS / kind).iterdir(), key=lambda m: m.stat().st_mtime, reverse=True)
-    for old in marks[2000:]:
+    for old in marks[8000:]:
         old.unlink()
     return sorted(problems)
 

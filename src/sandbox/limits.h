@@ -16,6 +16,8 @@ struct Limits {
   uint64_t memory_bytes = 0;
   double cpus = 0;
   uint64_t pids = 0;
+  uint64_t disk_bytes = 0;  // of the writable layer; 0: no limit
+  uint64_t inodes = 0;      // files of the writable layer; 0: no limit
 };
 
 // "512M", "2G", "1073741824"

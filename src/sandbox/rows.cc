@@ -14,6 +14,11 @@ namespace {
 // 0x10000000 + index * 65536 must stay below 2^32 - 1, which is no id.
 constexpr int64_t kMaxIndex = (0xFFFFFFFFLL - 0x10000000LL) / 65536 - 1;
 
+int64_t NowMs() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
 std::string EncodeEnv(const Environment& env) {
   bj::array list;
   for (const auto& [name, value] : env) list.push_back(bj::array{name, value});
@@ -66,6 +71,11 @@ Result<Row> ReadRow(const db::Statement& statement) {
   row.snapshot_policy = statement.Text(11);
   row.unsaved = statement.Int(12) != 0;
   row.recover = statement.Int(13) != 0;
+  row.limits.disk_bytes = static_cast<uint64_t>(statement.Int(14));
+  row.limits.inodes = static_cast<uint64_t>(statement.Int(15));
+  row.changed_at_ms = statement.Int(16);
+  row.sleep_policy = statement.Text(17);
+  row.pool_key = statement.Text(18);
   return row;
 }
 
@@ -76,7 +86,8 @@ Result<std::vector<Row>> Rows::All() const {
   ASSIGN(db::Statement statement,
          transaction.Prepare(
              "SELECT id, iid, state, image, id_index, memory_bytes, cpus, pids, "
-             "env, created_at_ms, failure, snapshot_policy, unsaved, recover FROM sandboxes "
+             "env, created_at_ms, failure, snapshot_policy, unsaved, recover, disk_bytes, inodes, "
+             "changed_at_ms, sleep_policy, pool_key FROM sandboxes "
              "ORDER BY created_at_ms"));
   std::vector<Row> rows;
   while (true) {
@@ -97,12 +108,14 @@ Result<Row> Rows::Insert(Row row) const {
   ASSIGN(int64_t index, FreeIndex(transaction));
   TRY(transaction.Execute(
       "INSERT INTO sandboxes (id, iid, state, image, id_index, memory_bytes, cpus, pids, env, "
-      "created_at_ms, snapshot_policy, recover) "
-      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+      "created_at_ms, snapshot_policy, recover, disk_bytes, inodes, changed_at_ms, sleep_policy, "
+      "pool_key) "
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
       row.id, row.iid, StateName(row.state), row.image, index,
       static_cast<int64_t>(row.limits.memory_bytes), row.limits.cpus,
       static_cast<int64_t>(row.limits.pids), env, row.created_at_ms, row.snapshot_policy,
-      static_cast<int64_t>(row.recover)));
+      static_cast<int64_t>(row.recover), static_cast<int64_t>(row.limits.disk_bytes),
+      static_cast<int64_t>(row.limits.inodes), row.created_at_ms, row.sleep_policy, row.pool_key));
   TRY(transaction.Commit());
   row.id_index = static_cast<uint32_t>(index);
   return row;
@@ -110,8 +123,9 @@ Result<Row> Rows::Insert(Row row) const {
 
 Result<void> Rows::SetState(const std::string& iid, State state, const std::string& failure) const {
   ASSIGN(db::Transaction transaction, database_.Begin());
-  TRY(transaction.Execute("UPDATE sandboxes SET state = ?2, failure = ?3 WHERE iid = ?1", iid,
-                          StateName(state), failure));
+  TRY(transaction.Execute(
+      "UPDATE sandboxes SET state = ?2, failure = ?3, changed_at_ms = ?4 WHERE iid = ?1", iid,
+      StateName(state), failure, NowMs()));
   if (transaction.changes() != 1) {
     return Fail(Code::kInternal, fmt::format("the database has no sandbox {}", iid));
   }
@@ -141,10 +155,8 @@ Result<void> Rows::Remove(const std::string& iid, const std::string& deleted_id)
   ASSIGN(db::Transaction transaction, database_.Begin());
   TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
   if (!deleted_id.empty()) {
-    auto now = std::chrono::system_clock::now().time_since_epoch();
-    int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
     TRY(transaction.Execute("INSERT OR REPLACE INTO deleted_sandboxes VALUES (?1, ?2)", deleted_id,
-                            now_ms));
+                            NowMs()));
   }
   return transaction.Commit();
 }

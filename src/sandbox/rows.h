@@ -23,9 +23,12 @@ struct Row {
   Environment env;
   int64_t created_at_ms = 0;
   std::string failure;
+  int64_t changed_at_ms = 0;    // when its state was last written
   std::string snapshot_policy;  // JSON; empty: what is configured
+  std::string sleep_policy;     // the same
   bool unsaved = false;
   bool recover = false;  // its layer waits for what snapshots hold
+  std::string pool_key;  // of a member of the warm pool; empty: it is somebody's
 
   // The first of its 65,536 user and group ids.
   uint32_t id_base() const { return 0x10000000U + id_index * 65536U; }

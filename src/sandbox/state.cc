@@ -7,8 +7,8 @@
 namespace atl::sandbox {
 namespace {
 
-constexpr std::array<std::string_view, 7> kNames = {"creating",  "running", "stopping", "stopped",
-                                                    "restoring", "failed",  "deleting"};
+constexpr std::array<std::string_view, 8> kNames = {"creating", "running",   "paused", "stopping",
+                                                    "stopped",  "restoring", "failed", "deleting"};
 
 }  // namespace
 

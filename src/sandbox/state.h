@@ -6,7 +6,16 @@
 
 namespace atl::sandbox {
 
-enum class State { kCreating, kRunning, kStopping, kStopped, kRestoring, kFailed, kDeleting };
+enum class State {
+  kCreating,
+  kRunning,
+  kPaused,
+  kStopping,
+  kStopped,
+  kRestoring,
+  kFailed,
+  kDeleting
+};
 
 std::string_view StateName(State state);
 std::optional<State> ParseState(std::string_view name);
