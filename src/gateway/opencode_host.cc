@@ -105,7 +105,7 @@ async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
     }
     // It was ready and is gone: the next round starts it again.
     failure = std::move(upstream).error();
-    servers_.Forget(id);
+    servers_.Doubt(id);
   }
   co_await http::RespondError(exchange, std::move(failure));
 }

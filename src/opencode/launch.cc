@@ -18,9 +18,6 @@ using std::chrono::milliseconds;
 
 constexpr std::string_view kName = "opencode";
 constexpr std::string_view kReadyLine = "opencode server listening on";
-// Connections that are opened while OpenCode loads are accepted and never answered: a probe gives
-// up early and tries a new one.
-constexpr milliseconds kProbeLimit{250};
 constexpr milliseconds kProbePause{500};
 // After the ready line, the first healthy answer takes milliseconds.
 constexpr milliseconds kReadyPause{20};
@@ -135,13 +132,6 @@ async::Task<> WaitForEndInto(sandbox::AgentClient& agent, std::string& why) {
   why = co_await WaitForEnd(agent);
 }
 
-async::Task<> Kill(sandbox::AgentClient& agent) {
-  Result<void> sent = co_await agent.SignalDetached(std::string(kName), SIGKILL);
-  if (!sent) co_return;  // it has ended
-  std::string why;
-  co_await async::WithTimeout(kEndLimit, WaitForEndInto(agent, why));
-}
-
 // The last lines, without the control characters of a terminal.
 std::string Printable(std::string_view tail) {
   tail = tail.substr(tail.size() - std::min(tail.size(), kTailBytes));
@@ -173,9 +163,9 @@ sandbox::SpawnSpec ServerSpec(const Options& options) {
   return spec;
 }
 
-async::Task<bool> IsHealthy(sandbox::AgentClient& agent) {
+async::Task<bool> IsHealthy(sandbox::AgentClient& agent, milliseconds limit) {
   bool healthy = false;
-  bool in_time = co_await async::WithTimeout(kProbeLimit, Probe(agent, healthy));
+  bool in_time = co_await async::WithTimeout(limit, Probe(agent, healthy));
   co_return in_time&& healthy;
 }
 
@@ -202,6 +192,13 @@ async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& op
   co_await Kill(agent);
   std::string tail = Printable(startup.tail);
   co_return StartupFailed(tail.empty() ? startup.why : startup.why + ": " + tail);
+}
+
+async::Task<> Kill(sandbox::AgentClient& agent) {
+  Result<void> sent = co_await agent.SignalDetached(std::string(kName), SIGKILL);
+  if (!sent) co_return;  // it has ended
+  std::string why;
+  co_await async::WithTimeout(kEndLimit, WaitForEndInto(agent, why));
 }
 
 async::Task<> End(sandbox::AgentClient& agent) {

@@ -13,9 +13,14 @@ namespace atl::opencode {
 
 sandbox::SpawnSpec ServerSpec(const Options& options);
 
-// Does GET /global/health answer as a healthy OpenCode does, on a connection of its own and at
-// once?
-async::Task<bool> IsHealthy(sandbox::AgentClient& agent);
+// Connections that are opened while OpenCode loads are accepted and never answered: a probe gives
+// up early and tries a new one.
+inline constexpr std::chrono::milliseconds kProbeLimit{250};
+
+// Does GET /global/health answer as a healthy OpenCode does, on a connection of its own and in
+// time?
+async::Task<bool> IsHealthy(sandbox::AgentClient& agent,
+                            std::chrono::milliseconds limit = kProbeLimit);
 
 // Has the server been started, and not ended?
 async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent);
@@ -25,6 +30,8 @@ async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& op
 
 // Ends the server: SIGTERM, and SIGKILL when that does not help.
 async::Task<> End(sandbox::AgentClient& agent);
+// The same of one that hangs: SIGKILL at once.
+async::Task<> Kill(sandbox::AgentClient& agent);
 
 // Returns when the running server has ended, with why.
 async::Task<std::string> WaitForEnd(sandbox::AgentClient& agent);

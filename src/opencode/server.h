@@ -10,6 +10,7 @@
 
 #include "async/runtime.h"
 #include "base/result.h"
+#include "opencode/watchdog.h"
 #include "sandbox/registry.h"
 
 namespace atl::opencode {
@@ -22,6 +23,7 @@ struct Options {
   std::string model;        // "claude-sonnet-4-5"; empty: a default of the provider
   std::string small_model;  // for titles; empty: as `model`, or a default of the provider
   std::chrono::milliseconds start_limit{180'000};
+  WatchdogOptions watchdog;
 };
 
 enum class Status { kStopped, kStarting, kReady, kFailed };
@@ -35,8 +37,9 @@ class Servers {
   Servers& operator=(const Servers&) = delete;
 
   // Begins to start OpenCode in `id` unless it is starting or ready; does not wait. Concurrent
-  // calls share one start. Finds a server that outlived an earlier daemon. One that failed or
-  // crashed is started again, each time after a longer pause.
+  // calls share one start. Finds a server that outlived an earlier daemon. One that was ready and
+  // ends or hangs while its sandbox runs is started again by itself, each time after a longer
+  // pause.
   void Start(std::string id);
   // After the daemon's start: finds the servers that outlived an earlier one.
   async::Task<> Adopt();
@@ -49,7 +52,11 @@ class Servers {
   // Calls may nest.
   async::Task<> Suspend(std::string id);
   void Resume(std::string id);
-  // The sandbox is gone, or the server did not answer a connection: forget what was known.
+  // The sandbox is called `to` from now on; what is known of its server stays.
+  void Rename(std::string_view from, std::string to);
+  // The server did not take a connection: it is looked at again before it counts as ready.
+  void Doubt(std::string_view id);
+  // The sandbox has stopped or is gone: forget what was known.
   void Forget(std::string_view id);
 
  private:
