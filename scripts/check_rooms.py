@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 LEVELS = {
     "base": 0,
-    "sys": 1, "async": 1, "crypto": 1,
+    "sys": 1, "async": 1, "crypto": 1, "metrics": 1,
     "http": 2, "json": 2, "db": 2, "blob": 2,
     "protocol": 3, "agent": 3, "oci": 3, "repository": 3, "snapshot": 3, "egress": 3,
     "sandbox": 4, "opencode": 4,

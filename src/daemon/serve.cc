@@ -13,18 +13,21 @@
 #include <cstdio>
 #include <thread>
 
+#include "api/ops/ops.h"
 #include "api/seed/seed.h"
 #include "api/v1/v1.h"
 #include "async/runtime.h"
 #include "base/log.h"
 #include "daemon/host_state.h"
 #include "daemon/open_vault.h"
+#include "daemon/ready.h"
 #include "daemon/run_dir.h"
 #include "db/database.h"
 #include "egress/egress.h"
 #include "egress/model_gateway.h"
 #include "gateway/gateway.h"
 #include "http/server.h"
+#include "metrics/atoll.h"
 #include "oci/launcher.h"
 #include "opencode/server.h"
 #include "sandbox/registry.h"
@@ -126,6 +129,7 @@ class Daemon {
 
   Result<void> MakeParts();
   void MakeRoutes();
+  async::Task<> HandleBare(http::Exchange& exchange);
   async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
   Result<std::vector<BoundListener>> Bind(const std::vector<async::Endpoint>& endpoints);
   Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
@@ -144,6 +148,7 @@ class Daemon {
   std::unique_ptr<opencode::Servers> servers_;
   std::unique_ptr<api::Seed> seed_;
   std::unique_ptr<api::V1> v1_;
+  std::unique_ptr<api::Ops> ops_;
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<http::Server> server_;
   bool draining_ = false;
@@ -190,12 +195,20 @@ void Daemon::MakeRoutes() {
   auto seed = [this](std::string id, http::Exchange& exchange) {
     return seed_->Handle(std::move(id), exchange);
   };
-  auto bare = [this](http::Exchange& exchange) { return v1_->Handle(exchange); };
+  MeasureSandboxes(*registry_);
+  ops_ = std::make_unique<api::Ops>(metrics::Get().set,
+                                    ReadyChecks(config_, *database_, *launcher_, *registry_));
+  auto bare = [this](http::Exchange& exchange) { return HandleBare(exchange); };
   gateway::Options options;
   options.domain = config_.domain;
   gateway_ = std::make_unique<gateway::Gateway>(options, *registry_, *servers_, seed, bare);
   auto handle = [this](http::Exchange& exchange) { return gateway_->Handle(exchange); };
   server_ = std::make_unique<http::Server>(handle, http::ServerOptions());
+}
+
+async::Task<> Daemon::HandleBare(http::Exchange& exchange) {
+  bool answered = co_await ops_->Handle(exchange);
+  if (!answered) co_await v1_->Handle(exchange);
 }
 
 Result<std::unique_ptr<Daemon>> Daemon::Make(Config config) {

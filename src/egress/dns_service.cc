@@ -4,6 +4,7 @@
 #include <array>
 
 #include "egress/dns_message.h"
+#include "metrics/atoll.h"
 
 namespace atl::egress {
 namespace {
@@ -15,6 +16,7 @@ constexpr size_t kMaxQuery = 4096;
 
 // The answer, or "server failure" at once where too many look-ups are under way.
 async::Task<std::string> AnswerBounded(Link& link, std::string message, DnsTransport transport) {
+  metrics::Get().dns_queries.Add();
   if (link.lookups >= kMaxLookups) {
     co_return dns::BuildRejection(message, dns::kServerFailure).value_or(std::string());
   }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "egress/dns_service.h"
 #include "http/server.h"
+#include "metrics/atoll.h"
 
 namespace atl::egress {
 namespace {
@@ -110,9 +111,13 @@ async::Task<> Route(std::shared_ptr<Link> link, async::Stream stream) {
   if (!upstream) {
     log::Debug("sandbox {}: {}:{}: {}", link->iid, FormatAddress(to->address), to->port,
                upstream.error().message);
+    bool refused = upstream.error().code == Code::kPermissionDenied;
+    metrics::Get().egress_connections.With({refused ? "refused" : "failed"}).Add();
     ArmReset(stream.fd());
     co_return;
   }
+  metrics::Get().egress_connections.With({"ok"}).Add();
+  metrics::Held open(metrics::Get().egress_open);
   KeepAlive(upstream->fd());
   co_await async::Relay(stream, *upstream, kRelayIdle);
 }

@@ -2,8 +2,54 @@
 #include "gateway/gateway.h"
 
 #include "gateway/origin.h"
+#include "metrics/atoll.h"
 
 namespace atl::gateway {
+namespace {
+
+std::string_view ClassOf(int status) {
+  switch (status / 100) {
+    case 1:
+      return "1xx";
+    case 2:
+      return "2xx";
+    case 3:
+      return "3xx";
+    case 4:
+      return "4xx";
+    case 5:
+      return "5xx";
+    default:
+      return "none";
+  }
+}
+
+// Counts a request however it ends. Programs inside choose their statuses, so that only the classes
+// are told apart.
+class CountedRequest {
+ public:
+  explicit CountedRequest(const http::Exchange& exchange) : exchange_(exchange) {}
+  ~CountedRequest() {
+    metrics::Get().http_requests.With({route_, ClassOf(exchange_.status())}).Add();
+  }
+  CountedRequest(const CountedRequest&) = delete;
+  CountedRequest& operator=(const CountedRequest&) = delete;
+  void SetRoute(std::string_view route) { route_ = route; }
+
+ private:
+  const http::Exchange& exchange_;
+  metrics::Held in_flight_{metrics::Get().http_requests_in_flight};
+  std::string_view route_ = "unknown";  // a literal
+};
+
+std::string_view NameOf(const Route& route) {
+  if (std::holds_alternative<BareDomain>(route)) return "bare";
+  if (std::holds_alternative<SandboxHost>(route)) return "sandbox";
+  if (std::holds_alternative<PortHost>(route)) return "port";
+  return "unknown";
+}
+
+}  // namespace
 
 Gateway::Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
                  SeedHandler seed, BareHandler bare)
@@ -15,7 +61,9 @@ Gateway::Gateway(Options options, sandbox::Registry& registry, opencode::Servers
 
 async::Task<> Gateway::Handle(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
+  CountedRequest counted(exchange);
   Route route = RouteHost(request.host, options_.domain);
+  counted.SetRoute(NameOf(route));
   if (std::holds_alternative<UnknownHost>(route)) {
     http::ResponseHead nothing;
     nothing.status = 404;

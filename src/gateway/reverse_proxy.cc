@@ -10,6 +10,7 @@
 
 #include "gateway/header_policy.h"
 #include "http/client.h"
+#include "metrics/atoll.h"
 
 namespace atl::gateway {
 namespace {
@@ -55,6 +56,7 @@ async::Task<bool> PassBody(Passing& passing) {
       passing.NoteFailure(TooLarge(passing.policy.body_limit));
       co_return false;
     }
+    metrics::Get().proxy_received_bytes.Add(*n);
     std::string_view data(piece.data(), *n);
     Result<void> sent = co_await passing.upstream.SendBody(data);
     // A server may answer before it has read everything; that answer counts.
@@ -99,6 +101,7 @@ async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head
   for (;;) {
     CO_ASSIGN(size_t n, co_await passing.upstream.ReadSome(piece));
     if (n == 0) break;
+    metrics::Get().proxy_sent_bytes.Add(n);
     std::string_view data(piece.data(), n);
     CO_TRY(co_await passing.exchange.Write(data));
   }
@@ -140,7 +143,9 @@ async::Task<Result<void>> Tunnel(Passing& passing, http::Transport& transport,
   CO_TRY(co_await transport.Write(early));
   std::string from_upstream = passing.upstream.TakeEarly();
   CO_TRY(co_await client->Write(from_upstream));
-  co_await async::Relay(*client, *transport.stream(), kTunnelIdle);
+  async::Relayed relayed = co_await async::Relay(*client, *transport.stream(), kTunnelIdle);
+  metrics::Get().proxy_received_bytes.Add(relayed.a_to_b);
+  metrics::Get().proxy_sent_bytes.Add(relayed.b_to_a);
   co_return Result<void>();
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "http/framing.h"
+#include "metrics/atoll.h"
 
 namespace atl::http {
 
@@ -124,6 +125,7 @@ class Connection::ExchangeImpl : public Exchange {
   }
 
   bool response_started() const override { return started_; }
+  int status() const override { return status_; }
 
   async::Task<Result<void>> Inform(ResponseHead head) override {
     // HTTP/1.0 has no informational responses (RFC 9110, 15.2).
@@ -136,6 +138,7 @@ class Connection::ExchangeImpl : public Exchange {
 
   async::Task<Result<async::Stream*>> Upgrade(ResponseHead head, std::string& early) override {
     started_ = true;
+    status_ = head.status;
     finished_ = true;
     keep_alive_ = false;
     upgraded_ = true;
@@ -159,6 +162,7 @@ class Connection::ExchangeImpl : public Exchange {
  private:
   void Begin(ResponseHead& head) {
     started_ = true;
+    status_ = head.status;
     if (connection_.draining_ != nullptr && *connection_.draining_) keep_alive_ = false;
     if (!body_.at_end()) keep_alive_ = false;
     head.headers.Remove("Connection");
@@ -177,6 +181,7 @@ class Connection::ExchangeImpl : public Exchange {
   bool keep_alive_;
   bool continued_ = false;
   bool started_ = false;
+  int status_ = 0;
   bool finished_ = false;
   bool upgraded_ = false;
   bool aborted_ = false;
@@ -242,6 +247,7 @@ async::Task<Result<bool>> Connection::ReadHead() {
 }
 
 async::Task<> Connection::Refuse(Error error) {
+  metrics::CountError(ReasonOf(error));
   ResponseHead head = ErrorHead(error);
   std::string body = ErrorBody(error);
   head.headers.Set("Content-Length", fmt::to_string(body.size()));

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "http/connection.h"
 #include "json/writer.h"
+#include "metrics/atoll.h"
 
 namespace atl::http {
 
@@ -154,6 +155,7 @@ std::string ErrorBody(const Error& error) {
 
 async::Task<> RespondError(Exchange& exchange, Error error) {
   const RequestHead& request = exchange.request();
+  metrics::CountError(ReasonOf(error));
   if (HttpStatus(error.code) >= 500) {
     log::Warning("{} http://{}{}: {}", request.method, request.host, request.path(), error.message);
   }

@@ -39,6 +39,8 @@ class Exchange {
   virtual async::Task<Result<void>> Write(std::string_view data) = 0;
   virtual async::Task<Result<void>> Finish() = 0;
   virtual bool response_started() const = 0;
+  // Of the response that was begun; 0 before.
+  virtual int status() const = 0;
   // Sends an informational (1xx) head.
   virtual async::Task<Result<void>> Inform(ResponseHead head) = 0;
 

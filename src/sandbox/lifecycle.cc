@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "base/log.h"
+#include "metrics/atoll.h"
 #include "oci/image.h"
 #include "sandbox/id.h"
 #include "sandbox/registry_impl.h"
@@ -174,6 +175,8 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
 async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOptions create,
                                                     Phases& phases,
                                                     std::vector<Recovered>& recovered) {
+  metrics::Measure measure(metrics::Get().create_seconds);
+  measure.SetKind("cold");
   Row row{.id = entry->row.id,
           .iid = NewInternalId(),
           .image = create.image.value_or(options.default_image),
@@ -216,6 +219,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
     phases.emplace_back("recover", watch.Lap());
   }
   Reserve(entry, false);
+  measure.Succeeded(launched.has_value());
   if (launched) co_return launched;
   Error error = std::move(launched).error().Wrap(fmt::format("create sandbox {}", row.id));
   Result<void> undone = co_await DestroyAll(entry);
@@ -228,6 +232,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
 
 async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& phases,
                                                      std::vector<Recovered>* recovered) {
+  metrics::Measure measure(metrics::Get().start_seconds);
   Stopwatch watch;
   CO_TRY(co_await StopContainer(entry));
   phases.emplace_back("clean", watch.Lap());
@@ -250,6 +255,7 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
     if (recovered != nullptr) *recovered = std::move(found);
   }
   Reserve(entry, false);
+  measure.Succeeded(launched.has_value());
   if (launched) co_return launched;
   Error error = std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id));
   Result<void> stopped = co_await StopContainer(entry);
@@ -314,7 +320,9 @@ async::Task<> Registry::Impl::DeleteInto(std::string id, Result<void>& result) {
     result = Unexpected(std::move(held).error());
     co_return;
   }
+  metrics::Measure measure(metrics::Get().delete_seconds);
   result = co_await DestroyAll(held->entry, true);
+  measure.Succeeded(result.has_value());
 }
 
 }  // namespace atl::sandbox

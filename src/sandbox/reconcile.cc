@@ -38,6 +38,7 @@ async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
   // What could not be removed is a matter for `doctor --leaks`; sandboxes can be served meanwhile.
   if (!swept) log::Warning("remove what belongs to no sandbox: {}", swept.error().message);
   log::Info("{} sandboxes were looked at in {:.0f} ms", found.size(), watch.Lap());
+  reconciled = true;
   result = Result<void>();
 }
 

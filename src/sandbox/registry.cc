@@ -199,6 +199,8 @@ async::Task<Result<void>> Registry::Reconcile() {
   co_return result;
 }
 
+bool Registry::reconciled() const { return impl_->reconciled; }
+
 std::vector<Info> Registry::List() const {
   std::lock_guard guard(impl_->mutex);
   std::vector<Info> infos;

@@ -134,6 +134,8 @@ class Registry {
   // At start: adopts running sandboxes, undoes what was half-made, finishes deletes. Logs what it
   // did.
   async::Task<Result<void>> Reconcile();
+  // Reconcile has ended: every sandbox is known for what it is.
+  bool reconciled() const;
 
   // Idempotent: a sandbox that exists and runs is returned as it is; one that is stopped is
   // started. Concurrent calls for one id wait for each other.

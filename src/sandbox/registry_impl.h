@@ -67,6 +67,7 @@ struct Registry::Impl {
   AroundRestore around_restore;
   std::stop_source ending;       // of the daemon: what can be given up is
   std::atomic<int> at_work = 0;  // snapshots and restores
+  std::atomic<bool> reconciled = false;
   async::Event automatic_stops;
   async::Event automatic_stopped;
 

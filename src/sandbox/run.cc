@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "async/mutex.h"
+#include "metrics/atoll.h"
 
 namespace atl::sandbox {
 namespace {
@@ -137,7 +138,9 @@ async::Task<Result<std::unique_ptr<Process>>> StartRun(AgentClient& agent, RunRe
   spec.argv = {"bash", "-c", std::move(request.command)};
   spec.env = std::move(request.env);
   spec.cwd = std::move(request.cwd);
+  metrics::Measure measure(metrics::Get().spawn_seconds);
   Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(spec));
+  measure.Succeeded(process.has_value());
   if (!process && process.error().code == Code::kNotFound &&
       process.error().reason != "SANDBOX_NOT_FOUND") {
     Error error = std::move(process).error();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "metrics/atoll.h"
 #include "sandbox/registry_impl.h"
 #include "sys/fd.h"
 
@@ -119,6 +120,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) 
     result = std::move(stopped);
     co_return;
   }
+  metrics::Measure measure(metrics::Get().stop_seconds);
   bool save = false;
   {
     std::lock_guard guard(mutex);
@@ -141,6 +143,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) 
     std::lock_guard guard(mutex);
     entry->stopping = false;
   }
+  measure.Succeeded(ended.has_value());
   if (ended) {
     result = std::move(stopped);
   } else {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "metrics/atoll.h"
 #include "sandbox/agent_socket.h"
 #include "sandbox/freezer.h"
 #include "sandbox/registry_impl.h"
@@ -137,6 +138,7 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
 
 Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotRequest& request) {
   AtWork working(at_work);
+  metrics::Measure measure(metrics::Get().snapshot_seconds);
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
@@ -165,7 +167,15 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   backup.on_progress = request.on_progress;
   backup.stop = ending.get_token();
   backup.known = &known_files;
-  return snapshot::Backup(*repository, tree, backup);
+  Result<SnapshotResult> taken = snapshot::Backup(*repository, tree, backup);
+  measure.Succeeded(taken.has_value());
+  // A look that found nothing new is no snapshot.
+  if (taken && taken->unchanged) measure.Drop();
+  if (taken && !taken->unchanged) {
+    metrics::Get().snapshot_added_bytes.Add(taken->bytes_added);
+    metrics::Get().snapshot_content_bytes.Add(taken->bytes_total);
+  }
+  return taken;
 }
 
 async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotRequest request) {
@@ -212,6 +222,7 @@ Result<repository::SnapshotRecord> Registry::Impl::FindFor(const std::string& id
 Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
                                                     const repository::SnapshotRecord& record,
                                                     const RestoreRequest& request) {
+  metrics::Measure measure(metrics::Get().restore_seconds);
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
@@ -230,6 +241,7 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   snapshot::RestoreResult partial;
   restore.partial = &partial;
   auto restored = snapshot::Restore(*repository, record, tree, restore);
+  measure.Succeeded(restored.has_value());
   if (restored || partial.failures.empty()) return restored;
   // Which files are not there is what the caller has to know.
   Error error = std::move(restored).error();

@@ -104,6 +104,8 @@ class CgroupTree {
   Cgroup Find(const std::string& name) const;
   // The names that have a group in any hierarchy, sorted.
   Result<std::vector<std::string>> List() const;
+  // Whether groups can be made below `<root>`, in every hierarchy.
+  Result<void> CheckWritable() const;
   // Removes `<root>` itself, when no sandbox is left.
   Result<void> RemoveRoot() const;
 

@@ -177,6 +177,15 @@ Result<std::vector<std::string>> CgroupTree::List() const {
   return std::vector<std::string>(names.begin(), names.end());
 }
 
+Result<void> CgroupTree::CheckWritable() const {
+  for (const Cgroup::Place& place : places_) {
+    if (::access(place.path.c_str(), W_OK) != 0) {
+      return FailErrno(errno, fmt::format("make cgroups below {}", place.path));
+    }
+  }
+  return {};
+}
+
 Result<void> CgroupTree::RemoveRoot() const {
   for (const Cgroup::Place& place : places_) {
     if (::rmdir(place.path.c_str()) < 0 && errno != ENOENT) {

@@ -11,6 +11,7 @@
 #include "api/seed/requests.h"
 #include "api/seed/run_stream.h"
 #include "json/reader.h"
+#include "metrics/atoll.h"
 #include "sandbox/git_clone.h"
 #include "sandbox/run.h"
 
@@ -172,6 +173,7 @@ async::Task<> RespondMethodNotAllowed(http::Exchange& exchange, std::string allo
               .message = fmt::format("{} {}: use {}", exchange.request().method,
                                      exchange.request().path(), allow),
               .reason = "METHOD_NOT_ALLOWED"};
+  metrics::CountError(error.reason);
   http::ResponseHead head = http::ErrorHead(error);
   head.status = 405;
   head.headers.Add("Allow", std::move(allow));

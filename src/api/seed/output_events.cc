@@ -10,6 +10,7 @@
 
 #include "json/utf8.h"
 #include "json/writer.h"
+#include "metrics/atoll.h"
 
 namespace atl::api {
 namespace {
@@ -105,6 +106,7 @@ void OutputEvents::Complete(const sandbox::RunOutcome& outcome, std::string& out
 }
 
 void OutputEvents::Failure(const Error& error, std::string& out) {
+  metrics::CountError(ReasonOf(error));
   Flush(out);
   out.append("data: {\"type\":\"error\",\"error\":");
   json::AppendString(out, error.message);

@@ -9,6 +9,7 @@
 #include "async/mutex.h"
 #include "http/sse.h"
 #include "json/writer.h"
+#include "metrics/atoll.h"
 
 namespace atl::api {
 namespace {
@@ -71,6 +72,7 @@ std::string FinalJson(const Result<std::string>& result) {
     // An object's members behind one more.
     return R"({"type":"complete",)" + result->substr(1);
   }
+  metrics::CountError(ReasonOf(result.error()));
   json::Writer writer;
   writer.BeginObject().Field("type", "error").Field("code", ReasonOf(result.error()));
   writer.Field("message", result.error().message).EndObject();

@@ -170,15 +170,12 @@ async::Task<> V1::Handle(http::Exchange& exchange) {
     co_return;
   }
   const Asset* asset = FindAsset(path);
-  bool health = path == "/health";
-  if (!sandboxes && !health && asset == nullptr) {
+  if (!sandboxes && asset == nullptr) {
     co_await RespondNotFound(exchange);
   } else if (!IsRead(request)) {
     co_await RespondMethodNotAllowed(exchange, "GET, HEAD");
   } else if (sandboxes) {
     co_await RespondList(exchange);
-  } else if (health) {
-    co_await RespondOk(exchange, R"({"ok":true})");
   } else {
     co_await RespondAsset(exchange, *asset);
   }
