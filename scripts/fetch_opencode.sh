@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# fetch_opencode.sh STATE_DIR: puts the OpenCode executable at STATE_DIR/opencode/<version>/opencode.
-# It comes from npm, pinned by images/opencode/package-lock.json; nothing happens when it is there.
+# fetch_opencode.sh STATE_DIR: puts the OpenCode executable at STATE_DIR/opencode/<version>/opencode
+# and the static files of its UI into STATE_DIR/opencode/ui-<version>. It comes from npm, pinned by
+# images/opencode/package-lock.json; nothing happens when both are there.
 set -euo pipefail
 
 fail() {
@@ -10,7 +11,8 @@ fail() {
 }
 
 [ $# -eq 1 ] || fail "usage: fetch_opencode.sh STATE_DIR"
-recipe=$(cd "$(dirname "$0")/../images/opencode" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+recipe=$(cd "$here/../images/opencode" && pwd)
 case $(uname -m) in
   x86_64) package=opencode-linux-x64 ;;
   *) fail "no OpenCode is pinned for $(uname -m); sandboxes without it work" ;;
@@ -20,14 +22,23 @@ version=$(sed -n "s/^ *\"$package\": \"\([0-9.]*\)\".*/\1/p" "$recipe/package.js
 
 home=$1/opencode
 target=$home/$version/opencode
-[ ! -x "$target" ] || exit 0
-command -v npm > /dev/null || fail "npm is missing; run 'make setup' first"
 
-echo "==> Fetching OpenCode $version from npm"
+# Without it everything works, but the page waits for OpenCode.
+keep_ui() {
+  "$here/cache_ui.py" "$target" "$home/ui-$version" ||
+    echo "fetch_opencode: the UI of OpenCode is not kept; its page waits until it has started" >&2
+}
+
 mkdir -p "$home"
 exec 9> "$home/.lock"
 flock 9
-[ ! -x "$target" ] || exit 0
+if [ -x "$target" ]; then
+  keep_ui
+  exit 0
+fi
+command -v npm > /dev/null || fail "npm is missing; run 'make setup' first"
+
+echo "==> Fetching OpenCode $version from npm"
 # Under the lock, so what lies here belongs to a fetch that was killed.
 rm -rf "$home"/.fetch-*
 work=$(mktemp -d "$home/.fetch-XXXXXX")
@@ -42,3 +53,4 @@ elf=$work/node_modules/$package/bin/opencode
 chmod 0755 "$elf"
 mkdir -p "$home/$version"
 mv -T "$elf" "$target"
+keep_ui

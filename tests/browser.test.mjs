@@ -70,6 +70,26 @@ describe('in a browser', {skip: reason}, () => {
     return page.getByTestId('exit').textContent();
   }
 
+  // Types a prompt and waits until the agent has written its file.
+  async function takeTurn(page, id, prompt) {
+    await prompt.click();
+    await page.keyboard.type('Write a file.');
+    await page.keyboard.press('Enter');
+    await eventually('the prompt is taken', async () => {
+      if (await prompt.innerText() !== 'Write a file.') return true;
+      await page.waitForTimeout(1000);
+      await page.keyboard.press('Enter');
+      return false;
+    });
+    try {
+      await page.getByText(finalText).first().waitFor();
+    } catch (error) {
+      await shot(page, `opencode-stuck-${id}`);
+      throw error;
+    }
+    assert.equal(await daemon.sandbox(id).sh('cat /workspace/agent.txt'), 'from the agent\n');
+  }
+
   it('walks through the dashboard', async () => {
     const page = await newPage();
     await page.goto(daemon.origin + '/');
@@ -157,6 +177,26 @@ describe('in a browser', {skip: reason}, () => {
     await page.close();
   });
 
+  it('opens OpenCode while it starts, and can use it when it has', async () => {
+    // Without asking whether it is ready, as a person who clicks on the address that came back.
+    const made = await daemon.sandbox('early').post('/create', {});
+    assert.equal(made.json().opencode, 'starting');
+    const page = await newPage();
+    await page.goto(made.json().url);
+    await page.waitForURL(/\/L3dvcmtzcGFjZQ\/session/);
+    await page.waitForFunction(() => document.querySelector('#root')?.childElementCount > 0);
+    await shot(page, 'opencode-early');
+    const prompt = page.locator('[contenteditable="true"]').first();
+    await prompt.waitFor();
+    await page.getByText('stub-1').first().waitFor();
+    await shot(page, 'opencode-early-ready');
+    assert.equal(await page.locator('[data-component="toast"]').count(), 0, 'nothing was complained about');
+    await takeTurn(page, 'early', prompt);
+    assert.deepEqual(complaints, []);
+    await page.close();
+    assert.equal((await daemon.sandbox('early').delete()).status, 204);
+  });
+
   it('prompts OpenCode, sees the tool call, and uses the terminal', async () => {
     await daemon.sandbox('demo').create({opencode: true});
     const page = await newPage();
@@ -171,22 +211,7 @@ describe('in a browser', {skip: reason}, () => {
     await page.waitForLoadState('networkidle', {timeout: 3000}).catch(() => {});
     await shot(page, 'opencode-new-session');
 
-    await prompt.click();
-    await page.keyboard.type('Write a file.');
-    await page.keyboard.press('Enter');
-    await eventually('the prompt is taken', async () => {
-      if (await prompt.innerText() !== 'Write a file.') return true;
-      await page.waitForTimeout(1000);
-      await page.keyboard.press('Enter');
-      return false;
-    });
-    try {
-      await page.getByText(finalText).first().waitFor();
-    } catch (error) {
-      await shot(page, 'opencode-stuck');
-      throw error;
-    }
-    assert.equal(await daemon.sandbox('demo').sh('cat /workspace/agent.txt'), 'from the agent\n');
+    await takeTurn(page, 'demo', prompt);
     await shot(page, 'opencode-turn');
 
     await page.keyboard.press('Control+Backquote');

@@ -169,7 +169,8 @@ function dashboard() {
       form.touched = true;
       form.error = null;
       if (this.idProblem) return;
-      const options = {opencode: form.opencode};
+      // Nobody waits for OpenCode: its page is there at once.
+      const options = form.opencode ? {} : {opencode: false};
       if (form.memory) options.memory = form.memory;
       if (form.cpus) options.cpus = Number(form.cpus);
       const id = form.id;

@@ -54,6 +54,9 @@ Result<int> Doctor(const Globals& globals) {
           fmt::format("not there: make it with `atoll image build {}`", config.image));
   AddFile(checks, "OpenCode", config.opencode_binary(),
           fmt::format("not in {}: fetch it with scripts/fetch_opencode.sh", config.opencode_dir));
+  std::string ui = config.opencode_ui_dir() + "/manifest.json";
+  AddFile(checks, "OpenCode's page", ui,
+          "not kept, so it waits for OpenCode: run scripts/fetch_opencode.sh");
   bool configured = !config.model.upstream.api_key.empty();
   checks.push_back({.name = "model provider",
                     .ok = configured,

@@ -165,6 +165,10 @@ std::string Config::opencode_binary() const {
   return ::access(path.c_str(), X_OK) == 0 ? path : std::string();
 }
 
+std::string Config::opencode_ui_dir() const {
+  return fmt::format("{}/ui-{}", opencode_dir, kOpencodeVersion);
+}
+
 Environment ProcessEnvironment() {
   return [](const std::string& name) -> std::optional<std::string> {
     const char* value = std::getenv(name.c_str());

@@ -50,6 +50,7 @@ struct Config {
   SnapshotConfig snapshots;
 
   std::string opencode_binary() const;
+  std::string opencode_ui_dir() const;  // where its UI is kept, if it is
 };
 
 Environment ProcessEnvironment();

@@ -30,6 +30,7 @@
 #include "metrics/atoll.h"
 #include "oci/launcher.h"
 #include "opencode/server.h"
+#include "opencode/ui_cache.h"
 #include "sandbox/registry.h"
 #include "snapshot/vault.h"
 #include "sys/mounts.h"
@@ -128,6 +129,7 @@ class Daemon {
         model_gateway_(config_.model.upstream) {}
 
   Result<void> MakeParts();
+  void OpenUi();
   void MakeRoutes();
   async::Task<> HandleBare(http::Exchange& exchange);
   async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
@@ -146,6 +148,7 @@ class Daemon {
   std::unique_ptr<snapshot::Vault> vault_;
   std::unique_ptr<sandbox::Registry> registry_;
   std::unique_ptr<opencode::Servers> servers_;
+  std::unique_ptr<opencode::UiCache> ui_;
   std::unique_ptr<api::Seed> seed_;
   std::unique_ptr<api::V1> v1_;
   std::unique_ptr<api::Ops> ops_;
@@ -189,6 +192,17 @@ async::Task<> Daemon::AroundRestore(std::string id, std::string dir, bool begins
   }
 }
 
+void Daemon::OpenUi() {
+  std::string binary = config_.opencode_binary();
+  if (binary.empty()) return;
+  auto loaded = opencode::UiCache::Load(config_.opencode_ui_dir(), binary, runtime_.blocking());
+  if (loaded) {
+    ui_ = std::move(*loaded);
+  } else {
+    log::Warning("OpenCode's page waits until OpenCode has started: {}", loaded.error().message);
+  }
+}
+
 void Daemon::MakeRoutes() {
   seed_ = std::make_unique<api::Seed>(*registry_, *servers_, config_.domain);
   v1_ = std::make_unique<api::V1>(*registry_, *servers_, config_.domain);
@@ -201,6 +215,8 @@ void Daemon::MakeRoutes() {
   auto bare = [this](http::Exchange& exchange) { return HandleBare(exchange); };
   gateway::Options options;
   options.domain = config_.domain;
+  OpenUi();
+  options.ui = ui_.get();
   gateway_ = std::make_unique<gateway::Gateway>(options, *registry_, *servers_, seed, bare);
   auto handle = [this](http::Exchange& exchange) { return gateway_->Handle(exchange); };
   server_ = std::make_unique<http::Server>(handle, http::ServerOptions());

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "http/server.h"
 #include "opencode/server.h"
+#include "opencode/ui_cache.h"
 #include "sandbox/registry.h"
 
 namespace atl::gateway {
@@ -36,6 +37,7 @@ using BareHandler = std::function<async::Task<>(http::Exchange& exchange)>;
 
 struct Options {
   std::string domain = "localhost";
+  opencode::UiCache* ui = nullptr;  // null: OpenCode alone serves its UI
 };
 
 class Gateway {
@@ -51,6 +53,7 @@ class Gateway {
   // opencode_host.cc
   async::Task<> HandleSandbox(std::string id, http::Exchange& exchange);
   async::Task<> ServeOpencode(std::string id, http::Exchange& exchange);
+  async::Task<bool> ServeUi(const std::string& id, http::Exchange& exchange);
   async::Task<bool> HoldUntilReady(const std::string& id, http::Exchange& exchange);
   // port_host.cc
   async::Task<> HandlePort(PortHost host, http::Exchange& exchange);

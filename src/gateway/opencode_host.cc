@@ -15,8 +15,9 @@
 namespace atl::gateway {
 namespace {
 
-// How long a request that is no page waits for OpenCode.
-constexpr std::chrono::milliseconds kHoldLimit{60'000};
+// How long a request waits for OpenCode, whose start has its own limit, which ends first and says
+// more.
+constexpr std::chrono::milliseconds kHoldLimit{210'000};
 // OpenCode itself has no limit and keeps the whole body in memory.
 constexpr uint64_t kBodyLimit = 64UL << 20U;
 constexpr int kDialAttempts = 2;
@@ -61,18 +62,47 @@ async::Task<> Gateway::HandleSandbox(std::string id, http::Exchange& exchange) {
   }
 }
 
+// Answers with a file of the UI that is kept, whatever OpenCode does meanwhile: true when it has.
+async::Task<bool> Gateway::ServeUi(const std::string& id, http::Exchange& exchange) {
+  if (options_.ui == nullptr) co_return false;
+  bool navigation = IsNavigation(exchange.request());
+  const opencode::UiFile* file = options_.ui->Match(exchange.request(), navigation);
+  if (file == nullptr) co_return false;
+  if (options_.ui->IsPage(*file)) {
+    // The page would show that nothing answers, but not why.
+    if (servers_.status(id) == opencode::Status::kFailed) co_return false;
+    servers_.Start(id);
+  }
+  bool answered = co_await options_.ui->Answer(*file, exchange);
+  co_return answered;
+}
+
+namespace {
+
+async::Task<> WaitReadyInto(opencode::Servers& servers, std::string id, Result<void>& ready) {
+  ready = co_await servers.WaitReady(std::move(id), kHoldLimit);
+}
+
+}  // namespace
+
 // True when OpenCode is ready; otherwise the exchange has been answered.
 async::Task<bool> Gateway::HoldUntilReady(const std::string& id, http::Exchange& exchange) {
   if (servers_.status(id) == opencode::Status::kReady) co_return true;
-  if (IsNavigation(exchange.request())) {
-    std::string failure = servers_.failure(id);
+  bool navigation = IsNavigation(exchange.request());
+  std::string failure = servers_.failure(id);
+  if (navigation && (options_.ui == nullptr || !failure.empty())) {
     servers_.Start(id);
     co_await RespondHolding(exchange, id, std::move(failure));
     co_return false;
   }
-  Result<void> ready = co_await servers_.WaitReady(id, kHoldLimit);
+  Result<void> ready = Fail(Code::kCancelled, "the client has gone away");
+  co_await async::Race(WaitReadyInto(servers_, id, ready), exchange.WaitForHangup());
   if (ready) co_return true;
-  co_await http::RespondError(exchange, std::move(ready).error());
+  if (navigation) {
+    co_await RespondHolding(exchange, id, std::move(ready).error().message);
+  } else {
+    co_await http::RespondError(exchange, std::move(ready).error());
+  }
   co_return false;
 }
 
@@ -88,6 +118,8 @@ async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
     co_await RespondRedirect(exchange, opencode::LandingPath("/workspace"));
     co_return;
   }
+  bool served = co_await ServeUi(id, exchange);
+  if (served) co_return;
   Error failure;
   for (int attempt = 0; attempt < kDialAttempts; ++attempt) {
     bool ready = co_await HoldUntilReady(id, exchange);

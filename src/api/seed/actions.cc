@@ -63,7 +63,9 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
   CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy()));
   CO_ASSIGN(sandbox::Registry::Created created,
             co_await services.registry.Create(id, std::move(request.options)));
-  if (request.opencode) {
+  if (!request.opencode) {
+    services.servers.Start(id);
+  } else if (*request.opencode) {
     auto begin = std::chrono::steady_clock::now();
     CO_TRY(co_await services.servers.WaitReady(id, kOpencodeLimit));
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;

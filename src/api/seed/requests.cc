@@ -32,8 +32,7 @@ Result<std::optional<uint64_t>> Memory(const json::Object& body) {
 
 Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults) {
   CreateRequest request;
-  ASSIGN(std::optional<bool> opencode, body.OptionalBool("opencode"));
-  request.opencode = opencode.value_or(true);
+  ASSIGN(request.opencode, body.OptionalBool("opencode"));
   ASSIGN(request.options.image, body.OptionalText("image"));
   ASSIGN(request.options.memory_bytes, Memory(body));
   ASSIGN(request.options.cpus, body.OptionalNumber("cpus", 0, kMaxCpus));

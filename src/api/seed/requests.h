@@ -2,6 +2,7 @@
 // The bodies of the actions, parsed and checked as far as that needs no sandbox.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -14,7 +15,8 @@ namespace atl::api {
 
 struct CreateRequest {
   sandbox::CreateOptions options;
-  bool opencode = true;
+  // Nothing: OpenCode starts and nobody waits for it; true: the answer waits; false: not yet.
+  std::optional<bool> opencode;
 };
 // `defaults`: what is configured of automatic snapshots.
 Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults);

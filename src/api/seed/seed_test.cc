@@ -175,14 +175,14 @@ json::Object Body(std::string_view text) { return json::Object::Parse(text, true
 
 TEST(ParseCreateTest, EveryFieldIsOptionalAndTyped) {
   CreateRequest plain = ParseCreate(Body(""), {}).value();
-  EXPECT_TRUE(plain.opencode);
+  EXPECT_FALSE(plain.opencode.has_value());
   EXPECT_FALSE(plain.options.image);
   CreateRequest full =
       ParseCreate(Body(R"({"opencode":false,"image":"x","memory":"2G","cpus":1.5,"pids":64,
                            "env":{"A":"1"},"later":1})"),
                   {})
           .value();
-  EXPECT_FALSE(full.opencode);
+  EXPECT_EQ(full.opencode, false);
   EXPECT_EQ(full.options.memory_bytes, 2ULL << 30U);
   EXPECT_EQ(full.options.cpus, 1.5);
   EXPECT_EQ(full.options.pids, 64U);
