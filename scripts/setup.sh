@@ -28,7 +28,7 @@ build=(
   libfmt-dev libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-run=(crun mmdebstrap nftables iproute2 procps golang-github-containers-common)
+run=(crun mmdebstrap nftables iproute2 procps e2fsprogs golang-github-containers-common)
 test=(
   debootstrap chromium fonts-dejavu-core jq openssl zstd
   restic squashfs-tools                           # what snapshots are checked and measured against

@@ -26,6 +26,7 @@ void AddCreate(CLI::App& app, const Globals& globals, Verb& verb) {
   command->add_option("--memory", arguments->memory, "Memory limit, such as 2G");
   command->add_option("--cpus", arguments->cpus, "CPU limit, such as 1.5");
   command->add_option("--pids", arguments->pids, "Limit of processes and threads");
+  command->add_option("--disk", arguments->disk, "Limit of what it may store, such as 10G");
   command->add_option("--env,-e", arguments->env, "KEY=value for every program inside");
   command->callback([&verb, &globals, arguments] {
     verb = [&globals, arguments] { return Create(globals, *arguments); };

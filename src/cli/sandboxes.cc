@@ -21,6 +21,7 @@ Result<std::string> CreateBody(const CreateArguments& arguments) {
   if (!arguments.memory.empty()) writer.Field("memory", arguments.memory);
   if (arguments.cpus) writer.Field("cpus", *arguments.cpus);
   if (arguments.pids) writer.Field("pids", *arguments.pids);
+  if (!arguments.disk.empty()) writer.Field("disk", arguments.disk);
   TRY(AppendEnv(writer, arguments.env));
   writer.EndObject();
   return writer.Take();

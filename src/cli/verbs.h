@@ -27,6 +27,7 @@ struct CreateArguments {
   std::string memory;
   std::optional<double> cpus;
   std::optional<uint64_t> pids;
+  std::string disk;
   std::vector<std::string> env;  // KEY=value
 };
 

@@ -201,6 +201,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(ReadModel(source, environment, config.model));
   TRY(RequireAbsolute("state_dir", config.state_dir));
   ASSIGN(config.snapshots, ReadSnapshots(source, environment, config.state_dir));
+  ASSIGN(config.limits, ReadLimits(source));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";

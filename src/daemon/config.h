@@ -13,6 +13,7 @@
 #include "async/stream.h"
 #include "base/result.h"
 #include "daemon/config_source.h"
+#include "daemon/limits_config.h"
 #include "daemon/snapshot_config.h"
 #include "egress/model_gateway.h"
 
@@ -48,6 +49,8 @@ struct Config {
   ModelConfig model;
 
   SnapshotConfig snapshots;
+
+  LimitsConfig limits;
 
   std::string opencode_binary() const;
   std::string opencode_ui_dir() const;  // where its UI is kept, if it is

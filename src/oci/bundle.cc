@@ -14,7 +14,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr uint32_t kIdRange = 65536;
-constexpr rlim_t kOpenFiles = 1U << 20U;
+constexpr rlim_t kMostOpenFiles = 1U << 20U;
 
 json::array Strings(const std::vector<std::string>& values) {
   return json::array(values.begin(), values.end());
@@ -61,7 +61,9 @@ json::object Process(const BundleSpec& spec) {
   // The hard limit cannot be raised without CAP_SYS_RESOURCE: as much as the daemon has.
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
-  rlim_t open_files = std::min(files.rlim_max, kOpenFiles);
+  rlim_t most = std::min(files.rlim_max, kMostOpenFiles);
+  // A soft limit near the hard one costs programs that close every number there could be.
+  rlim_t usual = std::min<rlim_t>(most, spec.open_files);
   return json::object{
       {"terminal", false},
       {"user", {{"uid", 0}, {"gid", 0}}},
@@ -71,7 +73,7 @@ json::object Process(const BundleSpec& spec) {
       {"capabilities",
        {{"bounding", capabilities}, {"effective", capabilities}, {"permitted", capabilities}}},
       {"rlimits",
-       {{{"type", "RLIMIT_NOFILE"}, {"hard", open_files}, {"soft", open_files}},
+       {{{"type", "RLIMIT_NOFILE"}, {"hard", most}, {"soft", usual}},
         {{"type", "RLIMIT_CORE"}, {"hard", 0}, {"soft", 0}}}},
       {"noNewPrivileges", true}};
 }

@@ -28,6 +28,7 @@ struct BundleSpec {
   std::string opencode_binary;          // empty: none
   std::vector<std::string> agent_args;  // after kAgentPath
   std::vector<std::string> env;         // "KEY=value", for PID 1
+  uint64_t open_files = 65536;          // soft; the hard limit is the daemon's, a million at most
   std::string cgroups_path;             // Cgroup::work_path()
   bool mount_cgroup2 = false;           // show /sys/fs/cgroup inside, read-only (v2 hosts)
   std::string seccomp_bpf_base64;

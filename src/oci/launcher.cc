@@ -97,13 +97,10 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   ASSIGN(launcher->seccomp_base64_,
          LoadSeccomp(config.seccomp_profile, config.state_dir + "/seccomp.bpf"));
   ASSIGN(launcher->cgroups_, sys::CgroupTree::Open(config.cgroup_root));
+  launcher->layers_ = Layers(config.state_dir + "/sandboxes");
   launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun");
   launcher->config_ = std::move(config);
   return launcher;
-}
-
-std::string Launcher::LayerDir(const std::string& iid) const {
-  return fmt::format("{}/sandboxes/{}", config_.state_dir, iid);
 }
 
 std::string Launcher::RunDir(const std::string& iid) const {
@@ -127,9 +124,15 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   ASSIGN(std::vector<sys::Fd> work_procs, cgroup.OpenWorkProcs());
   watch.Lap("cgroup");
 
+  ASSIGN(OpenLayer layer, layers_.Open({.iid = spec.iid,
+                                        .id_base = spec.id_base,
+                                        .disk_bytes = spec.disk_bytes,
+                                        .inodes = spec.inodes}));
+  watch.Lap("layer");
+
   RootfsTimes times;
   ASSIGN(sys::Mount rootfs, MountRootfs({.image_rootfs = image.rootfs,
-                                         .layer = LayerDir(spec.iid),
+                                         .layer = layer.dir(),
                                          .target = run_dir + "/rootfs",
                                          .id_base = spec.id_base},
                                         &times));
@@ -145,6 +148,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
                                         .opencode_binary = config_.opencode_binary,
                                         .agent_args = spec.agent_args,
                                         .env = spec.env,
+                                        .open_files = config_.open_files,
                                         .cgroups_path = cgroup.work_path(),
                                         .mount_cgroup2 = cgroups_.mode() == sys::CgroupMode::kV2,
                                         .seccomp_bpf_base64 = seccomp_base64_}));
@@ -170,6 +174,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   launched.pidfd = *std::move(pidfd);
   launched.net_namespace = *std::move(net_namespace);
   TRY(rootfs.Detach());
+  layer.Close();
   watch.Lap("detach");
   return launched;
 }
@@ -192,12 +197,13 @@ Result<void> Launcher::Stop(const std::string& iid) {
   TRY(cgroups_.Find(iid).Remove());
   TRY(runtime_->Delete(iid));
   TRY(sys::Unmount(RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
+  TRY(layers_.Hide(iid));
   return sys::RemoveTree(RunDir(iid));
 }
 
 Result<void> Launcher::Destroy(const std::string& iid) {
   TRY(Stop(iid));
-  return sys::RemoveTree(LayerDir(iid));
+  return layers_.Remove(iid);
 }
 
 size_t Launcher::agent_procs_count() const { return cgroups_.hierarchies(); }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "oci/layer.h"
 #include "oci/runtime.h"
 #include "sys/cgroup.h"
 #include "sys/fd.h"
@@ -30,6 +31,7 @@ struct LauncherConfig {
   std::string agent_binary;
   std::string opencode_binary;  // empty: none
   std::string seccomp_profile;  // empty: Debian's (kSeccompProfile)
+  uint64_t open_files = 65536;  // of a process, unless it raises that itself
 };
 
 struct LaunchSpec {
@@ -38,6 +40,8 @@ struct LaunchSpec {
   std::string image;  // by name
   uint32_t id_base = 0;
   sys::CgroupLimits limits;
+  uint64_t disk_bytes = 0;  // of its layer; 0: no limit, here and below
+  uint64_t inodes = 0;
   std::vector<std::string> env;  // for PID 1
   std::vector<std::string> agent_args;
   int agent_socket = -1;  // a listening unix socket; becomes fd 3 of PID 1. Borrowed.
@@ -47,7 +51,8 @@ struct Launched {
   pid_t pid = 0;          // PID 1, in the host's numbers
   sys::Fd pidfd;          // readable when PID 1 has ended
   sys::Fd net_namespace;  // of the sandbox
-  // {"cgroup", 0.4}, {"idmap", ..}, {"overlay", ..}, {"bundle", ..}, {"crun", ..}, {"limits", ..},
+  // {"cgroup", 0.4}, {"layer", ..}, {"idmap", ..}, {"overlay", ..}, {"bundle", ..}, {"crun", ..},
+  // {"limits", ..},
   // {"detach", ..}
   std::vector<std::pair<std::string, double>> phases;
 };
@@ -74,8 +79,10 @@ class Launcher {
   size_t agent_procs_count() const;
   Runtime& runtime() { return *runtime_; }
 
-  std::string LayerDir(const std::string& iid) const;  // state_dir/sandboxes/<iid>
-  std::string RunDir(const std::string& iid) const;    // run_dir/sandboxes/<iid>
+  // state_dir/sandboxes/<iid>. What is in it is a matter of `layers()`.
+  std::string LayerDir(const std::string& iid) const { return layers_.Dir(iid); }
+  const Layers& layers() const { return layers_; }
+  std::string RunDir(const std::string& iid) const;  // run_dir/sandboxes/<iid>
 
  private:
   Launcher() = default;
@@ -83,6 +90,7 @@ class Launcher {
 
   LauncherConfig config_;
   sys::CgroupTree cgroups_;
+  Layers layers_;
   std::unique_ptr<Runtime> runtime_;
   std::string seccomp_base64_;
 };

@@ -16,13 +16,17 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <iterator>
 #include <thread>
 
 #include "oci/image.h"
+#include "sys/loop.h"
 #include "sys/mounts.h"
 
 namespace atl::oci {
 namespace {
+
+constexpr std::chrono::seconds kLoopLimit{2};
 
 std::vector<std::string> Names(const std::string& path, std::string_view prefix = {}) {
   std::vector<std::string> names;
@@ -103,6 +107,24 @@ std::string OwnerOf(std::string_view path, std::string_view dir) {
   return std::string(path.substr(0, path.find('/')));
 }
 
+// The sandbox whose image a loop device shows; empty when it is none of this state directory. The
+// kernel names the file as it is seen from the mount that it was opened through, which may have
+// ended: then the name begins at the root of its file system.
+std::string ImageOwner(const sys::LoopInUse& loop, const std::string& state_dir) {
+  constexpr std::string_view kAbove = "/sandboxes/";
+  constexpr std::string_view kImage = "/disk.img";
+  std::string_view file = loop.file;
+  if (!file.ends_with(kImage)) return {};
+  file.remove_suffix(kImage.size());
+  size_t at = file.rfind(kAbove);
+  struct stat info{};
+  if (at == std::string_view::npos || !state_dir.ends_with(file.substr(0, at)) ||
+      ::stat(state_dir.c_str(), &info) < 0 || info.st_dev != loop.device) {
+    return {};
+  }
+  return std::string(file.substr(at + kAbove.size()));
+}
+
 // Calls of crun with this daemon's root: pid and sandbox.
 std::vector<std::pair<pid_t, std::string>> RuntimeCalls(const LauncherConfig& config) {
   std::vector<std::pair<pid_t, std::string>> calls;
@@ -131,6 +153,7 @@ class Search {
     Programs();
     TRY(Mounts("self"));
     if (daemon_ != 0) TRY(Mounts(fmt::format("{}", daemon_)));
+    Loops();
     for (const std::string& iid : Names(config_.run_dir + "/sandboxes")) {
       if (!running_.contains(iid)) Add("directory", config_.run_dir + "/sandboxes/" + iid, iid);
     }
@@ -179,9 +202,29 @@ class Search {
     if (!mounts) return {};  // the daemon ended just now, and its mounts with it
     for (const sys::MountEntry& mount : *mounts) {
       std::string iid = OwnerOf(mount.target, config_.run_dir + "/sandboxes");
+      if (iid.empty()) iid = OwnerOf(mount.target, config_.state_dir + "/sandboxes");
       if (!iid.empty() && !running_.contains(iid)) Add("mount", mount.target, iid);
     }
     return {};
+  }
+
+  // Devices of images whose sandbox does not run. One ends a moment after its sandbox, when the
+  // kernel has taken apart what was mounted inside.
+  void Loops() {
+    auto deadline = std::chrono::steady_clock::now() + kLoopLimit;
+    while (true) {
+      std::vector<Leak> found;
+      for (const sys::LoopInUse& loop : sys::ListLoops()) {
+        std::string iid = ImageOwner(loop, config_.state_dir);
+        if (iid.empty() || running_.contains(iid)) continue;
+        found.push_back({.kind = "loop", .what = loop.path, .owner = iid});
+      }
+      if (found.empty() || std::chrono::steady_clock::now() > deadline) {
+        std::ranges::move(found, std::back_inserter(leaks_));
+        return;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
   }
 
   const LauncherConfig& config_;
@@ -227,7 +270,7 @@ Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
     TRY(launcher.CgroupOf(iid).Remove());
     TRY(sys::Unmount(launcher.RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
     TRY(sys::RemoveTree(launcher.RunDir(iid)));
-    TRY(sys::RemoveTree(launcher.LayerDir(iid)));
+    TRY(launcher.layers().Remove(iid));
   }
   for (const std::string& path : StaleUploads(config, DaemonPid(config.run_dir))) {
     TRY(sys::RemoveTree(path));

@@ -12,7 +12,7 @@
 namespace atl::oci {
 
 struct Leak {
-  std::string kind;   // process, mount, cgroup, directory, container, temporary
+  std::string kind;   // process, mount, cgroup, directory, container, temporary, loop
   std::string what;   // a pid, a path, a name
   std::string owner;  // the iid it was made for, when that can be told
 };

@@ -16,6 +16,8 @@
 
 #include "base/result.h"
 #include "oci/bundle.h"
+#include "oci/disk_image.h"
+#include "oci/layer.h"
 #include "oci/seccomp.h"
 #include "sys/cgroup.h"
 #include "sys/fd.h"
@@ -28,6 +30,7 @@ namespace atl::oci {
 namespace {
 
 constexpr uint32_t kProbeBase = 0x0fff0000;  // below every sandbox's range
+constexpr uint64_t kProbeDisk = 32ULL << 20U;
 
 Check Do(std::string name, const std::function<Result<std::string>()>& probe,
          bool required = true) {
@@ -152,6 +155,16 @@ Result<std::string> Seccomp() {
   return fmt::format("{} rules, {} instructions", filter.rules, filter.bpf.size() / 8);
 }
 
+Result<std::string> DiskLimits(const Scratch& scratch) {
+  std::string dir = scratch.Path("lower");
+  if (Layers(dir).kind() == DiskLimitKind::kQuota) return "project quota";
+  std::string image = scratch.Path("disk.img");
+  TRY(MakeDiskImage(image, {.bytes = kProbeDisk}));
+  ASSIGN(sys::Mount mount, MountDiskImage(image, scratch.Path("merged")));
+  TRY(sys::WriteFile(scratch.Path("merged") + "/file", "probe"));
+  return "images (the file system has no project quota)";
+}
+
 Result<std::string> OpenFiles() {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
@@ -178,6 +191,7 @@ std::vector<Check> ProbeHost(const std::string& scratch_parent) {
   checks.push_back(Do("system call filter", Seccomp));
   checks.push_back(Do("nftables in a namespace", Redirect));
   checks.push_back(Do("open files", OpenFiles));
+  checks.push_back(Do("limits of disk", [&] { return DiskLimits(scratch); }, false));
   checks.push_back(Do("mmdebstrap (to make images)", [] { return Version("mmdebstrap"); }, false));
   return checks;
 }

@@ -12,7 +12,7 @@ namespace atl::oci {
 
 struct RootfsSpec {
   std::string image_rootfs;  // images/<name>/rootfs; never written
-  std::string layer;         // sandboxes/<iid>: gets upper/ and work/
+  std::string layer;         // OpenLayer::dir(): gets upper/ and work/
   std::string target;        // run_dir/sandboxes/<iid>/rootfs
   uint32_t id_base = 0;
 };

@@ -57,7 +57,10 @@ Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, Phases& pha
                        .id_base = row.id_base(),
                        .limits = {.memory_bytes = row.limits.memory_bytes,
                                   .cpus = row.limits.cpus,
-                                  .pids = row.limits.pids},
+                                  .pids = row.limits.pids,
+                                  .weight = row.limits.weight},
+                       .disk_bytes = row.limits.disk_bytes,
+                       .inodes = row.limits.inodes,
                        .agent_args = {"serve", "--listen-fd", "3", "--cgroup-fds",
                                       std::to_string(launcher.agent_procs_count())},
                        .agent_socket = socket.get()};
@@ -182,7 +185,10 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
           .image = create.image.value_or(options.default_image),
           .limits = {.memory_bytes = create.memory_bytes.value_or(options.limits.memory_bytes),
                      .cpus = create.cpus.value_or(options.limits.cpus),
-                     .pids = create.pids.value_or(options.limits.pids)},
+                     .pids = create.pids.value_or(options.limits.pids),
+                     .disk_bytes = create.disk_bytes.value_or(options.limits.disk_bytes),
+                     .inodes = create.inodes.value_or(options.limits.inodes),
+                     .weight = create.weight.value_or(options.limits.weight)},
           .env = std::move(create.env),
           .created_at_ms = NowMs()};
   if (create.snapshots) row.snapshot_policy = snapshot::EncodeAutoPolicy(*create.snapshots);

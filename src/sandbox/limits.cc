@@ -20,6 +20,12 @@ constexpr double kMinCpus = 0.01;
 constexpr double kMaxCpus = 1024;
 constexpr uint64_t kMinPids = 16;
 constexpr uint64_t kMaxPids = 4'194'304;
+constexpr uint64_t kMinDisk = 32ULL << 20U;
+constexpr uint64_t kMaxDisk = 64ULL << 40U;
+constexpr uint64_t kMinInodes = 128;
+constexpr uint64_t kInodeRoom = 1024;
+constexpr uint64_t kMaxInodes = 0xFFFF'FFFF;
+constexpr uint64_t kMaxWeight = 10'000;
 constexpr size_t kMaxEnvBytes = 64U << 10U;
 
 double HostCpus() {
@@ -80,6 +86,24 @@ Result<void> ValidateLimits(const Limits& limits) {
   }
   if (limits.pids < kMinPids || limits.pids > kMaxPids) {
     return Invalid(fmt::format("\"pids\" must be between {} and {}", kMinPids, kMaxPids));
+  }
+  if (limits.disk_bytes != 0 && (limits.disk_bytes < kMinDisk || limits.disk_bytes > kMaxDisk)) {
+    return Invalid("\"disk\" must be between 32M and 64T, or 0 for no limit");
+  }
+  if (limits.inodes != 0 && (limits.inodes < kMinInodes || limits.inodes > kMaxInodes)) {
+    return Invalid(
+        fmt::format("\"inodes\" must be between {} and {}, or 0", kMinInodes, kMaxInodes));
+  }
+  if (limits.inodes != 0 && limits.disk_bytes == 0) {
+    return Invalid("\"inodes\" needs a limit of \"disk\" beside it");
+  }
+  // A table of inodes takes room from what it is to serve.
+  if (limits.inodes * kInodeRoom > limits.disk_bytes) {
+    return Invalid(fmt::format("\"inodes\": a disk of {} bytes holds {} at most", limits.disk_bytes,
+                               limits.disk_bytes / kInodeRoom));
+  }
+  if (limits.weight < 1 || limits.weight > kMaxWeight) {
+    return Invalid(fmt::format("\"weight\" must be between 1 and {}", kMaxWeight));
   }
   return {};
 }

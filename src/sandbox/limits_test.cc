@@ -44,6 +44,25 @@ TEST(LimitsTest, AbsurdOnesAreRefused) {
     limits.pids = pids;
     EXPECT_FALSE(ValidateLimits(limits)) << pids;
   }
+  using Disk = std::pair<uint64_t, uint64_t>;
+  for (auto [bytes, inodes] : {Disk{64U << 20U, 0}, Disk{1U << 30U, 5000}, Disk{0, 0}}) {
+    Limits limits = good;
+    limits.disk_bytes = bytes;
+    limits.inodes = inodes;
+    EXPECT_TRUE(ValidateLimits(limits)) << bytes << " " << inodes;
+  }
+  for (auto [bytes, inodes] : {Disk{1U << 20U, 0}, Disk{~0ULL, 0}, Disk{0, 5000},
+                               Disk{1U << 30U, 5}, Disk{64U << 20U, 1U << 20U}}) {
+    Limits limits = good;
+    limits.disk_bytes = bytes;
+    limits.inodes = inodes;
+    EXPECT_FALSE(ValidateLimits(limits)) << bytes << " " << inodes;
+  }
+  for (uint64_t weight : {uint64_t{0}, uint64_t{10'001}}) {
+    Limits limits = good;
+    limits.weight = weight;
+    EXPECT_FALSE(ValidateLimits(limits)) << weight;
+  }
   Limits wide = good;
   wide.cpus = 1024;
   EXPECT_TRUE(ValidateLimits(FitToHost(wide)));

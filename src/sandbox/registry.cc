@@ -28,7 +28,8 @@ oci::LauncherConfig LauncherConfigOf(const Options& options) {
                              .snapshots_dir = options.snapshots_dir,
                              .cgroup_root = options.cgroup,
                              .agent_binary = options.agent_binary,
-                             .opencode_binary = options.opencode_binary};
+                             .opencode_binary = options.opencode_binary,
+                             .open_files = options.open_files};
 }
 
 Sandbox::Sandbox(Info info, std::unique_ptr<AgentClient> agent)

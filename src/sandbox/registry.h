@@ -32,6 +32,9 @@ struct CreateOptions {
   std::optional<uint64_t> memory_bytes;
   std::optional<double> cpus;
   std::optional<uint64_t> pids;
+  std::optional<uint64_t> disk_bytes;
+  std::optional<uint64_t> inodes;
+  std::optional<uint64_t> weight;
   std::vector<std::pair<std::string, std::string>> env;
   std::optional<snapshot::AutoPolicy> snapshots;  // nothing: what is configured
 };
@@ -61,6 +64,7 @@ struct Options {
   std::string cgroup = "atoll";
   std::string default_image = "default";
   Limits limits{.memory_bytes = 4ULL << 30U, .cpus = 2, .pids = 2048};
+  uint64_t open_files = 65536;  // of a process, unless it raises that itself
   std::vector<std::pair<std::string, std::string>> env;  // of every program inside
   snapshot::AutoPolicy snapshots;
   snapshot::Retention retention;

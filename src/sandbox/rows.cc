@@ -76,6 +76,7 @@ Result<Row> ReadRow(const db::Statement& statement) {
   row.changed_at_ms = statement.Int(16);
   row.sleep_policy = statement.Text(17);
   row.pool_key = statement.Text(18);
+  row.limits.weight = static_cast<uint64_t>(statement.Int(19));
   return row;
 }
 
@@ -87,7 +88,7 @@ Result<std::vector<Row>> Rows::All() const {
          transaction.Prepare(
              "SELECT id, iid, state, image, id_index, memory_bytes, cpus, pids, "
              "env, created_at_ms, failure, snapshot_policy, unsaved, recover, disk_bytes, inodes, "
-             "changed_at_ms, sleep_policy, pool_key FROM sandboxes "
+             "changed_at_ms, sleep_policy, pool_key, weight FROM sandboxes "
              "ORDER BY created_at_ms"));
   std::vector<Row> rows;
   while (true) {
@@ -109,13 +110,14 @@ Result<Row> Rows::Insert(Row row) const {
   TRY(transaction.Execute(
       "INSERT INTO sandboxes (id, iid, state, image, id_index, memory_bytes, cpus, pids, env, "
       "created_at_ms, snapshot_policy, recover, disk_bytes, inodes, changed_at_ms, sleep_policy, "
-      "pool_key) "
-      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+      "pool_key, weight) "
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
       row.id, row.iid, StateName(row.state), row.image, index,
       static_cast<int64_t>(row.limits.memory_bytes), row.limits.cpus,
       static_cast<int64_t>(row.limits.pids), env, row.created_at_ms, row.snapshot_policy,
       static_cast<int64_t>(row.recover), static_cast<int64_t>(row.limits.disk_bytes),
-      static_cast<int64_t>(row.limits.inodes), row.created_at_ms, row.sleep_policy, row.pool_key));
+      static_cast<int64_t>(row.limits.inodes), row.created_at_ms, row.sleep_policy, row.pool_key,
+      static_cast<int64_t>(row.limits.weight)));
   TRY(transaction.Commit());
   row.id_index = static_cast<uint32_t>(index);
   return row;

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stopping, what is saved before, and what an empty layer gets back at a start.
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/registry_impl.h"
-#include "sys/fd.h"
 
 namespace atl::sandbox {
 namespace {
@@ -38,13 +36,12 @@ void Registry::Impl::Reserve(const EntryPtr& entry, bool reserved) {
 }
 
 bool Registry::Impl::LayerIsGone(const Row& row) const {
-  struct stat info{};
-  return ::stat((launcher.LayerDir(row.iid) + "/upper").c_str(), &info) != 0 && errno == ENOENT;
+  return !launcher.layers().Exists(row.iid);
 }
 
 Result<bool> Registry::Impl::PrepareLayer(const Row& row) {
   // What is in a layer that was to be filled is no more than a part.
-  if (row.recover) TRY(sys::RemoveTree(launcher.LayerDir(row.iid)));
+  if (row.recover) TRY(launcher.layers().Remove(row.iid));
   Records records;
   if (LayerIsGone(row)) {
     ASSIGN(records, Recoverable(row));
@@ -55,7 +52,7 @@ Result<bool> Registry::Impl::PrepareLayer(const Row& row) {
 }
 
 async::Task<> Registry::Impl::DropLayer(EntryPtr entry) {
-  auto remove = [this, &entry] { return sys::RemoveTree(launcher.LayerDir(entry->row.iid)); };
+  auto remove = [this, &entry] { return launcher.layers().Remove(entry->row.iid); };
   Result<void> removed = co_await runtime.blocking().Run(remove);
   if (!removed) log::Error("sandbox {}: {}", entry->row.id, removed.error().message);
 }

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::chrono::seconds kKillTime{10};
 constexpr uint64_t kCpuPeriodUsec = 100'000;
+constexpr uint64_t kSharesOfWeight100 = 1024;
 constexpr std::chrono::microseconds kFreezePause{200};
 constexpr std::chrono::microseconds kLongestFreezePause{2'000};
 
@@ -142,6 +143,25 @@ Result<void> Cgroup::SetMemoryV1(uint64_t bytes) const {
   return WriteFile(memory, value);
 }
 
+// Of the whole sandbox: its siblings are the other sandboxes. I/O has weights on v2 only, where the
+// device's scheduler knows them.
+Result<void> Cgroup::SetWeight(uint64_t weight) const {
+  for (const Place& place : places_) {
+    if (mode_ == CgroupMode::kV2) {
+      if (Exists(place.path + "/cpu.weight")) {
+        TRY(WriteFile(place.path + "/cpu.weight", fmt::format("{}", weight)));
+      }
+      if (Exists(place.path + "/io.weight")) {
+        TRY(WriteFile(place.path + "/io.weight", fmt::format("default {}", weight)));
+      }
+    } else if (HasItem(place.controllers, "cpu")) {
+      uint64_t shares = std::max<uint64_t>(2, weight * kSharesOfWeight100 / 100);
+      TRY(WriteFile(place.path + "/cpu.shares", fmt::format("{}", shares)));
+    }
+  }
+  return {};
+}
+
 Result<void> Cgroup::SetLimits(const CgroupLimits& limits) const {
   if (limits.memory_bytes != 0) {
     std::string work = WorkOf("memory");
@@ -169,6 +189,7 @@ Result<void> Cgroup::SetLimits(const CgroupLimits& limits) const {
       TRY(WriteFile(work + "/cpu.cfs_quota_us", fmt::format("{}", quota)));
     }
   }
+  if (limits.weight != 0) TRY(SetWeight(limits.weight));
   return {};
 }
 

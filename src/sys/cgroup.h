@@ -21,6 +21,9 @@ struct CgroupLimits {
   uint64_t memory_bytes = 0;  // 0: no limit, here and below
   double cpus = 0;
   uint64_t pids = 0;
+  // 1 to 10000, where 100 is everybody's: its part of CPU and I/O when several want all. Set where
+  // the host can.
+  uint64_t weight = 0;
 };
 
 struct CgroupUsage {
@@ -74,6 +77,7 @@ class Cgroup {
   // The `work` leaf in the hierarchy that has the controller; empty when none has.
   std::string WorkOf(std::string_view controller) const;
   Result<void> SetMemoryV1(uint64_t bytes) const;
+  Result<void> SetWeight(uint64_t weight) const;
 };
 
 // Where a host shows its cgroups and says what it is. Tests name a tree of plain files.

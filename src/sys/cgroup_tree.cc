@@ -73,11 +73,12 @@ Result<void> HandDown(const std::string& group, bool may_step_aside = false) {
                   fmt::format("the cgroup {} has no {} controller", group, controller));
     }
   }
-  constexpr std::string_view kEnable = "+memory +pids +cpu";
-  auto enabled = WriteFile(group + "/cgroup.subtree_control", kEnable);
+  std::string enable = "+memory +pids +cpu";
+  if (available.contains(" io ")) enable += " +io";
+  auto enabled = WriteFile(group + "/cgroup.subtree_control", enable);
   if (enabled || enabled.error().sys_errno != EBUSY || !may_step_aside) return enabled;
   TRY(StepAside(group));
-  return WriteFile(group + "/cgroup.subtree_control", kEnable);
+  return WriteFile(group + "/cgroup.subtree_control", enable);
 }
 
 // The subdirectories of a group.

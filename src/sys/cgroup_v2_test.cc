@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::ElementsAre;
 
-constexpr char kEnabled[] = "+memory +pids +cpu";
+constexpr char kEnabled[] = "+memory +pids +cpu +io";
 
 class CgroupV2Test : public testing::Test {
  protected:
@@ -129,6 +129,18 @@ TEST_F(CgroupV2Test, LimitsApplyToWorkAlone) {
   ASSERT_TRUE(group.SetLimits({.cpus = 0.001}));
   EXPECT_EQ("1000 100000", Read(work + "/cpu.max"));
   EXPECT_EQ("100", Read(work + "/pids.max")) << "0 leaves a limit as it is";
+}
+
+TEST_F(CgroupV2Test, WeightsAreOfTheWholeSandbox) {
+  Cgroup group = MakeSandbox();
+  std::string whole = Path("/atoll/one");
+  ASSERT_TRUE(group.SetLimits({.weight = 300}));
+  EXPECT_FALSE(fs::exists(whole + "/cpu.weight")) << "only where the kernel offers it";
+  Write(whole + "/cpu.weight", "100\n");
+  Write(whole + "/io.weight", "default 100\n");
+  ASSERT_TRUE(group.SetLimits({.weight = 300}));
+  EXPECT_EQ("300", Read(whole + "/cpu.weight"));
+  EXPECT_EQ("default 300", Read(whole + "/io.weight"));
 }
 
 TEST_F(CgroupV2Test, NoSwapFileWhereTheKernelCountsNone) {

@@ -14,18 +14,25 @@ constexpr int64_t kMaxTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
 constexpr int64_t kMaxDepth = std::numeric_limits<int32_t>::max();
 constexpr double kMaxCpus = 1024;
 constexpr int64_t kMaxPids = 4'194'304;
+constexpr int64_t kMaxInodes = 0xFFFF'FFFF;
+constexpr int64_t kMaxWeight = 10'000;
+
+Result<std::optional<uint64_t>> Count(const json::Object& body, std::string_view name,
+                                      int64_t least, int64_t most) {
+  ASSIGN(std::optional<int64_t> count, body.OptionalInt(name, {.min = least, .max = most}));
+  if (!count) return std::nullopt;
+  return static_cast<uint64_t>(*count);
+}
 
 // "2G" or a number of bytes.
-Result<std::optional<uint64_t>> Memory(const json::Object& body) {
-  if (body.IsString("memory")) {
-    ASSIGN(std::string text, body.Text("memory"));
+Result<std::optional<uint64_t>> Bytes(const json::Object& body, std::string_view name,
+                                      int64_t least) {
+  if (body.IsString(name)) {
+    ASSIGN(std::string text, body.Text(name));
     ASSIGN(uint64_t bytes, sandbox::ParseBytes(text));
     return bytes;
   }
-  ASSIGN(std::optional<int64_t> bytes,
-         body.OptionalInt("memory", {.min = 1, .max = std::numeric_limits<int64_t>::max()}));
-  if (!bytes) return std::nullopt;
-  return static_cast<uint64_t>(*bytes);
+  return Count(body, name, least, std::numeric_limits<int64_t>::max());
 }
 
 }  // namespace
@@ -34,10 +41,12 @@ Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::Auto
   CreateRequest request;
   ASSIGN(request.opencode, body.OptionalBool("opencode"));
   ASSIGN(request.options.image, body.OptionalText("image"));
-  ASSIGN(request.options.memory_bytes, Memory(body));
+  ASSIGN(request.options.memory_bytes, Bytes(body, "memory", 1));
   ASSIGN(request.options.cpus, body.OptionalNumber("cpus", 0, kMaxCpus));
-  ASSIGN(std::optional<int64_t> pids, body.OptionalInt("pids", {.min = 1, .max = kMaxPids}));
-  if (pids) request.options.pids = static_cast<uint64_t>(*pids);
+  ASSIGN(request.options.pids, Count(body, "pids", 1, kMaxPids));
+  ASSIGN(request.options.disk_bytes, Bytes(body, "disk", 0));
+  ASSIGN(request.options.inodes, Count(body, "inodes", 0, kMaxInodes));
+  ASSIGN(request.options.weight, Count(body, "weight", 1, kMaxWeight));
   ASSIGN(request.options.env, body.OptionalTextMap("env"));
   TRY(sandbox::ValidateEnv(request.options.env));
   ASSIGN(std::optional<json::Object> snapshots, body.OptionalObject("snapshots"));

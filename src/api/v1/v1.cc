@@ -29,7 +29,8 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
   writer.Field("createdAt", IsoTime(info.created_at_ms));
   writer.Field("opencode", OpencodeState(services, info));
   writer.Field("memory", info.limits.memory_bytes).Field("cpus", info.limits.cpus);
-  writer.Field("pids", info.limits.pids);
+  writer.Field("pids", info.limits.pids).Field("disk", info.limits.disk_bytes);
+  writer.Field("inodes", info.limits.inodes).Field("weight", info.limits.weight);
   WritePolicy(writer, info.snapshots);
   if (info.unsaved) writer.Field("unsaved", true).Field("saveFailure", info.save_failure);
   if (!info.failure.empty()) writer.Field("failure", info.failure);

@@ -14,6 +14,8 @@ CREATE TABLE sandboxes_new (
   disk_bytes      INTEGER NOT NULL DEFAULT 0,
   -- Files of its writable layer; 0: no limit.
   inodes          INTEGER NOT NULL DEFAULT 0,
+  -- Its part of CPU and I/O when several want all; 100 is everybody's.
+  weight          INTEGER NOT NULL DEFAULT 100,
   -- [["NAME", "value"], ...], for every program inside.
   env             TEXT NOT NULL,
   created_at_ms   INTEGER NOT NULL,

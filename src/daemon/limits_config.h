@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// [limits]: what a sandbox may use beside memory, CPUs and processes.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "daemon/config_source.h"
+
+namespace atl::daemon {
+
+struct LimitsConfig {
+  uint64_t disk_bytes = 0;  // of a sandbox; 0: no limit, here and below
+  uint64_t inodes = 0;
+  uint32_t weight = 100;
+  uint32_t open_files = 65536;
+};
+
+Result<LimitsConfig> ReadLimits(Source& source);
+
+}  // namespace atl::daemon
