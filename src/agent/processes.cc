@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstring>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace atl::agent {
@@ -67,9 +68,23 @@ Result<std::shared_ptr<Child>> MakeChild() {
 
 Result<std::shared_ptr<Child>> Processes::Start(const Program& program, Stdio stdio) {
   ASSIGN(auto child, MakeChild());
+  std::lock_guard spawn_lock(spawn_mutex_);
+  {
+    std::lock_guard lock(mutex_);
+    spawning_ = true;
+  }
+  Result<pid_t> pid = spawner_->Spawn(program, stdio);
   std::lock_guard lock(mutex_);
-  ASSIGN(child->pid_, spawner_->Spawn(program, stdio));
-  running_[child->pid_] = child;
+  spawning_ = false;
+  auto unclaimed = std::exchange(unclaimed_, {});
+  if (unclaimed.contains(spawner_->pid())) spawner_->NoteDeath();
+  if (!pid) return Unexpected(std::move(pid).error());
+  child->pid_ = *pid;
+  if (auto ended = unclaimed.find(*pid); ended != unclaimed.end()) {
+    NoteExit(*child, ended->second);
+  } else {
+    running_[*pid] = child;
+  }
   return child;
 }
 
@@ -154,23 +169,28 @@ void Processes::KillSessionLocked(pid_t session) {
   }
 }
 
+void Processes::NoteExit(Child& child, int status) {
+  child.status_ = WIFSIGNALED(status)
+                      ? protocol::Exited{.exit_code = 0, .signal = WTERMSIG(status)}
+                      : protocol::Exited{.exit_code = WEXITSTATUS(status), .signal = 0};
+  eventfd_write(child.exited_.get(), 1);
+}
+
 void Processes::ReapAll() {
   std::lock_guard lock(mutex_);
   int status = 0;
   pid_t pid = 0;
   while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
     if (pid == spawner_->pid()) {
-      spawner_->NoteDeath();
-      (void)spawner_->Start();  // else the next Spawn tries again
+      spawner_->NoteDeath();  // the next Spawn starts it again
       continue;
     }
     auto found = running_.find(pid);
-    if (found == running_.end()) continue;
-    Child& child = *found->second;
-    child.status_ = WIFSIGNALED(status)
-                        ? protocol::Exited{.exit_code = 0, .signal = WTERMSIG(status)}
-                        : protocol::Exited{.exit_code = WEXITSTATUS(status), .signal = 0};
-    eventfd_write(child.exited_.get(), 1);
+    if (found == running_.end()) {
+      if (spawning_) unclaimed_[pid] = status;
+      continue;
+    }
+    NoteExit(*found->second, status);
     running_.erase(found);
   }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs that the agent started: starting, reaping and signalling them. One lock covers all
-// three, so a pid that is signalled is never one that was reaped and given to somebody else.
+// The programs that the agent started: starting, reaping and signalling them. One lock covers
+// reaping and signalling, so a pid that is signalled is never one that was reaped and given to
+// somebody else. Starting has a lock of its own: a program that is born into a frozen group keeps
+// whoever starts it waiting until the group goes on, and nobody else may wait for that.
 #pragma once
 
 #include <chrono>
@@ -55,8 +57,8 @@ class Processes {
   // SIGKILL to the process group and to what else is in the program's session.
   void Kill(const Child& child);
 
-  // Reaps for ever: our programs, the orphans that PID 1 inherits, and the spawner, which is
-  // started again.
+  // Reaps for ever: our programs, the orphans that PID 1 inherits, and the spawner, which the next
+  // Start starts again.
   [[noreturn]] void ReapForever();
 
  private:
@@ -64,9 +66,14 @@ class Processes {
   void NoteEndLocked(Child* child, int signo);
   void KillSessionLocked(pid_t session);
   void ReapAll();
+  static void NoteExit(Child& child, int status);
 
+  std::mutex spawn_mutex_;  // before mutex_
+  Spawner* spawner_;        // under spawn_mutex_, but for its pid
   std::mutex mutex_;
-  Spawner* spawner_;
+  bool spawning_ = false;
+  // What was reaped while a program was being started: it may be that program.
+  std::unordered_map<pid_t, int> unclaimed_;
   std::unordered_map<pid_t, std::shared_ptr<Child>> running_;
 };
 

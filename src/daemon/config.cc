@@ -14,6 +14,7 @@
 
 #include "http/message.h"
 #include "sandbox/registry.h"
+#include "snapshot/policy.h"
 #include "sys/fd.h"
 
 namespace atl::daemon {
@@ -124,6 +125,17 @@ Result<void> RequireAbsolute(std::string_view key, const std::string& path) {
   return Bad("configuration", key, fmt::format("must be an absolute path, not \"{}\"", path));
 }
 
+// "10m", a number of seconds, or "off".
+Result<void> ReadIdle(Source& source, std::string_view key, std::chrono::seconds& into) {
+  std::string text;
+  TRY(source.Read("sleep", key, text));
+  if (text.empty()) return {};
+  auto duration = snapshot::ParseDuration(text);
+  if (!duration) return Bad("[sleep]", key, duration.error().message);
+  into = *duration;
+  return {};
+}
+
 // .dev.vars lies beside the process; what the real environment says goes before it.
 Result<Environment> WithDevVars(const Environment& environment) {
   Result<std::string> text = sys::ReadFile(".dev.vars", 1U << 20U);
@@ -202,6 +214,10 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(RequireAbsolute("state_dir", config.state_dir));
   ASSIGN(config.snapshots, ReadSnapshots(source, environment, config.state_dir));
   ASSIGN(config.limits, ReadLimits(source));
+  TRY(ReadIdle(source, "after", config.sleep.after));
+  TRY(ReadIdle(source, "stop_after", config.sleep.stop_after));
+  TRY(source.Read("sleep", "keep_alive", config.sleep.keep_alive));
+  TRY(source.Read("sleep", "busy_cpus", config.busy_cpus, 0, 1024));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";

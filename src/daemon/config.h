@@ -16,6 +16,7 @@
 #include "daemon/limits_config.h"
 #include "daemon/snapshot_config.h"
 #include "egress/model_gateway.h"
+#include "sandbox/sleep_policy.h"
 
 namespace atl::daemon {
 
@@ -51,6 +52,9 @@ struct Config {
   SnapshotConfig snapshots;
 
   LimitsConfig limits;
+  // [sleep]
+  sandbox::SleepPolicy sleep;
+  double busy_cpus = 0.1;
 
   std::string opencode_binary() const;
   std::string opencode_ui_dir() const;  // where its UI is kept, if it is

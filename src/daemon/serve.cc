@@ -81,6 +81,8 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
   options.snapshots = config.snapshots.automatic;
   options.retention = config.snapshots.retention;
   options.prune_interval = config.snapshots.prune_interval;
+  options.sleep = config.sleep;
+  options.busy_cpus = config.busy_cpus;
   return options;
 }
 
@@ -288,8 +290,10 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
 }
 
 async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result) {
-  result = co_await registry_->Reconcile();
+  result = co_await registry_->Load();
+  // Served from here on: whoever asks for a sandbox that is not yet looked at waits for it alone.
   if (result) result = Listen(endpoints);
+  if (result) result = co_await registry_->Reconcile();
   if (result) registry_->StartAutomatic();
   if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();

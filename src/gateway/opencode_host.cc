@@ -124,7 +124,9 @@ async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
   for (int attempt = 0; attempt < kDialAttempts; ++attempt) {
     bool ready = co_await HoldUntilReady(id, exchange);
     if (!ready) co_return;
-    Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(id);
+    sandbox::Waited waited;
+    Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(id, &waited);
+    waited.SayIn(exchange);
     if (!sandbox) {
       failure = std::move(sandbox).error();
       break;

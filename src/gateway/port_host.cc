@@ -36,7 +36,9 @@ async::Task<> Gateway::HandlePort(PortHost host, http::Exchange& exchange) {
     co_await RespondFailure(exchange, std::move(refused), "Not a preview", false);
     co_return;
   }
-  Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(host.id);
+  sandbox::Waited waited;
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(host.id, &waited);
+  waited.SayIn(exchange);
   if (!sandbox) {
     co_await RespondFailure(exchange, std::move(sandbox).error(), "The sandbox is not available",
                             true);

@@ -171,6 +171,9 @@ class Connection::ExchangeImpl : public Exchange {
     } else if (head_.minor_version == 0) {
       head.headers.Add("Connection", "keep-alive");
     }
+    for (const auto& [name, ms] : timings()) {
+      head.headers.Add("Server-Timing", fmt::format("{};dur={:.1f}", name, ms));
+    }
   }
 
   Connection& connection_;

@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "async/stream.h"
 #include "async/task.h"
@@ -41,6 +43,9 @@ class Exchange {
   virtual bool response_started() const = 0;
   // Of the response that was begun; 0 before.
   virtual int status() const = 0;
+  // What the answer had to wait for: goes out as Server-Timing with a head that is not yet sent.
+  // `name` is a token.
+  void AddTiming(std::string name, double ms) { timings_.emplace_back(std::move(name), ms); }
   // Sends an informational (1xx) head.
   virtual async::Task<Result<void>> Inform(ResponseHead head) = 0;
 
@@ -52,6 +57,12 @@ class Exchange {
   // The response cannot be completed: cut the connection, so that the client does not take what it
   // has for the whole.
   virtual void Abort() = 0;
+
+ protected:
+  const std::vector<std::pair<std::string, double>>& timings() const { return timings_; }
+
+ private:
+  std::vector<std::pair<std::string, double>> timings_;
 };
 
 using Handler = std::function<async::Task<>(Exchange&)>;

@@ -62,9 +62,9 @@ async::Task<> Servers::Adopt() {
   std::shared_ptr<Impl> impl = impl_;
   for (const sandbox::Info& info : impl->registry.List()) {
     if (info.state != sandbox::State::kRunning) continue;
-    Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await impl->registry.Acquire(info.id);
+    std::shared_ptr<sandbox::Sandbox> sandbox = impl->registry.Observe(info.id);
     if (!sandbox) continue;
-    Result<bool> running = co_await IsRunning((*sandbox)->agent());
+    Result<bool> running = co_await IsRunning(sandbox->agent());
     if (running && *running) Start(info.id);
   }
 }

@@ -76,6 +76,7 @@ struct Servers::Impl {
   static async::Task<> StartAgain(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number);
   void NoteFailure(const ServerPtr& server, uint64_t number, Error error);
   void NoteReady(const ServerPtr& server, uint64_t number);
+  void NoteStop(const ServerPtr& server, uint64_t number);
   void NoteEnd(const ServerPtr& server, uint64_t number, const std::string& why);
 };
 

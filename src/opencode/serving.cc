@@ -68,19 +68,31 @@ async::Task<> Servers::Impl::Serve(std::shared_ptr<Impl> self, ServerPtr server,
     self->NoteFailure(server, number, std::move(sandbox).error());
     co_return;
   }
-  sandbox::AgentClient& agent = (*sandbox)->agent();
-  Result<void> up = co_await BringUp(agent, self->options);
+  Result<void> up = co_await BringUp((*sandbox)->agent(), self->options);
   if (!up) {
     self->NoteFailure(server, number, std::move(up).error());
     co_await StartAgain(self, server, number);
     co_return;
   }
   self->NoteReady(server, number);
+  // From here on it is watched, not used: that OpenCode runs keeps no sandbox awake.
+  sandbox->reset();
+  std::shared_ptr<sandbox::Sandbox> observed = self->registry.Observe(self->IdOf(server));
+  if (!observed) {
+    self->NoteStop(server, number);
+    co_return;
+  }
+  sandbox::AgentClient& agent = observed->agent();
   std::string why;
   bool hangs = false;
   auto runs = [self, server] { return self->Runs(server); };
   co_await async::Race(WaitForEndInto(agent, why),
                        WaitForHangInto(agent, runs, self->options.watchdog, hangs));
+  // One that ended with its sandbox has not failed.
+  if (self->registry.Observe(self->IdOf(server)) != observed) {
+    self->NoteStop(server, number);
+    co_return;
+  }
   if (hangs) why = "it answers nobody";
   self->NoteEnd(server, number, why);
   // A request that comes now waits out the pause, and the new server does not meet the old one.
@@ -112,6 +124,13 @@ void Servers::Impl::NoteFailure(const ServerPtr& server, uint64_t number, Error 
     one.failure = std::move(error);
     one.retry_at = Clock::now() + Pause(++one.failures);
     one.settled->Set();
+  });
+}
+
+void Servers::Impl::NoteStop(const ServerPtr& server, uint64_t number) {
+  Update(server, number, [](Server& one) {
+    one.status = Status::kStopped;
+    one.failures = 0;
   });
 }
 

@@ -74,8 +74,10 @@ async::Task<> Registry::Impl::SaveAgainRound() {
     Result<void> done = co_await StartAgain(entry, phases);
     std::shared_ptr<Sandbox> sandbox;
     {
-      // Whoever wants it now waits for the lock and starts it again.
       std::lock_guard guard(mutex);
+      // Somebody uses it already: it goes on running, and is saved when it next stops.
+      if (entry->activity->uses() > 0) continue;
+      // Whoever wants it now waits for the lock and starts it again.
       entry->reserved = true;
       sandbox = entry->sandbox;
     }
@@ -139,6 +141,7 @@ void Registry::StartAutomatic() {
                "open the repository");
   async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunAutomatic(),
                "automatic snapshots");
+  async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunIdle(), "idleness");
 }
 
 namespace {

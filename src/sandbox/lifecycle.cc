@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Creating, starting and deleting. A state is written to the database before what it announces is
-// begun: `creating` is undone after a crash, `running` is adopted or started again, `deleting` is
-// finished.
+// begun: `creating` is undone after a crash, `running` is adopted or started again, `stopping` and
+// `deleting` are finished.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -18,6 +18,7 @@ namespace atl::sandbox {
 namespace {
 
 constexpr std::chrono::milliseconds kReadyLimit{15'000};
+constexpr std::chrono::seconds kDeleteAgainPause{10};
 
 int64_t NowMs() {
   auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -113,6 +114,7 @@ async::Task<Result<void>> Registry::Impl::Connect(EntryPtr entry, oci::Launched 
   }
   auto sandbox = std::make_shared<Sandbox>(info, MakeAgent(entry->row));
   sandbox->pidfd_ = std::move(launched.pidfd);
+  sandbox->pid_ = launched.pid;
   Attached network;
   Result<void> ready;
   Result<void> committed;
@@ -133,6 +135,7 @@ async::Task<Result<void>> Registry::Impl::Connect(EntryPtr entry, oci::Launched 
   std::lock_guard guard(mutex);
   entry->row.state = State::kRunning;
   entry->row.failure.clear();
+  entry->activity->Touch();
   entry->looked_at = std::chrono::steady_clock::now();
   sandbox->info_ = InfoOf(*entry);
   entry->sandbox = std::move(sandbox);
@@ -143,32 +146,39 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
                                          Result<Created>& result) {
   co_await async::DisableCancellation();
   Stopwatch watch;
-  Result<Held> held = co_await Hold(id, true);
-  if (!held) {
-    result = Unexpected(std::move(held).error());
-    co_return;
+  EntryPtr entry;
+  async::Mutex::Lock lock;
+  while (!entry) {
+    Result<Held> held = co_await Hold(id, true);
+    if (!held) {
+      result = Unexpected(std::move(held).error());
+      co_return;
+    }
+    if (held->entry->exists && held->entry->row.state == State::kDeleting) {
+      // Its deletion has failed before. The id is free once that has succeeded.
+      Result<void> deleted = co_await DestroyAll(held->entry);
+      if (deleted) continue;
+      result = Unexpected(std::move(deleted).error().Wrap("finish the deletion of " + id));
+      co_return;
+    }
+    entry = held->entry;
+    lock = std::move(held->lock);
   }
-  EntryPtr entry = held->entry;
   Phases phases;
   std::vector<Recovered> recovered;
   Result<void> done;
-  if (!entry->exists) {
+  if (entry->exists) {
+    Waited waited;
+    done = co_await MakeRun(entry, phases, &recovered, &waited);
+  } else {
     entry->row.id = id;
     done = co_await CreateNew(entry, std::move(create), phases, recovered);
-  } else if (!Alive(entry)) {
-    bool broken = entry->row.state == State::kFailed || entry->row.state == State::kDeleting;
-    if (broken) {
-      done = Fail(Code::kFailedPrecondition,
-                  fmt::format("sandbox {} cannot be used, delete it: {}", id, entry->row.failure),
-                  "CONTAINER_UNAVAILABLE");
-    } else {
-      done = co_await StartAgain(entry, phases, &recovered);
-    }
   }
   if (!done) {
     result = Unexpected(std::move(done).error());
     co_return;
   }
+  entry->activity->Touch();
   phases.emplace_back("total", watch.Lap());
   std::lock_guard guard(mutex);
   result = Created{
@@ -192,6 +202,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
           .env = std::move(create.env),
           .created_at_ms = NowMs()};
   if (create.snapshots) row.snapshot_policy = snapshot::EncodeAutoPolicy(*create.snapshots);
+  if (create.sleep) row.sleep_policy = EncodeSleepPolicy(*create.sleep);
   auto insert = [this, &row]() -> Result<Row> {
     TRY(ValidateLimits(row.limits));
     TRY(ValidateCreateEnv(row.env));
@@ -270,16 +281,16 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
   co_return Unexpected(std::move(error));
 }
 
-async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry) {
+async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry, std::string why) {
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
     sandbox = std::move(entry->sandbox);
   }
   if (sandbox) sandbox->network_.reset();
-  auto stop = [this, &entry]() -> Result<void> {
+  auto stop = [this, &entry, &why]() -> Result<void> {
     TRY(launcher.Stop(entry->row.iid));
-    return rows.SetState(entry->row.iid, State::kStopped);
+    return rows.SetState(entry->row.iid, State::kStopped, {}, why);
   };
   CO_TRY(co_await runtime.blocking().Run(stop));
   SetState(entry, State::kStopped);
@@ -287,34 +298,43 @@ async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry) {
 }
 
 async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry, bool wanted) {
+  bool begun = false;  // by an earlier try, which has written what it is for
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
     sandbox = std::move(entry->sandbox);
+    begun = entry->row.state == State::kDeleting;
     entry->row.state = State::kDeleting;
     entry->reserved = false;
   }
   // Who still holds the sandbox keeps an object whose connections are gone.
   if (sandbox) sandbox->network_.reset();
   const std::string& iid = entry->row.iid;
-  std::string deleted_id = wanted ? entry->row.id : std::string();
-  auto destroy = [this, &iid, &deleted_id]() -> Result<void> {
-    TRY(rows.SetState(iid, State::kDeleting));
+  const std::string& id = entry->row.id;
+  auto destroy = [this, &iid, &id, wanted, begun]() -> Result<void> {
+    if (wanted) {
+      TRY(rows.BeginDelete(iid, id));
+    } else if (!begun) {
+      TRY(rows.SetState(iid, State::kDeleting, {}, "what was half-made is undone"));
+    }
     Result<void> destroyed = launcher.Destroy(iid);
-    if (destroyed && !deleted_id.empty()) {
+    if (destroyed && wanted) {
       if (auto repository = vault.Opened()) {
-        known_files.Forget(snapshot::KnownOwner(*repository, deleted_id));
+        known_files.Forget(snapshot::KnownOwner(*repository, id));
       }
     }
-    if (destroyed) return rows.Remove(iid, deleted_id);
-    (void)rows.SetState(iid, State::kFailed, destroyed.error().message);
+    if (destroyed) return rows.Remove(iid);
+    (void)rows.SetState(iid, State::kDeleting, destroyed.error().message);
     return destroyed;
   };
   Result<void> destroyed = co_await runtime.blocking().Run(destroy);
   if (destroyed) {
     Discard(entry);
   } else {
-    SetState(entry, State::kFailed, destroyed.error().message);
+    // It stays one that is to be deleted: tried again by itself, and by whoever asks.
+    std::lock_guard guard(mutex);
+    entry->row.failure = destroyed.error().message;
+    entry->delete_again_at = std::chrono::steady_clock::now() + kDeleteAgainPause;
   }
   co_return destroyed;
 }

@@ -8,9 +8,8 @@
 
 namespace atl::sandbox {
 
-async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
+async::Task<> Registry::Impl::LoadInto(Result<void>& result) {
   co_await async::DisableCancellation();
-  Stopwatch watch;
   auto end_calls = [this] { return oci::EndRuntimeCalls(LauncherConfigOf(options)); };
   Result<void> calls_ended = co_await runtime.blocking().Run(end_calls);
   if (!calls_ended) log::Warning("{}", calls_ended.error().message);
@@ -20,16 +19,7 @@ async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
     result = Unexpected(std::move(all).error());
     co_return;
   }
-  std::vector<EntryPtr> found;
-  for (Row& row : *all) {
-    EntryPtr entry = Obtain(row.id);
-    std::lock_guard guard(mutex);
-    entry->row = std::move(row);
-    entry->exists = true;
-    found.push_back(entry);
-  }
-  if (!found.empty()) co_await ReconcileAll(found, 0, found.size());
-
+  // Before anybody can make a sandbox, which would look as if it belonged to nothing.
   auto sweep = [this]() -> Result<void> {
     ASSIGN(KnownIids known, rows.Known());
     return oci::RemoveLeaks(launcher, LauncherConfigOf(options), known.live, known.running);
@@ -37,29 +27,59 @@ async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
   Result<void> swept = co_await runtime.blocking().Run(sweep);
   // What could not be removed is a matter for `doctor --leaks`; sandboxes can be served meanwhile.
   if (!swept) log::Warning("remove what belongs to no sandbox: {}", swept.error().message);
-  log::Info("{} sandboxes were looked at in {:.0f} ms", found.size(), watch.Lap());
+  for (Row& row : *all) {
+    EntryPtr entry = Obtain(row.id);
+    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    std::lock_guard guard(mutex);
+    entry->row = std::move(row);
+    entry->exists = true;
+    loaded.push_back({.entry = std::move(entry), .lock = std::move(lock)});
+  }
+  result = Result<void>();
+}
+
+async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
+  co_await async::DisableCancellation();
+  Stopwatch watch;
+  size_t count = loaded.size();
+  if (count > 0) co_await ReconcileAll(0, count);
+  loaded.clear();
   reconciled = true;
+  log::Info("{} sandboxes were looked at in {:.0f} ms", count, watch.Lap());
   result = Result<void>();
 }
 
 // Side by side: each may wait for crun and for its agent.
-async::Task<> Registry::Impl::ReconcileAll(const std::vector<EntryPtr>& all, size_t begin,
-                                           size_t end) {
+async::Task<> Registry::Impl::ReconcileAll(size_t begin, size_t end) {
   if (end - begin == 1) {
-    co_await ReconcileOne(all[begin]);
+    co_await ReconcileOne(loaded[begin].entry);
+    loaded[begin].lock.Unlock();
     co_return;
   }
   size_t middle = begin + (end - begin) / 2;
-  co_await async::Both(ReconcileAll(all, begin, middle), ReconcileAll(all, middle, end));
+  co_await async::Both(ReconcileAll(begin, middle), ReconcileAll(middle, end));
 }
 
+namespace {
+
+// A stop that an earlier daemon began.
+template <class Impl>
+async::Task<> FinishStop(Impl& impl, std::string id) {
+  Result<Registry::Stopped> stopped;
+  co_await impl.StopInto(id, false, "a stop that was cut short is finished", stopped);
+  if (!stopped) log::Warning("sandbox {}: {}", id, stopped.error().message);
+}
+
+}  // namespace
+
 async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
-  async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
   std::string id = entry->row.id;
   State state = entry->row.state;
+  bool lives = state == State::kRunning || state == State::kPaused || state == State::kStopping ||
+               state == State::kRestoring;
   // A daemon died while it filled an empty layer: what is there is no more than a part.
-  if (entry->row.recover && (state == State::kStopped || state == State::kRunning)) {
-    Result<void> emptied = co_await StopContainer(entry);
+  if (entry->row.recover && (state == State::kStopped || lives)) {
+    Result<void> emptied = co_await StopContainer(entry, "its restore was cut short");
     if (emptied) {
       co_await DropLayer(entry);
       log::Info("sandbox {} was not yet restored: it is at its next start", id);
@@ -69,15 +89,19 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
     }
     co_return;
   }
-  if (state == State::kStopped) co_return;
-  if (state == State::kRunning) {
-    Result<void> adopted = co_await Adopt(entry);
+  // The next use of one that failed tries to start it.
+  if (state == State::kStopped || state == State::kFailed) co_return;
+  if (lives) {
+    Result<void> adopted = co_await Adopt(entry, state == State::kPaused);
     if (adopted) {
-      log::Info("sandbox {} is running: adopted", id);
+      log::Info("sandbox {} is {}: adopted", id, StateName(state));
+      if (state == State::kStopping) {
+        async::Spawn(runtime.NextShard(), FinishStop(*this, id), "finish a stop");
+      }
       co_return;
     }
     log::Warning("sandbox {} is stopped: {}", id, adopted.error().message);
-    Result<void> stopped = co_await StopContainer(entry);
+    Result<void> stopped = co_await StopContainer(entry, adopted.error().message);
     if (!stopped) {
       log::Error("sandbox {}: {}", id, stopped.error().message);
       SetState(entry, State::kFailed, stopped.error().message);
@@ -93,15 +117,21 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
   }
 }
 
-async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry) {
-  auto adopt = [this, &entry] { return launcher.Adopt(entry->row.iid); };
+async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
+  std::string iid = entry->row.iid;
+  auto adopt = [this, &iid] { return launcher.Adopt(iid); };
   CO_ASSIGN(oci::Launched launched, co_await runtime.blocking().Run(adopt));
-  // A daemon may have died while the sandbox stood still for a snapshot.
-  auto thaw = [this, &entry] { return launcher.CgroupOf(entry->row.iid).Freeze(false); };
-  CO_TRY(co_await runtime.blocking().Run(thaw));
+  // A daemon may have died while the sandbox stood still for a snapshot, or before it slept.
+  auto settle = [this, &iid, asleep]() -> Result<void> {
+    TRY(launcher.CgroupOf(iid).Freeze(asleep));
+    if (asleep) return {};
+    return rows.EndRestoring(iid);
+  };
+  CO_TRY(co_await runtime.blocking().Run(settle));
   Phases phases;
-  Result<void> connected = co_await Connect(entry, std::move(launched), false, phases);
-  co_return connected;
+  CO_TRY(co_await Connect(entry, std::move(launched), false, phases));
+  if (asleep) SetState(entry, State::kPaused);
+  co_return Result<void>();
 }
 
 }  // namespace atl::sandbox

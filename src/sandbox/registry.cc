@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 
+#include "base/log.h"
 #include "sandbox/id.h"
 #include "sandbox/registry_impl.h"
 
@@ -84,13 +85,11 @@ Info Registry::Impl::InfoOf(const Entry& entry) const {
   const Row& row = entry.row;
   bool restoring = entry.restoring > 0 && row.state == State::kRunning;
   // One that has died is noted in its row when somebody next uses it; it is not shown as running.
-  bool dead = row.state == State::kRunning && entry.sandbox != nullptr &&
-              HasEnded(entry.sandbox->pidfd_.get());
+  bool lives = row.state == State::kRunning || row.state == State::kPaused;
+  bool dead = lives && entry.sandbox != nullptr && HasEnded(entry.sandbox->pidfd_.get());
   State state = row.state;
   if (dead) {
     state = State::kStopped;
-  } else if (entry.stopping) {
-    state = State::kStopping;
   } else if (restoring) {
     state = State::kRestoring;
   }
@@ -102,8 +101,10 @@ Info Registry::Impl::InfoOf(const Entry& entry) const {
               .created_at_ms = row.created_at_ms,
               .failure = row.failure,
               .snapshots = PolicyOf(row),
+              .sleep = SleepOf(row),
               .unsaved = row.unsaved,
-              .save_failure = row.unsaved ? entry.save_failure : std::string()};
+              .save_failure = row.unsaved ? entry.save_failure : std::string(),
+              .uses = entry.activity->uses()};
 }
 
 void Registry::Impl::SetState(const EntryPtr& entry, State state, const std::string& failure) {
@@ -112,56 +113,124 @@ void Registry::Impl::SetState(const EntryPtr& entry, State state, const std::str
   entry->row.failure = failure;
 }
 
-std::shared_ptr<Sandbox> Registry::Impl::Alive(const EntryPtr& entry) const {
+std::shared_ptr<Sandbox> Registry::Impl::Living(const EntryPtr& entry) const {
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
-    if (entry->row.state == State::kRunning && !entry->reserved) sandbox = entry->sandbox;
+    State state = entry->row.state;
+    bool lives = state == State::kRunning || state == State::kPaused;
+    if (lives && !entry->reserved) sandbox = entry->sandbox;
   }
   if (sandbox && HasEnded(sandbox->pidfd_.get())) return nullptr;
   return sandbox;
 }
 
-async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id) {
+std::shared_ptr<Sandbox> Registry::Impl::Alive(const EntryPtr& entry) const {
+  std::shared_ptr<Sandbox> sandbox = Living(entry);
+  std::lock_guard guard(mutex);
+  return entry->row.state == State::kRunning ? sandbox : nullptr;
+}
+
+namespace {
+
+// In use from its making to its end.
+struct Use {
+  Use(std::shared_ptr<Activity> of, std::shared_ptr<Sandbox> used)
+      : activity(std::move(of)), sandbox(std::move(used)) {
+    activity->Begin();
+  }
+  ~Use() { activity->End(); }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+  std::shared_ptr<Activity> activity;
+  std::shared_ptr<Sandbox> sandbox;
+};
+
+}  // namespace
+
+std::shared_ptr<Sandbox> Registry::Impl::Lease(const EntryPtr& entry) const {
+  std::shared_ptr<Use> use;
+  {
+    // Counted under the mutex under which a sandbox is declared asleep: one of both sees the other.
+    std::lock_guard guard(mutex);
+    if (entry->row.state != State::kRunning || entry->reserved || !entry->sandbox) return nullptr;
+    use = std::make_shared<Use>(entry->activity, entry->sandbox);
+  }
+  if (HasEnded(use->sandbox->pidfd_.get())) return nullptr;
+  Sandbox* sandbox = use->sandbox.get();
+  return std::shared_ptr<Sandbox>(std::move(use), sandbox);
+}
+
+std::shared_ptr<Sandbox> Registry::Observe(std::string_view id) const {
+  Impl::EntryPtr entry = impl_->Lookup(id);
+  return entry ? impl_->Living(entry) : nullptr;
+}
+
+async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id, Waited* waited) {
   Impl::EntryPtr entry = impl_->Lookup(id);
   if (!entry) co_return NotFound(id);
-  if (std::shared_ptr<Sandbox> sandbox = impl_->Alive(entry)) co_return sandbox;
+  if (std::shared_ptr<Sandbox> sandbox = impl_->Lease(entry)) co_return sandbox;
   async::Executor executor = co_await async::ThisExecutor();
   Result<std::shared_ptr<Sandbox>> result;
-  co_await async::RunOn(executor, impl_->AcquireInto(std::move(id), result));
+  Waited own;
+  co_await async::RunOn(executor, impl_->AcquireInto(std::move(id), result, &own));
+  if (waited != nullptr) {
+    waited->wake_ms += own.wake_ms;
+    waited->start_ms += own.start_ms;
+  }
   co_return result;
 }
 
-async::Task<> Registry::Impl::AcquireInto(std::string id,
-                                          Result<std::shared_ptr<Sandbox>>& result) {
+async::Task<> Registry::Impl::AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result,
+                                          Waited* waited) {
   co_await async::DisableCancellation();
   Result<Held> held = co_await Hold(id, false);
   if (!held) {
     result = Unexpected(std::move(held).error());
     co_return;
   }
-  EntryPtr entry = held->entry;
-  result = Alive(entry);
+  Phases phases;
+  Result<void> runs = co_await MakeRun(held->entry, phases, nullptr, waited);
+  if (!runs) {
+    result = Unexpected(std::move(runs).error());
+    co_return;
+  }
+  result = Lease(held->entry);
   if (*result) co_return;
-  Info info;
+  result = Fail(Code::kUnavailable, fmt::format("sandbox {} has ended right after its start", id),
+                "CONTAINER_UNAVAILABLE");
+}
+
+async::Task<Result<void>> Registry::Impl::MakeRun(EntryPtr entry, Phases& phases,
+                                                  std::vector<Recovered>* recovered,
+                                                  Waited* waited) {
+  if (Alive(entry)) co_return Result<void>();
+  State state = State::kFailed;
+  std::string failure;
   {
     std::lock_guard guard(mutex);
-    info = InfoOf(*entry);
+    state = entry->row.state;
+    failure = entry->row.failure;
   }
-  if (info.state == State::kFailed || info.state == State::kDeleting) {
-    result = Fail(Code::kFailedPrecondition,
-                  fmt::format("sandbox {} cannot be used, delete it: {}", id, info.failure),
-                  "CONTAINER_UNAVAILABLE");
-    co_return;
+  if (state == State::kDeleting) {
+    co_return Fail(Code::kFailedPrecondition,
+                   fmt::format("sandbox {} is being deleted: {}", entry->row.id, failure),
+                   "CONTAINER_UNAVAILABLE");
   }
-  Phases phases;
-  Result<void> started = co_await StartAgain(entry, phases);
-  if (!started) {
-    result = Unexpected(std::move(started).error());
-    co_return;
+  Stopwatch watch;
+  if (state == State::kPaused && Living(entry)) {
+    Result<void> thawed = co_await Thaw(entry);
+    phases.emplace_back("wake", watch.Lap());
+    waited->wake_ms += phases.back().second;
+    if (thawed) co_return thawed;
+    log::Warning("sandbox {} cannot be woken and is started again: {}", entry->row.id,
+                 thawed.error().message);
   }
-  std::lock_guard guard(mutex);
-  result = entry->sandbox;
+  watch.Lap();
+  Result<void> started = co_await StartAgain(entry, phases, recovered);
+  waited->start_ms += watch.Lap();
+  co_return started;
 }
 
 async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOptions options) {
@@ -182,7 +251,8 @@ async::Task<Result<void>> Registry::Delete(std::string id) {
 async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id) {
   async::Executor executor = co_await async::ThisExecutor();
   Result<Stopped> result;
-  co_await async::RunOn(executor, impl_->StopInto(std::move(id), result));
+  co_await async::RunOn(executor,
+                        impl_->StopInto(std::move(id), false, "its owner stops it", result));
   co_return result;
 }
 
@@ -190,8 +260,37 @@ void Registry::OnRestore(AroundRestore around) { impl_->around_restore = std::mo
 snapshot::Vault& Registry::vault() { return impl_->vault; }
 const snapshot::Retention& Registry::retention() const { return impl_->options.retention; }
 const snapshot::AutoPolicy& Registry::default_policy() const { return impl_->options.snapshots; }
+const SleepPolicy& Registry::default_sleep() const { return impl_->options.sleep; }
+EventLog& Registry::events() { return impl_->events; }
+async::BlockingPool& Registry::blocking() { return impl_->runtime.blocking(); }
 async::BlockingPool& Registry::transfers() { return impl_->transfers; }
 async::BlockingPool& Registry::streams() { return impl_->streams; }
+
+async::Task<Result<void>> Registry::Load() {
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<void> result;
+  co_await async::RunOn(executor, impl_->LoadInto(result));
+  co_return result;
+}
+
+async::Task<Result<void>> Registry::Sleep(std::string id, bool force) {
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<void> result;
+  co_await async::RunOn(executor, impl_->SleepInto(std::move(id), force, result));
+  co_return result;
+}
+
+async::Task<Result<void>> Registry::Wake(std::string id) {
+  CO_TRY(co_await Acquire(std::move(id)));
+  co_return Result<void>();
+}
+
+async::Task<Result<Info>> Registry::Change(std::string id, Changes changes) {
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<Info> result;
+  co_await async::RunOn(executor, impl_->ChangeInto(std::move(id), std::move(changes), result));
+  co_return result;
+}
 
 async::Task<Result<void>> Registry::Reconcile() {
   async::Executor executor = co_await async::ThisExecutor();

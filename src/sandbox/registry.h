@@ -18,7 +18,9 @@
 #include "egress/egress.h"
 #include "oci/launcher.h"
 #include "sandbox/agent_client.h"
+#include "sandbox/event_log.h"
 #include "sandbox/limits.h"
+#include "sandbox/sleep_policy.h"
 #include "sandbox/state.h"
 #include "snapshot/backup.h"
 #include "snapshot/policy.h"
@@ -37,6 +39,13 @@ struct CreateOptions {
   std::optional<uint64_t> weight;
   std::vector<std::pair<std::string, std::string>> env;
   std::optional<snapshot::AutoPolicy> snapshots;  // nothing: what is configured
+  std::optional<SleepPolicy> sleep;               // the same
+};
+
+// What can be changed of a sandbox that exists; nothing: as it is.
+struct Changes {
+  std::function<Result<snapshot::AutoPolicy>(const snapshot::AutoPolicy& now)> snapshots;
+  std::function<Result<SleepPolicy>(const SleepPolicy& now)> sleep;
 };
 
 struct Info {
@@ -48,8 +57,10 @@ struct Info {
   int64_t created_at_ms = 0;  // Unix time
   std::string failure;        // kFailed: why
   snapshot::AutoPolicy snapshots;
+  SleepPolicy sleep;
   bool unsaved = false;      // stopped, and what should have been saved could not be yet
   std::string save_failure;  // why, as far as this daemon has tried
+  int uses = 0;              // requests, streams and programs that hold it now
 };
 
 using Phases = std::vector<std::pair<std::string, double>>;  // name, milliseconds
@@ -69,6 +80,9 @@ struct Options {
   snapshot::AutoPolicy snapshots;
   snapshot::Retention retention;
   std::chrono::seconds prune_interval{86400};  // 0: never
+  SleepPolicy sleep;
+  // One that uses more of a CPU than this is not idle; 0: CPU time says nothing.
+  double busy_cpus = 0.1;
 };
 
 // What the launcher that goes with these options is opened with.
@@ -83,6 +97,7 @@ class Sandbox {
   const std::string& id() const { return info_.id; }
   const std::string& iid() const { return info_.iid; }
   AgentClient& agent() { return *agent_; }
+  pid_t pid() const { return pid_; }  // of its PID 1, in the host's numbers
 
  private:
   friend class Registry;
@@ -90,6 +105,19 @@ class Sandbox {
   std::unique_ptr<AgentClient> agent_;
   std::unique_ptr<egress::Attachment> network_;
   sys::Fd pidfd_;  // of its PID 1
+  pid_t pid_ = 0;
+};
+
+// What somebody who wanted to use a sandbox had to wait for, in milliseconds.
+struct Waited {
+  double wake_ms = 0;   // it was asleep
+  double start_ms = 0;  // it was stopped
+
+  // Into an answer, whose class has AddTiming(name, ms).
+  void SayIn(auto& exchange) const {
+    if (wake_ms > 0) exchange.AddTiming("wake", wake_ms);
+    if (start_ms > 0) exchange.AddTiming("start", start_ms);
+  }
 };
 
 struct SnapshotRequest {
@@ -135,8 +163,10 @@ class Registry {
            egress::Egress& egress, snapshot::Vault& vault, Options options);
   ~Registry();
 
-  // At start: adopts running sandboxes, undoes what was half-made, finishes deletes. Logs what it
-  // did.
+  // At start: Load reads what there is and clears away what belongs to nothing; whoever asks for
+  // one of them from then on waits until Reconcile has looked at it. That adopts running ones,
+  // undoes what was half-made, finishes stops and deletes, and logs what it did.
+  async::Task<Result<void>> Load();
   async::Task<Result<void>> Reconcile();
   // Reconcile has ended: every sandbox is known for what it is.
   bool reconciled() const;
@@ -151,8 +181,18 @@ class Registry {
   async::Task<Result<Created>> Create(std::string id, CreateOptions options);
   // Works from any state. kNotFound for an id that does not exist.
   async::Task<Result<void>> Delete(std::string id);
-  // A sandbox to work with; starts a stopped one. kNotFound (SANDBOX_NOT_FOUND).
-  async::Task<Result<std::shared_ptr<Sandbox>>> Acquire(std::string id);
+  // A sandbox to work with; wakes one that is asleep, starts a stopped one. It is in use, and so
+  // neither sleeps nor is stopped for idleness, as long as what is returned lives. kNotFound
+  // (SANDBOX_NOT_FOUND). `waited` is added to.
+  async::Task<Result<std::shared_ptr<Sandbox>>> Acquire(std::string id, Waited* waited = nullptr);
+  // One that runs or sleeps, without waking or using it; null otherwise.
+  std::shared_ptr<Sandbox> Observe(std::string_view id) const;
+  // Freezes a running one: nothing happens when it sleeps or is stopped. SANDBOX_IN_USE while
+  // somebody uses it, unless `force`.
+  async::Task<Result<void>> Sleep(std::string id, bool force);
+  // Wakes or starts it.
+  async::Task<Result<void>> Wake(std::string id);
+  async::Task<Result<Info>> Change(std::string id, Changes changes);
 
   std::vector<Info> List() const;
   std::optional<Info> Find(std::string_view id) const;
@@ -191,6 +231,9 @@ class Registry {
   snapshot::Vault& vault();
   const snapshot::Retention& retention() const;
   const snapshot::AutoPolicy& default_policy() const;
+  const SleepPolicy& default_sleep() const;
+  EventLog& events();
+  async::BlockingPool& blocking();
   // Threads for what may wait long for a store, and for what waits for clients.
   async::BlockingPool& transfers();
   async::BlockingPool& streams();
@@ -200,6 +243,7 @@ class Registry {
   struct Impl;
   async::Task<> OpenVault();
   async::Task<> RunAutomatic();
+  async::Task<> RunIdle();
   async::Task<> SaveSome(const std::vector<std::string>& ids, size_t begin, size_t step);
   async::Task<> SaveEach(const std::vector<std::string>& ids, size_t begin, size_t step);
   std::unique_ptr<Impl> impl_;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of the registry share: registry.cc (look-ups), lifecycle.cc (create, start,
-// delete), reconcile.cc (after a restart), transfer.cc (snapshot, restore), stop.cc (stop, and what
-// is saved and recovered around it), automatic.cc (what happens by itself).
+// delete), reconcile.cc (after a restart), sleep.cc (sleep, wake, idleness), transfer.cc (snapshot,
+// restore), stop.cc (stop, and what is saved and recovered around it), automatic.cc (what happens
+// by itself).
 #pragma once
 
 #include <atomic>
@@ -12,8 +13,10 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "async/mutex.h"
+#include "sandbox/activity.h"
 #include "sandbox/registry.h"
 #include "sandbox/rows.h"
 
@@ -35,8 +38,11 @@ struct Registry::Entry {
   std::chrono::steady_clock::time_point save_again_at;  // not before
   std::chrono::seconds save_again_pause{0};
   std::string save_failure;  // of the last try, while `row.unsaved`
-  bool stopping = false;
-  bool reserved = false;                            // it runs, but is not for anybody's use yet
+  bool reserved = false;     // it runs, but is not for anybody's use yet
+  std::chrono::steady_clock::time_point delete_again_at;  // kDeleting that failed: not before
+  std::shared_ptr<Activity> activity = std::make_shared<Activity>();
+  uint64_t cpu_usec = 0;  // when it was last looked whether an idle one is busy; 0: not yet
+  std::chrono::steady_clock::time_point cpu_at;
   std::chrono::steady_clock::time_point looked_at;  // for an interval snapshot, last
   std::shared_ptr<Sandbox> sandbox;                 // while it runs
 };
@@ -47,13 +53,15 @@ struct Registry::Impl {
   Impl(async::Runtime& runtime_in, db::Database& database, oci::Launcher& launcher_in,
        egress::Egress& egress_in, snapshot::Vault& vault_in, Options options_in)
       : runtime(runtime_in),
-        rows(database),
+        events(database),
+        rows(database, &events),
         launcher(launcher_in),
         egress(egress_in),
         vault(vault_in),
         options(std::move(options_in)) {}
 
   async::Runtime& runtime;
+  EventLog events;
   Rows rows;
   oci::Launcher& launcher;
   egress::Egress& egress;
@@ -67,9 +75,9 @@ struct Registry::Impl {
   AroundRestore around_restore;
   std::stop_source ending;       // of the daemon: what can be given up is
   std::atomic<int> at_work = 0;  // snapshots and restores
-  std::atomic<bool> reconciled = false;
   async::Event automatic_stops;
   async::Event automatic_stopped;
+  std::atomic<bool> reconciled = false;
 
   mutable std::mutex mutex;
   std::map<std::string, EntryPtr, std::less<>> entries;
@@ -79,6 +87,8 @@ struct Registry::Impl {
     EntryPtr entry;
     async::Mutex::Lock lock;
   };
+  // Found by Load, and locked until Reconcile has looked at them.
+  std::vector<Held> loaded;
 
   EntryPtr Lookup(std::string_view id) const;
   EntryPtr Obtain(const std::string& id);
@@ -89,13 +99,26 @@ struct Registry::Impl {
   Info InfoOf(const Entry& entry) const;  // with the mutex held
   void SetState(const EntryPtr& entry, State state, const std::string& failure = {});
 
-  // The running sandbox, if it runs and its PID 1 lives.
+  // The sandbox, if it runs and its PID 1 lives.
   std::shared_ptr<Sandbox> Alive(const EntryPtr& entry) const;
+  // The same of one that may be asleep.
+  std::shared_ptr<Sandbox> Living(const EntryPtr& entry) const;
+  // Alive, and in use as long as what is returned lives; null when it is not for use.
+  std::shared_ptr<Sandbox> Lease(const EntryPtr& entry) const;
 
   // All of these run to their end whoever cancels, and are called with the lifecycle lock held.
   async::Task<> CreateInto(std::string id, CreateOptions create, Result<Created>& result);
   async::Task<> DeleteInto(std::string id, Result<void>& result);
-  async::Task<> AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result);
+  async::Task<> AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result,
+                            Waited* waited);
+  async::Task<> SleepInto(std::string id, bool force, Result<void>& result);
+  async::Task<> ChangeInto(std::string id, Changes changes, Result<Info>& result);
+  // Makes one run that exists, whatever it does now.
+  async::Task<Result<void>> MakeRun(EntryPtr entry, Phases& phases,
+                                    std::vector<Recovered>* recovered, Waited* waited);
+  // Freezes it. `idle_only`: SANDBOX_IN_USE when somebody uses it.
+  async::Task<Result<void>> Pause(EntryPtr entry, bool idle_only, std::string why);
+  async::Task<Result<void>> Thaw(EntryPtr entry);
 
   async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases,
                                       std::vector<Recovered>& recovered);
@@ -107,7 +130,7 @@ struct Registry::Impl {
   async::Task<Result<void>> Connect(EntryPtr entry, oci::Launched launched, bool commit,
                                     Phases& phases);
   // Stop or Destroy, network first.
-  async::Task<Result<void>> StopContainer(EntryPtr entry);
+  async::Task<Result<void>> StopContainer(EntryPtr entry, std::string why = {});
   // `wanted`: its owner deletes it, so that an id made again begins empty.
   async::Task<Result<void>> DestroyAll(EntryPtr entry, bool wanted = false);
   // An empty layer that could not be filled is as good as none: the next start tries again.
@@ -127,13 +150,16 @@ struct Registry::Impl {
   Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request);
   Result<snapshot::RestoreResult> Put(const Row& row, const repository::SnapshotRecord& record,
                                       const RestoreRequest& request);
+  async::Task<Result<void>> NoteRestoring(Row row, bool begins);
   Result<repository::SnapshotRecord> FindFor(const std::string& id, const RestoreRequest& request);
 
   snapshot::AutoPolicy PolicyOf(const Row& row) const;
+  SleepPolicy SleepOf(const Row& row) const;
   // Snapshots of the policy's paths. The first failure, after all have been tried.
   async::Task<Result<std::vector<std::string>>> Save(std::shared_ptr<Sandbox> sandbox,
                                                      EntryPtr entry, repository::Trigger trigger);
-  async::Task<> StopInto(std::string id, Result<Stopped>& result);
+  // `idle_only`: not when somebody uses it.
+  async::Task<> StopInto(std::string id, bool idle_only, std::string why, Result<Stopped>& result);
   bool LayerIsGone(const Row& row) const;
   // Before a start: whether the layer has to be filled from snapshots. Blocks.
   Result<bool> PrepareLayer(const Row& row);
@@ -152,10 +178,16 @@ struct Registry::Impl {
   async::Task<> SaveAgainRound();
   async::Task<bool> PruneRound();  // false: try again soon
 
+  // One round over those that nobody uses, and over deletes that failed.
+  async::Task<> IdleRound();
+  bool IsBusy(const EntryPtr& entry);
+  async::Task<> DeleteAgainRound();
+
+  async::Task<> LoadInto(Result<void>& result);
   async::Task<> ReconcileInto(Result<void>& result);
-  async::Task<> ReconcileAll(const std::vector<EntryPtr>& all, size_t begin, size_t end);
+  async::Task<> ReconcileAll(size_t begin, size_t end);
   async::Task<> ReconcileOne(EntryPtr entry);
-  async::Task<Result<void>> Adopt(EntryPtr entry);
+  async::Task<Result<void>> Adopt(EntryPtr entry, bool asleep);
 };
 
 // Milliseconds since it was made, or since the last lap.

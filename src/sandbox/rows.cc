@@ -118,19 +118,78 @@ Result<Row> Rows::Insert(Row row) const {
       static_cast<int64_t>(row.recover), static_cast<int64_t>(row.limits.disk_bytes),
       static_cast<int64_t>(row.limits.inodes), row.created_at_ms, row.sleep_policy, row.pool_key,
       static_cast<int64_t>(row.limits.weight)));
+  TRY(EventLog::Add(transaction, row.iid, row.id, "state", StateName(row.state), ""));
   TRY(transaction.Commit());
+  Notify();
   row.id_index = static_cast<uint32_t>(index);
   return row;
 }
 
-Result<void> Rows::SetState(const std::string& iid, State state, const std::string& failure) const {
-  ASSIGN(db::Transaction transaction, database_.Begin());
+namespace {
+
+// The state of a row, and the event that tells of it.
+Result<void> WriteState(db::Transaction& transaction, const std::string& iid, State state,
+                        std::string_view failure, std::string_view why) {
   TRY(transaction.Execute(
       "UPDATE sandboxes SET state = ?2, failure = ?3, changed_at_ms = ?4 WHERE iid = ?1", iid,
       StateName(state), failure, NowMs()));
   if (transaction.changes() != 1) {
     return Fail(Code::kInternal, fmt::format("the database has no sandbox {}", iid));
   }
+  return transaction.Execute(
+      "INSERT INTO events (at_ms, iid, id, kind, state, detail) "
+      "SELECT ?2, iid, id, 'state', ?3, ?4 FROM sandboxes WHERE iid = ?1",
+      iid, NowMs(), StateName(state), why.empty() ? failure : why);
+}
+
+}  // namespace
+
+Result<void> Rows::SetState(const std::string& iid, State state, const std::string& failure,
+                            const std::string& why) const {
+  {
+    ASSIGN(db::Transaction transaction, database_.Begin());
+    TRY(WriteState(transaction, iid, state, failure, why));
+    TRY(transaction.Commit());
+  }
+  Notify();
+  return {};
+}
+
+Result<void> Rows::EndRestoring(const std::string& iid) const {
+  {
+    ASSIGN(db::Transaction transaction, database_.Begin());
+    {
+      ASSIGN(db::Statement statement,
+             transaction.Prepare("SELECT 1 FROM sandboxes WHERE iid = ?1 AND state = 'restoring'"));
+      TRY(statement.Bind(iid));
+      ASSIGN(bool restoring, statement.Step());
+      if (!restoring) return {};
+    }
+    TRY(WriteState(transaction, iid, State::kRunning, "", "the restore has ended"));
+    TRY(transaction.Commit());
+  }
+  Notify();
+  return {};
+}
+
+Result<void> Rows::BeginDelete(const std::string& iid, const std::string& id) const {
+  {
+    ASSIGN(db::Transaction transaction, database_.Begin());
+    TRY(WriteState(transaction, iid, State::kDeleting, "", "its owner deletes it"));
+    TRY(transaction.Execute("INSERT OR REPLACE INTO deleted_sandboxes VALUES (?1, ?2)", id,
+                            NowMs()));
+    TRY(transaction.Commit());
+  }
+  Notify();
+  return {};
+}
+
+Result<void> Rows::SetPolicies(const std::string& iid, const std::string& snapshot_policy,
+                               const std::string& sleep_policy) const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  TRY(transaction.Execute(
+      "UPDATE sandboxes SET snapshot_policy = ?2, sleep_policy = ?3 WHERE iid = ?1", iid,
+      snapshot_policy, sleep_policy));
   return transaction.Commit();
 }
 
@@ -153,14 +212,18 @@ Result<void> Rows::SetRecover(const std::string& iid, bool recover) const {
   return SetFlag(database_, "UPDATE sandboxes SET recover = ?2 WHERE iid = ?1", iid, recover);
 }
 
-Result<void> Rows::Remove(const std::string& iid, const std::string& deleted_id) const {
-  ASSIGN(db::Transaction transaction, database_.Begin());
-  TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
-  if (!deleted_id.empty()) {
-    TRY(transaction.Execute("INSERT OR REPLACE INTO deleted_sandboxes VALUES (?1, ?2)", deleted_id,
-                            NowMs()));
+Result<void> Rows::Remove(const std::string& iid) const {
+  {
+    ASSIGN(db::Transaction transaction, database_.Begin());
+    TRY(transaction.Execute(
+        "INSERT INTO events (at_ms, iid, id, kind, state, detail) "
+        "SELECT ?2, iid, id, 'state', 'deleted', '' FROM sandboxes WHERE iid = ?1",
+        iid, NowMs()));
+    TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
+    TRY(transaction.Commit());
   }
-  return transaction.Commit();
+  Notify();
+  return {};
 }
 
 Result<int64_t> Rows::DeletedAt(const std::string& id) const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "db/database.h"
+#include "sandbox/event_log.h"
 #include "sandbox/limits.h"
 #include "sandbox/state.h"
 
@@ -42,24 +43,36 @@ struct KnownIids {
 
 class Rows {
  public:
-  explicit Rows(db::Database& database) : database_(database) {}
+  // Every change of a state is an event of `log`, written with it.
+  explicit Rows(db::Database& database, EventLog* log = nullptr) : database_(database), log_(log) {}
 
   Result<std::vector<Row>> All() const;
   Result<KnownIids> Known() const;
   // Chooses id_index; kResourceExhausted when all are taken.
   Result<Row> Insert(Row row) const;
-  Result<void> SetState(const std::string& iid, State state, const std::string& failure = {}) const;
+  // `why` is for the event; without it that is `failure`.
+  Result<void> SetState(const std::string& iid, State state, const std::string& failure = {},
+                        const std::string& why = {}) const;
+  // From kRestoring to kRunning; nothing happens in another state, or without a row.
+  Result<void> EndRestoring(const std::string& iid) const;
+  // The state kDeleting of a sandbox that its owner deletes: its id begins empty from now on.
+  Result<void> BeginDelete(const std::string& iid, const std::string& id) const;
+  Result<void> SetPolicies(const std::string& iid, const std::string& snapshot_policy,
+                           const std::string& sleep_policy) const;
   Result<void> SetUnsaved(const std::string& iid, bool unsaved) const;
   Result<void> SetRecover(const std::string& iid, bool recover) const;
-  // `deleted_id`: a sandbox that its owner deleted, as opposed to one whose making was undone.
-  Result<void> Remove(const std::string& iid, const std::string& deleted_id = {}) const;
+  Result<void> Remove(const std::string& iid) const;
   // When the last sandbox of that id was deleted; 0: never.
   Result<int64_t> DeletedAt(const std::string& id) const;
   // The ids that were deleted and not made again since.
   Result<std::set<std::string>> DeletedIds() const;
 
  private:
+  void Notify() const {
+    if (log_ != nullptr) log_->Notify();
+  }
   db::Database& database_;
+  EventLog* log_;
 };
 
 }  // namespace atl::sandbox

@@ -30,6 +30,12 @@ snapshot::AutoPolicy Registry::Impl::PolicyOf(const Row& row) const {
   return policy ? *policy : options.snapshots;
 }
 
+SleepPolicy Registry::Impl::SleepOf(const Row& row) const {
+  if (row.sleep_policy.empty()) return options.sleep;
+  auto policy = ParseSleepPolicy(row.sleep_policy, options.sleep);
+  return policy ? *policy : options.sleep;
+}
+
 void Registry::Impl::Reserve(const EntryPtr& entry, bool reserved) {
   std::lock_guard guard(mutex);
   entry->reserved = reserved;
@@ -95,7 +101,8 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
   co_return ids;
 }
 
-async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) {
+async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::string why,
+                                       Result<Stopped>& result) {
   co_await async::DisableCancellation();
   EntryPtr entry = Lookup(id);
   if (!entry) {
@@ -111,7 +118,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) 
   }
   entry = held->entry;
   Stopped stopped;
-  std::shared_ptr<Sandbox> sandbox = Alive(entry);
+  std::shared_ptr<Sandbox> sandbox = Living(entry);
   if (!sandbox) {
     stopped.save_failure = entry->row.unsaved ? "what it holds has not been saved yet" : "";
     result = std::move(stopped);
@@ -121,9 +128,19 @@ async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) 
   bool save = false;
   {
     std::lock_guard guard(mutex);
-    entry->stopping = true;
+    if (idle_only && entry->activity->uses() > 0) {
+      result = Fail(Code::kFailedPrecondition, fmt::format("sandbox {} is in use", id),
+                    "SANDBOX_IN_USE");
+      co_return;
+    }
+    entry->row.state = State::kStopping;
     save = PolicyOf(entry->row).on_stop;
   }
+  auto write = [this, &entry, &why] {
+    return rows.SetState(entry->row.iid, State::kStopping, {}, why);
+  };
+  Result<void> written = co_await runtime.blocking().Run(write);
+  if (!written) log::Error("sandbox {}: {}", id, written.error().message);
   if (save) {
     auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
     if (saved) {
@@ -135,15 +152,17 @@ async::Task<> Registry::Impl::StopInto(std::string id, Result<Stopped>& result) 
     }
   }
   sandbox.reset();
-  Result<void> ended = co_await StopContainer(entry);
-  {
-    std::lock_guard guard(mutex);
-    entry->stopping = false;
-  }
+  Result<void> ended = co_await StopContainer(entry, why);
   measure.Succeeded(ended.has_value());
   if (ended) {
     result = std::move(stopped);
   } else {
+    // Whoever uses it next tries again.
+    auto note = [this, &entry, &ended] {
+      return rows.SetState(entry->row.iid, State::kFailed, ended.error().message);
+    };
+    (void)co_await runtime.blocking().Run(note);
+    SetState(entry, State::kFailed, ended.error().message);
     result = Unexpected(std::move(ended).error().Wrap(fmt::format("stop sandbox {}", id)));
   }
 }

@@ -111,6 +111,7 @@ TEST_F(StopTest, WhatCannotBeSavedIsSavedLater) {
   world_->Close();
   world_->FailStore(true);
   world_->Open();
+  ASSERT_TRUE(world_->Wait(world_->registry().Load()));
   ASSERT_TRUE(world_->Wait(world_->registry().Reconcile()));
   auto stopped = Stop("demo");
   ASSERT_TRUE(stopped) << stopped.error().message;

@@ -224,6 +224,8 @@ class RegistryTest : public testing::Test {
   void Restart() {
     world_->Close();
     world_->Open();
+    auto loaded = world_->Wait(world_->registry().Load());
+    ASSERT_TRUE(loaded) << loaded.error().message;
     auto reconciled = world_->Wait(world_->registry().Reconcile());
     ASSERT_TRUE(reconciled) << reconciled.error().message;
   }

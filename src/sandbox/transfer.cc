@@ -253,6 +253,18 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   return Unexpected(std::move(error));
 }
 
+// Only in the database: it goes on being used meanwhile. What a daemon that dies leaves of a
+// restore is settled by the agent, so the next one finds it running.
+async::Task<Result<void>> Registry::Impl::NoteRestoring(Row row, bool begins) {
+  auto write = [this, &row, begins]() -> Result<void> {
+    // It may have been deleted, or stopped, meanwhile.
+    if (!begins) return rows.EndRestoring(row.iid);
+    return rows.SetState(row.iid, State::kRestoring, {}, "a snapshot is restored");
+  };
+  Result<void> written = co_await runtime.blocking().Run(write);
+  co_return written;
+}
+
 async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreRequest request) {
   if (!request.dir.empty()) {
     CO_ASSIGN(request.dir, snapshot::NormalDir(request.dir));
@@ -272,10 +284,13 @@ async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreReq
     dir = absolute ? request.from : record.decoded_tags().dir + "/" + request.from;
   }
   if (dir.ends_with('/')) dir.pop_back();
+  CO_TRY(co_await impl_->NoteRestoring(row, true));
   if (impl_->around_restore) co_await impl_->around_restore(id, dir, true);
   auto put = [this, &row, &record, &request] { return impl_->Put(row, record, request); };
   Result<snapshot::RestoreResult> result = co_await impl_->transfers.Run(put);
   if (impl_->around_restore) co_await impl_->around_restore(id, dir, false);
+  Result<void> noted = co_await impl_->NoteRestoring(row, false);
+  if (!noted) log::Warning("sandbox {}: {}", id, noted.error().message);
   if (!result) co_return Unexpected(std::move(result).error());
   co_return RestoreOutcome{.snapshot_id = record.id().Hex(), .result = std::move(*result)};
 }

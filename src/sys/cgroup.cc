@@ -258,6 +258,21 @@ Result<void> Cgroup::Freeze(bool frozen, std::chrono::milliseconds limit) const 
   return {};
 }
 
+Result<void> Cgroup::Reclaim() const {
+  // A header line, and a line for every swap area.
+  auto swaps = ReadFile("/proc/swaps", 1U << 16U);
+  if (!swaps || std::ranges::count(*swaps, '\n') < 2) return {};
+  std::string work = WorkOf("memory");
+  if (work.empty()) return {};
+  if (mode_ != CgroupMode::kV2) return WriteFile(work + "/memory.force_empty", "0");
+  if (!Exists(work + "/memory.reclaim")) return {};
+  Result<void> reclaimed =
+      WriteFile(work + "/memory.reclaim", fmt::format("{}", ReadNumber(work + "/memory.current")));
+  // Less than all could be reclaimed.
+  if (!reclaimed && reclaimed.error().sys_errno == EAGAIN) return {};
+  return reclaimed;
+}
+
 Result<void> Cgroup::AwaitAgent(std::chrono::milliseconds limit) const {
   std::string work = WorkOf("freezer");
   if (work.empty()) return {};

@@ -52,6 +52,9 @@ class Cgroup {
   // go on: kTimeout, FREEZE_TIMEOUT. Without a freezer there is nothing to thaw, and freezing is
   // FREEZE_UNSUPPORTED.
   Result<void> Freeze(bool frozen, std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
+  // Asks the kernel to move memory of `work` to swap. Without swap nothing happens: taking what is
+  // only cached would make waking slow and win little.
+  Result<void> Reclaim() const;
   // Waits until the sandbox's PID 1 has left `work` for its own leaf, where freezing does not reach
   // it. kTimeout when it does not.
   Result<void> AwaitAgent(std::chrono::milliseconds limit) const;

@@ -89,7 +89,7 @@ export class Daemon {
     }, base), {mode: 0o600});
   }
 
-  async launch() {
+  async launch({wait = true} = {}) {
     const log = fs.openSync(this.log, 'a');
     const child = spawn(path.join(buildDir, 'atoll'), ['serve', '--config', this.config],
                         {cwd: this.dir, env: this.env, stdio: ['ignore', 'pipe', log]});
@@ -99,6 +99,14 @@ export class Daemon {
       child.once('exit', (code, signal) => resolve({code, signal}));
     });
     this.port = await this.readPort(child);
+    // It answers before it has looked at every sandbox that an earlier daemon left.
+    if (wait) {
+      await eventually('the daemon is ready', async () => {
+        if (child.exitCode !== null || child.signalCode !== null) return true;
+        const answer = await request(this.port, {host: this.bare, path: '/ready'}).catch(() => null);
+        return answer?.status === 200;
+      }, START_LIMIT_MS);
+    }
     return this;
   }
 

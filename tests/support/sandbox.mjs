@@ -36,7 +36,7 @@ export class Sandbox {
     return {...answer, events: events(answer.stream)};
   }
 
-  /** Runs a command to its end: {events, stdout, stderr, exitCode, last}. */
+  /** Runs a command to its end: {status, headers, events, stdout, stderr, exitCode, last}. */
   async run(command, options = {}) {
     const started = await this.start(command, options);
     if (started.status !== 200) {
@@ -54,6 +54,7 @@ export class Sandbox {
     const last = all.at(-1);
     const bytes = (type) => Buffer.concat(all.filter((one) => one.type === type).map(eventBytes));
     return {
+      status: started.status, headers: started.headers,
       events: all, last, exitCode: last?.exitCode,
       stdout: bytes('stdout').toString(), stderr: bytes('stderr').toString(),
       stdoutBytes: bytes('stdout'), stderrBytes: bytes('stderr'),

@@ -60,7 +60,8 @@ std::string CreatedJson(const Services& services, const sandbox::Registry::Creat
 async::Task<Result<std::string>> DoCreate(const Services& services, std::string id,
                                           http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
-  CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy()));
+  CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy(),
+                                               services.registry.default_sleep()));
   CO_ASSIGN(sandbox::Registry::Created created,
             co_await services.registry.Create(id, std::move(request.options)));
   if (!request.opencode) {
@@ -74,6 +75,17 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
   co_return CreatedJson(services, created, exchange.request());
 }
 
+// A sandbox to work with; what it took to wake or start it is said in the answer.
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireFor(const Services& services,
+                                                                  std::string id,
+                                                                  http::Exchange& exchange) {
+  sandbox::Waited waited;
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
+      co_await services.registry.Acquire(std::move(id), &waited);
+  waited.SayIn(exchange);
+  co_return sandbox;
+}
+
 async::Task<> CloneInto(std::shared_ptr<sandbox::Sandbox> sandbox, sandbox::CloneRequest request,
                         Result<sandbox::CloneResult>& result) {
   result = co_await sandbox::GitClone(std::move(sandbox), std::move(request));
@@ -84,7 +96,7 @@ async::Task<Result<std::string>> DoGitClone(const Services& services, std::strin
   CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
   CO_ASSIGN(sandbox::CloneRequest request, ParseClone(body));
   CO_ASSIGN(std::shared_ptr<sandbox::Sandbox> sandbox,
-            co_await services.registry.Acquire(std::move(id)));
+            co_await AcquireFor(services, std::move(id), exchange));
   Result<sandbox::CloneResult> result = Fail(Code::kCancelled, "the client has gone away");
   co_await async::Race(CloneInto(std::move(sandbox), std::move(request), result),
                        exchange.WaitForHangup());
@@ -116,7 +128,7 @@ async::Task<Result<Runnable>> PrepareRun(const Services& services, std::string i
   Runnable runnable;
   CO_ASSIGN(runnable.request, ParseRun(body));
   CO_TRY(sandbox::ValidateRun(runnable.request));
-  CO_ASSIGN(runnable.sandbox, co_await services.registry.Acquire(std::move(id)));
+  CO_ASSIGN(runnable.sandbox, co_await AcquireFor(services, std::move(id), exchange));
   co_return runnable;
 }
 
@@ -166,7 +178,9 @@ std::string SandboxUrl(const Services& services, std::string_view id,
 }
 
 std::string_view OpencodeState(const Services& services, const sandbox::Info& info) {
-  if (info.state != sandbox::State::kRunning) return "stopped";
+  bool lives = info.state == sandbox::State::kRunning || info.state == sandbox::State::kPaused ||
+               info.state == sandbox::State::kRestoring;
+  if (!lives) return "stopped";
   return opencode::StatusName(services.servers.status(info.id));
 }
 

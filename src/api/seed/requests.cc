@@ -37,7 +37,8 @@ Result<std::optional<uint64_t>> Bytes(const json::Object& body, std::string_view
 
 }  // namespace
 
-Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults) {
+Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults,
+                                  const sandbox::SleepPolicy& sleep) {
   CreateRequest request;
   ASSIGN(request.opencode, body.OptionalBool("opencode"));
   ASSIGN(request.options.image, body.OptionalText("image"));
@@ -52,6 +53,9 @@ Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::Auto
   ASSIGN(std::optional<json::Object> snapshots, body.OptionalObject("snapshots"));
   if (snapshots) {
     ASSIGN(request.options.snapshots, snapshot::ParseAutoPolicy(*snapshots, defaults));
+  }
+  if (sandbox::NamesSleepPolicy(body)) {
+    ASSIGN(request.options.sleep, sandbox::ParseSleepPolicy(body, sleep));
   }
   return request;
 }

@@ -19,7 +19,8 @@ struct CreateRequest {
   std::optional<bool> opencode;
 };
 // `defaults`: what is configured of automatic snapshots.
-Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults);
+Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults,
+                                  const sandbox::SleepPolicy& sleep);
 
 Result<sandbox::RunRequest> ParseRun(const json::Object& body);
 Result<sandbox::CloneRequest> ParseClone(const json::Object& body);

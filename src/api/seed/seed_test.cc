@@ -174,13 +174,13 @@ TEST(IsoTimeTest, IsUtcWithMilliseconds) {
 json::Object Body(std::string_view text) { return json::Object::Parse(text, true).value(); }
 
 TEST(ParseCreateTest, EveryFieldIsOptionalAndTyped) {
-  CreateRequest plain = ParseCreate(Body(""), {}).value();
+  CreateRequest plain = ParseCreate(Body(""), {}, {}).value();
   EXPECT_FALSE(plain.opencode.has_value());
   EXPECT_FALSE(plain.options.image);
   CreateRequest full =
       ParseCreate(Body(R"({"opencode":false,"image":"x","memory":"2G","cpus":1.5,"pids":64,
                            "disk":"1G","inodes":5000,"weight":200,"env":{"A":"1"},"later":1})"),
-                  {})
+                  {}, {})
           .value();
   EXPECT_EQ(full.opencode, false);
   EXPECT_EQ(full.options.memory_bytes, 2ULL << 30U);
@@ -190,8 +190,8 @@ TEST(ParseCreateTest, EveryFieldIsOptionalAndTyped) {
   EXPECT_EQ(full.options.inodes, 5000U);
   EXPECT_EQ(full.options.weight, 200U);
   EXPECT_FALSE(plain.options.disk_bytes);
-  EXPECT_EQ(ParseCreate(Body(R"({"disk":0})"), {}).value().options.disk_bytes, 0U);
-  EXPECT_EQ(ParseCreate(Body(R"({"memory":1073741824})"), {}).value().options.memory_bytes,
+  EXPECT_EQ(ParseCreate(Body(R"({"disk":0})"), {}, {}).value().options.disk_bytes, 0U);
+  EXPECT_EQ(ParseCreate(Body(R"({"memory":1073741824})"), {}, {}).value().options.memory_bytes,
             1ULL << 30U);
   for (const char* bad :
        {R"({"opencode":"yes"})", R"({"image":1})", R"({"memory":"lots"})", R"({"memory":-1})",
@@ -199,7 +199,7 @@ TEST(ParseCreateTest, EveryFieldIsOptionalAndTyped) {
         R"({"disk":"much"})", R"({"disk":-1})", R"({"inodes":"9"})", R"({"weight":0})",
         R"({"weight":10001})", R"({"pids":1.5})", R"({"pids":0})", R"({"env":[]})",
         R"({"env":{"A=B":"1"}})", R"({"env":{"A":1}})", R"({"image":"a\u0000b"})"}) {
-    Result<CreateRequest> request = ParseCreate(Body(bad), {});
+    Result<CreateRequest> request = ParseCreate(Body(bad), {}, {});
     ASSERT_FALSE(request) << bad;
     EXPECT_EQ(HttpStatus(request.error().code), 400) << bad;
   }

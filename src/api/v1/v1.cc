@@ -10,6 +10,7 @@
 #include "api/seed/output_events.h"
 #include "api/seed/snapshots.h"
 #include "api/v1/assets.h"
+#include "api/v1/lifecycle.h"
 #include "api/v1/snapshots.h"
 #include "json/writer.h"
 #include "sandbox/id.h"
@@ -31,6 +32,7 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
   writer.Field("memory", info.limits.memory_bytes).Field("cpus", info.limits.cpus);
   writer.Field("pids", info.limits.pids).Field("disk", info.limits.disk_bytes);
   writer.Field("inodes", info.limits.inodes).Field("weight", info.limits.weight);
+  WriteSleepPolicy(writer, info.sleep);
   WritePolicy(writer, info.snapshots);
   if (info.unsaved) writer.Field("unsaved", true).Field("saveFailure", info.save_failure);
   if (!info.failure.empty()) writer.Field("failure", info.failure);
@@ -94,11 +96,21 @@ async::Task<> V1::HandleSandbox(std::string id, http::Exchange& exchange) {
     co_await Delete(services_, std::move(id), exchange);
     co_return;
   }
-  if (!IsRead(request)) {
-    co_await RespondMethodNotAllowed(exchange, "GET, HEAD, DELETE");
+  if (!IsRead(request) && request.method != "PATCH") {
+    co_await RespondMethodNotAllowed(exchange, "GET, HEAD, PATCH, DELETE");
     co_return;
   }
-  std::optional<sandbox::Info> info = services_.registry.Find(id);
+  std::optional<sandbox::Info> info;
+  if (request.method == "PATCH") {
+    Result<sandbox::Info> changed = co_await Change(services_, id, exchange);
+    if (!changed) {
+      co_await http::RespondError(exchange, std::move(changed).error());
+      co_return;
+    }
+    info = *std::move(changed);
+  } else {
+    info = services_.registry.Find(id);
+  }
   if (!info) {
     Error error{.code = Code::kNotFound,
                 .message = fmt::format("there is no sandbox {}", id),
@@ -125,8 +137,12 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
     if (name == "gitClone") action = GitClone;
     if (name == "snapshot") action = Snapshot;
     if (name == "stop") action = Stop;
-    if (name == "snapshots") {
-      if (IsRead(request)) {
+    if (name == "sleep") action = Sleep;
+    if (name == "wake") action = Wake;
+    if (name == "snapshots" || name == "events") {
+      if (IsRead(request) && name == "events") {
+        co_await Events(services_, std::move(id), exchange);
+      } else if (IsRead(request)) {
         co_await ListSnapshotsOf(services_, std::move(id), exchange);
       } else {
         co_await RespondMethodNotAllowed(exchange, "GET, HEAD");

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sleep and wake, and what becomes of a sandbox that nobody uses: first its programs stand still,
+// later it is saved and stopped. Neither loses anything, and the next request undoes both.
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/log.h"
+#include "sandbox/registry_impl.h"
+
+namespace atl::sandbox {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kTick{1'000};
+constexpr std::chrono::hours kPruneEvents{1};
+constexpr std::chrono::hours kKeepEvents{24 * 30};
+constexpr int64_t kMaxEvents = 1'000'000;
+
+Unexpected InUse(const std::string& id, int uses) {
+  return Fail(Code::kFailedPrecondition,
+              fmt::format("sandbox {} is in use by {} requests or programs", id, uses),
+              "SANDBOX_IN_USE");
+}
+
+}  // namespace
+
+async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, std::string why) {
+  Row row;
+  {
+    std::lock_guard guard(mutex);
+    int uses = entry->activity->uses();
+    if (idle_only && uses > 0) co_return InUse(entry->row.id, uses);
+    // From here on whoever wants it waits for the lifecycle lock and wakes it.
+    entry->row.state = State::kPaused;
+    row = entry->row;
+  }
+  auto pause = [this, &row, &why]() -> Result<void> {
+    TRY(rows.SetState(row.iid, State::kPaused, {}, why));
+    sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
+    Result<void> frozen = cgroup.Freeze(true);
+    if (!frozen) {
+      (void)rows.SetState(row.iid, State::kRunning, {}, frozen.error().message);
+      return frozen;
+    }
+    Result<void> reclaimed = cgroup.Reclaim();
+    if (!reclaimed) log::Info("sandbox {}: {}", row.id, reclaimed.error().message);
+    return {};
+  };
+  Result<void> paused = co_await runtime.blocking().Run(pause);
+  if (!paused) {
+    SetState(entry, State::kRunning);
+    co_return Unexpected(std::move(paused).error().Wrap("put sandbox " + row.id + " to sleep"));
+  }
+  log::Info("sandbox {} sleeps: {}", row.id, why);
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> Registry::Impl::Thaw(EntryPtr entry) {
+  const std::string& iid = entry->row.iid;
+  auto thaw = [this, &iid]() -> Result<void> {
+    TRY(rows.SetState(iid, State::kRunning, {}, "somebody wants it"));
+    return launcher.CgroupOf(iid).Freeze(false);
+  };
+  CO_TRY(co_await runtime.blocking().Run(thaw));
+  entry->activity->Touch();
+  SetState(entry, State::kRunning);
+  co_return Result<void>();
+}
+
+async::Task<> Registry::Impl::SleepInto(std::string id, bool force, Result<void>& result) {
+  co_await async::DisableCancellation();
+  EntryPtr entry = Lookup(id);
+  if (!entry) {
+    result = Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
+    co_return;
+  }
+  // A snapshot or a restore would thaw it when it ends.
+  async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+  Result<Held> held = co_await Hold(id, false);
+  if (!held) {
+    result = Unexpected(std::move(held).error());
+    co_return;
+  }
+  if (held->entry != entry || !Alive(entry)) co_return;
+  result = co_await Pause(entry, !force, "its owner wants it to");
+}
+
+async::Task<> Registry::Impl::ChangeInto(std::string id, Changes changes, Result<Info>& result) {
+  co_await async::DisableCancellation();
+  Result<Held> held = co_await Hold(id, false);
+  if (!held) {
+    result = Unexpected(std::move(held).error());
+    co_return;
+  }
+  Row row;
+  {
+    std::lock_guard guard(mutex);
+    row = held->entry->row;
+  }
+  auto change = [this, &row, &changes]() -> Result<void> {
+    if (changes.snapshots) {
+      ASSIGN(snapshot::AutoPolicy policy, changes.snapshots(PolicyOf(row)));
+      row.snapshot_policy = snapshot::EncodeAutoPolicy(policy);
+    }
+    if (changes.sleep) {
+      ASSIGN(SleepPolicy policy, changes.sleep(SleepOf(row)));
+      row.sleep_policy = EncodeSleepPolicy(policy);
+    }
+    return rows.SetPolicies(row.iid, row.snapshot_policy, row.sleep_policy);
+  };
+  Result<void> changed = co_await runtime.blocking().Run(change);
+  if (!changed) {
+    result = Unexpected(std::move(changed).error());
+    co_return;
+  }
+  held->entry->activity->Touch();
+  std::lock_guard guard(mutex);
+  held->entry->row.snapshot_policy = row.snapshot_policy;
+  held->entry->row.sleep_policy = row.sleep_policy;
+  result = InfoOf(*held->entry);
+}
+
+// Programs may work without anybody listening: an agent that was given a task, a build. What they
+// use of the CPU between two looks tells. Blocks.
+bool Registry::Impl::IsBusy(const EntryPtr& entry) {
+  if (options.busy_cpus <= 0) return false;
+  auto usage = launcher.CgroupOf(entry->row.iid).Usage();
+  if (!usage || usage->cpu_usec == 0) return false;
+  auto now = steady_clock::now();
+  uint64_t before = std::exchange(entry->cpu_usec, usage->cpu_usec);
+  auto since = std::exchange(entry->cpu_at, now);
+  auto passed = std::chrono::duration_cast<std::chrono::microseconds>(now - since).count();
+  // The first look, or one too long ago: the next one tells.
+  if (before == 0 || now - since > 5 * kTick) return true;
+  auto used = static_cast<double>(usage->cpu_usec - before);
+  if (used <= options.busy_cpus * static_cast<double>(passed)) return false;
+  entry->activity->Touch();
+  return true;
+}
+
+async::Task<> Registry::Impl::IdleRound() {
+  auto now = steady_clock::now();
+  std::vector<EntryPtr> sleepy;
+  std::vector<std::string> stops;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      State state = entry->row.state;
+      bool lives = state == State::kRunning || state == State::kPaused;
+      bool somebodys = entry->row.pool_key.empty() && !entry->reserved;
+      if (!entry->exists || !lives || !somebodys || entry->activity->uses() > 0) continue;
+      SleepPolicy policy = SleepOf(entry->row);
+      auto idle = now - entry->activity->idle_since();
+      auto stops_after = policy.StopsAfter();
+      bool sleeps = !policy.keep_alive && policy.after.count() > 0 && idle >= policy.after;
+      if (stops_after && idle >= *stops_after) {
+        stops.push_back(id);
+      } else if (state == State::kRunning && sleeps) {
+        sleepy.push_back(entry);
+      }
+    }
+  }
+  for (const EntryPtr& entry : sleepy) {
+    auto look = [this, &entry] { return IsBusy(entry); };
+    bool busy = co_await runtime.blocking().Run(look);
+    if (busy) continue;
+    async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    auto idle = steady_clock::now() - entry->activity->idle_since();
+    auto seconds = std::chrono::duration_cast<std::chrono::seconds>(idle);
+    if (entry->removed || !Alive(entry) || idle < SleepOf(entry->row).after) continue;
+    Result<void> paused =
+        co_await Pause(entry, true, fmt::format("nobody has used it for {} s", seconds.count()));
+    if (paused || ReasonOf(paused.error()) == "SANDBOX_IN_USE") continue;
+    log::Warning("{}", paused.error().message);
+    entry->activity->Touch();  // not again at once
+  }
+  for (std::string& id : stops) {
+    Result<Stopped> stopped;
+    co_await StopInto(id, true, "nobody has used it for long", stopped);
+    if (stopped) log::Info("sandbox {} is stopped: nobody has used it for long", id);
+    if (stopped || ReasonOf(stopped.error()) == "SANDBOX_IN_USE") continue;
+    log::Warning("{}", stopped.error().message);
+  }
+}
+
+async::Task<> Registry::Impl::DeleteAgainRound() {
+  std::vector<EntryPtr> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      bool failed = entry->exists && entry->row.state == State::kDeleting &&
+                    entry->delete_again_at != steady_clock::time_point();
+      if (failed && steady_clock::now() >= entry->delete_again_at) due.push_back(entry);
+    }
+  }
+  for (const EntryPtr& entry : due) {
+    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    if (entry->removed || entry->row.state != State::kDeleting) continue;
+    std::string id = entry->row.id;
+    Result<void> deleted = co_await DestroyAll(entry);
+    if (deleted) log::Info("sandbox {} is deleted now", id);
+    if (!deleted) log::Warning("sandbox {}: {}", id, deleted.error().message);
+  }
+}
+
+namespace {
+
+async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
+
+}  // namespace
+
+async::Task<> Registry::RunIdle() {
+  auto prune_at = steady_clock::now() + kTick;
+  while (!impl_->automatic_stops.is_set()) {
+    co_await async::WithTimeout(kTick, WaitFor(impl_->automatic_stops));
+    if (impl_->automatic_stops.is_set()) break;
+    co_await impl_->IdleRound();
+    co_await impl_->DeleteAgainRound();
+    if (steady_clock::now() < prune_at) continue;
+    prune_at = steady_clock::now() + kPruneEvents;
+    auto prune = [this] {
+      auto oldest = std::chrono::system_clock::now().time_since_epoch() - kKeepEvents;
+      return impl_->events.Prune(
+          std::chrono::duration_cast<std::chrono::milliseconds>(oldest).count(), kMaxEvents);
+    };
+    Result<void> pruned = co_await impl_->runtime.blocking().Run(prune);
+    if (!pruned) log::Warning("forget old events: {}", pruned.error().message);
+  }
+}
+
+}  // namespace atl::sandbox

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sandboxes that nobody uses: asleep, awake again, stopped, started again, and nothing lost.
+
+import assert from 'node:assert/strict';
+import {after, before, describe, it} from 'node:test';
+
+import {Daemon, eventually, sleep} from './support/daemon.mjs';
+import {assertError, open} from './support/http.mjs';
+
+const timingOf = (answer) => answer.headers['server-timing'] ?? '';
+
+describe('a sandbox that nobody uses', () => {
+  let daemon;
+  before(async () => {
+    daemon = await Daemon.start({sections: {sleep: {after: 'off', stop_after: 'off'}}});
+  });
+  after(async () => { await daemon?.stop(); });
+
+  const stateOf = async (id) => (await daemon.list()).find((one) => one.id === id)?.state;
+  const v1 = (id, path, method = 'POST', json = undefined) =>
+    daemon.request('', {method, path: `/v1/sandboxes/${id}${path}`, ...(json ? {json} : {})});
+  const becomes = (id, state) =>
+    eventually(`${id} is ${state}`, async () => await stateOf(id) === state);
+
+  it('falls asleep, and the next request wakes it and says so', async () => {
+    const box = daemon.sandbox('tired');
+    await box.create({opencode: false, sleepAfter: 1});
+    await box.sh('echo kept > /tmp/file');
+    await becomes('tired', 'paused');
+    const answer = await box.run('cat /tmp/file');
+    assert.match(timingOf(answer), /^wake;dur=\d/);
+    assert.equal(await stateOf('tired'), 'running');
+    const again = await box.run('cat /tmp/file');
+    assert.equal(timingOf(again), '', 'awake, nothing is waited for');
+    await box.delete();
+  });
+
+  it('stands still while it sleeps', async () => {
+    const box = daemon.sandbox('still');
+    await box.create({opencode: false});
+    await box.background('while true; do date +%s%N >> /tmp/clock; sleep 0.02; done');
+    await sleep(300);
+    assert.equal((await v1('still', '/sleep')).json().state, 'paused');
+    await sleep(1500);
+    const times = (await box.sh('cat /tmp/clock')).trim().split('\n').map((ns) => Number(BigInt(ns) / 1_000_000n));
+    const gaps = times.slice(1).map((time, i) => time - times[i]);
+    assert.ok(Math.max(...gaps) > 1200, `the longest pause is ${Math.max(...gaps)} ms`);
+    await box.delete();
+  });
+
+  it('is not asleep while a command runs, a program is busy, or it is to be kept alive', async () => {
+    const [busy, used, kept] = ['busy', 'used', 'kept'].map((id) => daemon.sandbox(id));
+    await busy.create({opencode: false, sleepAfter: 1});
+    await used.create({opencode: false, sleepAfter: 1});
+    await kept.create({opencode: false, sleepAfter: 1, stopAfter: 1, keepAlive: true});
+    await busy.background('while :; do :; done');
+    const run = await used.start('sleep 5; echo over');
+    const seen = (async () => {
+      const all = [];
+      for await (const event of run.events) all.push(event);
+      return all;
+    })();
+    await sleep(3500);
+    for (const id of ['busy', 'used', 'kept']) assert.equal(await stateOf(id), 'running', id);
+    assert.equal((await seen).at(-1).type, 'complete');
+    await becomes('used', 'paused');
+    await Promise.all([busy, used, kept].map((box) => box.delete()));
+  });
+
+  it('is refused sleep while it is used, unless forced', async () => {
+    const box = daemon.sandbox('worked');
+    await box.create({opencode: false});
+    const run = await box.start('echo begun; sleep 3; echo over');
+    const events = run.events[Symbol.asyncIterator]();
+    await events.next();
+    assertError(await v1('worked', '/sleep'), 409, 'SANDBOX_IN_USE');
+    assert.equal((await v1('worked', '/sleep', 'POST', {force: true})).status, 200);
+    assert.equal(await stateOf('worked'), 'paused');
+    assert.equal((await v1('worked', '/wake')).json().state, 'running');
+    let last;
+    for (let next = await events.next(); !next.done; next = await events.next()) last = next.value;
+    assert.equal(last.type, 'complete', 'it goes on where it stood');
+    await box.delete();
+  });
+
+  it('is saved and stopped later, keeps its layer, and is started by the next request', async () => {
+    const box = daemon.sandbox('left');
+    await box.create({opencode: false, sleepAfter: 1, stopAfter: 1});
+    await box.sh('echo mine > /workspace/file; echo outside > /etc/outside');
+    await becomes('left', 'stopped');
+    const {snapshots} = (await v1('left', '/snapshots', 'GET')).json();
+    assert.ok(snapshots.some((one) => one.dir === '/workspace' && one.trigger === 'stop'));
+    const answer = await box.run('cat /workspace/file /etc/outside');
+    assert.match(timingOf(answer), /start;dur=\d/);
+    assert.equal(answer.stdout, 'mine\noutside\n');
+    await box.delete();
+  });
+
+  it('gets requests during its stop served, not refused', async () => {
+    const box = daemon.sandbox('pulled');
+    await box.create({opencode: false});
+    await box.sh('for i in $(seq 400); do head -c 20000 /dev/urandom > /workspace/$i; done');
+    for (let round = 0; round < 3; ++round) {
+      const stopped = v1('pulled', '/stop');
+      const runs = await Promise.all([0, 30, 80].map(async (ms) => {
+        await sleep(ms);
+        return box.run('ls /workspace | wc -l');
+      }));
+      assert.equal((await stopped).status, 200);
+      // One that was under way when the stop came may be cut off; none is refused.
+      for (const run of runs) assert.ok(run.status === 200, `${run.status}: ${run.text}`);
+      assert.equal(await box.sh('ls /workspace | wc -l'), '400\n');
+    }
+    await box.delete();
+  });
+
+  it('sleeps on under a new daemon, which wakes it when it is wanted', async () => {
+    const box = daemon.sandbox('dreaming');
+    await box.create({opencode: false});
+    await box.background('echo $$ > /tmp/pid; exec sleep 77777');
+    await v1('dreaming', '/sleep');
+    await daemon.kill9();
+    await daemon.launch();
+    assert.equal(await stateOf('dreaming'), 'paused');
+    assert.equal(await box.sh('kill -0 $(cat /tmp/pid) && echo lives'), 'lives\n');
+    daemon.assertNoLeaks();
+    await box.delete();
+  });
+
+  it('can be deleted, stopped and saved while it sleeps', async () => {
+    const box = daemon.sandbox('bed');
+    await box.create({opencode: false});
+    await box.sh('echo a > /workspace/a');
+    await v1('bed', '/sleep');
+    assert.equal((await v1('bed', '/stop')).status, 200);
+    assert.equal(await stateOf('bed'), 'stopped');
+    assert.equal(await box.sh('cat /workspace/a'), 'a\n');
+    await v1('bed', '/sleep');
+    await box.snapshot('/workspace');
+    await v1('bed', '/sleep');
+    assert.equal((await box.delete()).status, 204);
+    daemon.assertNoLeaks();
+  });
+
+  it('has its policy read and changed, both by halves at once', async () => {
+    const box = daemon.sandbox('policed');
+    await box.create({opencode: false, sleepAfter: '5m'});
+    const before = (await v1('policed', '', 'GET')).json();
+    assert.deepEqual([before.sleepAfter, before.stopAfter, before.keepAlive], ['5m', 'off', false]);
+    const answers = await Promise.all([v1('policed', '', 'PATCH', {sleepAfter: 90}),
+                                       v1('policed', '', 'PATCH', {keepAlive: true}),
+                                       v1('policed', '', 'PATCH', {stopAfter: '2h'})]);
+    for (const answer of answers) assert.equal(answer.status, 200, answer.text);
+    await daemon.kill9();
+    await daemon.launch();
+    const now = (await v1('policed', '', 'GET')).json();
+    assert.deepEqual([now.sleepAfter, now.stopAfter, now.keepAlive], ['90s', '2h', true]);
+    assertError(await v1('policed', '', 'PATCH', {sleepAfter: 'soon'}), 400, 'INVALID_SLEEP_POLICY');
+    assertError(await v1('policed', '', 'PATCH', {}), 400, 'VALIDATION_FAILED');
+    assertError(await v1('nobody', '', 'PATCH', {keepAlive: true}), 404, 'SANDBOX_NOT_FOUND');
+    await box.delete();
+  });
+
+  it('has its life told, as a list and as a stream that can be taken up again', async () => {
+    const box = daemon.sandbox('told');
+    await box.create({opencode: false});
+    await v1('told', '/sleep');
+    const {events} = (await v1('told', '/events', 'GET')).json();
+    assert.deepEqual(events.map((one) => one.state), ['creating', 'running', 'paused']);
+    const stream = await open(daemon.port, {
+      host: daemon.bare, path: '/v1/sandboxes/told/events',
+      headers: {Accept: 'text/event-stream', 'Last-Event-ID': String(events[0].seq)},
+    });
+    let text = '';
+    stream.stream.on('data', (data) => { text += data; });
+    stream.stream.on('error', () => {});
+    await v1('told', '/wake');
+    await box.delete();
+    await eventually('the deletion is told', () => text.includes('"state":"deleted"'));
+    stream.close();
+    const states = [...text.matchAll(/"state":"(\w+)"/g)].map((match) => match[1]);
+    assert.deepEqual(states, ['running', 'paused', 'running', 'deleting', 'deleted']);
+    const seqs = [...text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]));
+    assert.deepEqual(seqs, [...seqs].sort((a, b) => a - b));
+    const later = (await v1('told', '/events?after=' + seqs.at(-2), 'GET')).json().events;
+    assert.deepEqual(later.map((one) => one.state), ['deleted'], 'what became of it is kept');
+    assertError(await v1('never', '/events', 'GET'), 404, 'SANDBOX_NOT_FOUND');
+    assertError(await v1('told', '/events?after=x', 'GET'), 400, 'VALIDATION_FAILED');
+  });
+
+  it('keeps order among creates, deletes and stops at once', async () => {
+    const box = daemon.sandbox('crowd');
+    for (let round = 0; round < 4; ++round) {
+      const answers = await Promise.all([
+        box.post('/create', {opencode: false}), box.post('/create', {opencode: false}), v1('crowd', '/stop'),
+        box.delete(), box.post('/create', {opencode: false}), v1('crowd', '/sleep'), v1('crowd', '/wake'),
+      ]);
+      for (const answer of answers) assert.ok(answer.status < 500, `${answer.status}: ${answer.text}`);
+      await box.create({opencode: false});
+      assert.equal(await box.sh('echo works'), 'works\n');
+    }
+    assert.equal((await box.delete()).status, 204);
+    daemon.assertNoLeaks();
+  });
+});
