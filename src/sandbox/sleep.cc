@@ -134,7 +134,9 @@ bool Registry::Impl::IsBusy(const EntryPtr& entry) {
   auto passed = std::chrono::duration_cast<std::chrono::microseconds>(now - since).count();
   // The first look, or one too long ago: the next one tells.
   if (before == 0 || now - since > 5 * kTick) return true;
-  auto used = static_cast<double>(usage->cpu_usec - before);
+  // Less than before: one that had used much has just ended.
+  auto used = usage->cpu_usec < before ? static_cast<double>(passed)
+                                       : static_cast<double>(usage->cpu_usec - before);
   if (used <= options.busy_cpus * static_cast<double>(passed)) return false;
   entry->activity->Touch();
   return true;

@@ -72,6 +72,29 @@ void ReadPids(const std::string& leaf, std::set<int>& pids) {
   }
 }
 
+// What the processes of a group have used so far, where no controller counts it: without those that
+// have ended.
+uint64_t ProcessTimes(const std::string& leaf) {
+  std::set<int> pids;
+  if (!leaf.empty()) ReadPids(leaf, pids);
+  uint64_t ticks = 0;
+  for (int pid : pids) {
+    auto text = ReadFile(fmt::format("/proc/{}/stat", pid), 4096);
+    // Behind the name, which may hold anything: utime and stime are fields 14 and 15 (proc(5)).
+    size_t at = text ? text->rfind(')') : std::string::npos;
+    for (int field = 2; at != std::string::npos && field < 14; ++field)
+      at = text->find(' ', at + 1);
+    if (at == std::string::npos) continue;
+    size_t next = text->find(' ', at + 1);
+    if (next == std::string::npos) continue;
+    ticks += ParseNumber(std::string_view(*text).substr(at + 1, next - at - 1));
+    ticks +=
+        ParseNumber(std::string_view(*text).substr(next + 1, text->find(' ', next + 1) - next - 1));
+  }
+  static const auto kPerSecond = static_cast<uint64_t>(std::max(1L, ::sysconf(_SC_CLK_TCK)));
+  return ticks * 1'000'000 / kPerSecond;
+}
+
 // Freezing is asked for, and then happens: each process has to come by a place where it can stop.
 bool IsFrozenV1(const std::string& state) {
   auto text = ReadFile(state, 4096);
@@ -209,7 +232,8 @@ Result<CgroupUsage> Cgroup::Usage() const {
       usage.oom_kills = ReadField(memory + "/memory.oom_control", "oom_kill");
     }
     std::string cpuacct = WorkOf("cpuacct");
-    if (!cpuacct.empty()) usage.cpu_usec = ReadNumber(cpuacct + "/cpuacct.usage") / 1000;
+    usage.cpu_usec = cpuacct.empty() ? ProcessTimes(WorkOf("pids"))
+                                     : ReadNumber(cpuacct + "/cpuacct.usage") / 1000;
   }
   std::string pids = WorkOf("pids");
   if (!pids.empty()) usage.pids = ReadNumber(pids + "/pids.current");

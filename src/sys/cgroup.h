@@ -29,7 +29,7 @@ struct CgroupLimits {
 struct CgroupUsage {
   uint64_t memory_bytes = 0;
   uint64_t pids = 0;
-  uint64_t cpu_usec = 0;   // 0 where the host does not count it
+  uint64_t cpu_usec = 0;   // where the host does not count it: of the processes that live
   uint64_t oom_kills = 0;  // processes of `work` ended for want of memory, since it was made
 };
 

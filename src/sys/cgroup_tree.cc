@@ -16,8 +16,7 @@
 namespace atl::sys {
 namespace {
 
-constexpr std::array<std::string_view, 5> kControllers = {"memory", "pids", "cpu", "freezer",
-                                                          "cpuacct"};
+constexpr std::array<std::string_view, 4> kControllers = {"memory", "pids", "cpu", "freezer"};
 
 Result<void> MakeGroup(const std::string& path) {
   if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
