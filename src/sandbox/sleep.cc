@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "base/log.h"
+#include "metrics/atoll.h"
 #include "sandbox/registry_impl.h"
 
 namespace atl::sandbox {
@@ -58,12 +59,14 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
 }
 
 async::Task<Result<void>> Registry::Impl::Thaw(EntryPtr entry) {
+  metrics::Measure measure(metrics::Get().wake_seconds);
   const std::string& iid = entry->row.iid;
   auto thaw = [this, &iid]() -> Result<void> {
     TRY(rows.SetState(iid, State::kRunning, {}, "somebody wants it"));
     return launcher.CgroupOf(iid).Freeze(false);
   };
   CO_TRY(co_await runtime.blocking().Run(thaw));
+  measure.Succeeded(true);
   entry->activity->Touch();
   SetState(entry, State::kRunning);
   co_return Result<void>();
