@@ -4,56 +4,18 @@
 
 import {spawn} from 'node:child_process';
 import fs from 'node:fs';
-import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
-import readline from 'node:readline';
-import {fileURLToPath} from 'node:url';
 
 import {Daemon, eventually, preparedState, sleep} from '../tests/support/daemon.mjs';
 import {ms, now, p50, p95, quantile, Report} from './report.mjs';
+import {agent, bareCrun, healthy, isOutput, post} from './requests.mjs';
 
-const here = path.dirname(fileURLToPath(import.meta.url));
 const OPENCODE = path.join(preparedState, 'opencode', '1.18.33', 'opencode');
 const report = new Report('Sandboxes');
 let quick = false;
 
 const times = (count) => quick ? Math.max(3, Math.ceil(count / 10)) : count;
-
-// --- requests -------------------------------------------------------------------------------------
-
-const agent = new http.Agent({keepAlive: true, maxSockets: 1});
-
-/** One POST on a kept connection: {first: ms to the first chunk that `wanted` accepts, total, bytes}. */
-function post(daemon, id, route, body, {wanted = () => true, keep = false} = {}) {
-  return new Promise((resolve, reject) => {
-    const text = JSON.stringify(body);
-    const begin = now();
-    const request = http.request({
-      host: '127.0.0.1', port: daemon.port, agent, method: 'POST', path: route,
-      headers: {'Host': daemon.host(id), 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text)},
-    }, (answer) => {
-      let first = null;
-      let bytes = 0;
-      const parts = [];
-      answer.on('data', (part) => {
-        bytes += part.length;
-        if (first === null && wanted(part)) first = now() - begin;
-        if (keep || answer.statusCode !== 200) parts.push(part);
-      });
-      answer.on('end', () => {
-        const result = {first, total: now() - begin, bytes, text: Buffer.concat(parts).toString()};
-        if (answer.statusCode === 200) resolve(result);
-        else reject(new Error(`${route}: ${answer.statusCode} ${result.text}`));
-      });
-      answer.on('error', reject);
-    });
-    request.on('error', reject);
-    request.end(text);
-  });
-}
-
-const isOutput = (part) => part.includes('"type":"stdout"');
 
 // --- what is measured -----------------------------------------------------------------------------
 
@@ -84,36 +46,6 @@ async function warmRuns(daemon) {
   report.row('20 MB of stdout through `/run`', {atoll: `${p50(rates).toFixed(0)} MB/s`, tail: `${quantile(rates, 0.05).toFixed(0)} MB/s`,
                                         promise: '≥ 100 MB/s', kept: p50(rates) >= 100});
   await box.delete();
-}
-
-/** A helper that starts one container with crun alone for every line it is sent. */
-async function bareCrun(daemon) {
-  await daemon.sandbox('bundle').create();
-  const sandboxes = path.join(daemon.runDir, 'sandboxes');
-  const [id] = fs.readdirSync(sandboxes);
-  const config = path.join(daemon.dir, 'bare-config.json');
-  fs.copyFileSync(path.join(sandboxes, id, 'bundle', 'config.json'), config);
-  const image = path.join(preparedState, 'images', 'default', 'rootfs');
-  const child = spawn('python3', [path.join(here, 'bare_crun.py'), config, image, path.join(daemon.dir, 'bare')],
-                      {stdio: ['pipe', 'pipe', 'inherit']});
-  const lines = readline.createInterface({input: child.stdout})[Symbol.asyncIterator]();
-  const next = async () => {
-    const {value, done} = await lines.next();
-    if (done) throw new Error('bare_crun.py ended');
-    return JSON.parse(value);
-  };
-  await next();
-  await daemon.sandbox('bundle').delete();
-  return {
-    async once() {
-      child.stdin.write('\n');
-      return (await next()).ms;
-    },
-    async stop() {
-      child.stdin.end();
-      await new Promise((resolve) => child.once('exit', resolve));
-    },
-  };
 }
 
 async function creates(daemon) {
@@ -148,19 +80,6 @@ function freePort() {
       const {port} = server.address();
       server.close(() => resolve(port));
     });
-  });
-}
-
-function healthy(port, headers = {}) {
-  return new Promise((resolve) => {
-    const request = http.get({host: '127.0.0.1', port, path: '/global/health', agent: false, headers}, (answer) => {
-      let text = '';
-      answer.on('data', (part) => { text += part; });
-      answer.on('end', () => resolve(/"healthy":true/.test(text)));
-      answer.on('error', () => resolve(false));
-    });
-    request.setTimeout(250, () => request.destroy());
-    request.on('error', () => resolve(false));
   });
 }
 
