@@ -14,7 +14,7 @@ describe('a sandbox that nobody uses', () => {
   before(async () => {
     daemon = await Daemon.start({sections: {sleep: {after: 'off', stop_after: 'off'}}});
   });
-  after(async () => { await daemon?.stop(); });
+  after(async () => { await daemon?.cleanup(); });
 
   const stateOf = async (id) => (await daemon.list()).find((one) => one.id === id)?.state;
   const v1 = (id, path, method = 'POST', json = undefined) =>
@@ -186,6 +186,19 @@ describe('a sandbox that nobody uses', () => {
     assert.deepEqual(later.map((one) => one.state), ['deleted'], 'what became of it is kept');
     assertError(await v1('never', '/events', 'GET'), 404, 'SANDBOX_NOT_FOUND');
     assertError(await v1('told', '/events?after=x', 'GET'), 400, 'VALIDATION_FAILED');
+  });
+
+  it('is put to sleep, woken and told of on the command line', async () => {
+    const box = daemon.sandbox('typed');
+    await box.create({opencode: false});
+    assert.match(daemon.cli('sleep', 'typed').stdout, /^typed +paused$/m);
+    assert.match(daemon.cli('wake', 'typed').stdout, /^typed +running$/m);
+    const told = daemon.cli('events', 'typed');
+    assert.equal(told.status, 0, told.stderr);
+    assert.deepEqual(told.stdout.trim().split('\n').map((line) => line.split(/ +/)[2]),
+                     ['creating', 'running', 'paused', 'running']);
+    assert.notEqual(daemon.cli('sleep', 'nobody').status, 0);
+    await box.delete();
   });
 
   it('keeps order among creates, deletes and stops at once', async () => {

@@ -53,6 +53,7 @@ export const listSandboxes = async () => (await json('GET', '/sandboxes')).sandb
 export const createSandbox = (id, options) => json('POST', of(id) + '/create', options);
 export const deleteSandbox = (id) => json('DELETE', of(id));
 export const gitClone = (id, options) => json('POST', of(id) + '/gitClone', options);
+export const sleepSandbox = (id) => json('POST', of(id) + '/sleep', {});
 export const stopSandbox = (id) => json('POST', of(id) + '/stop');
 
 /** Hands every event of a stream to onEvent, as it comes. */

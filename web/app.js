@@ -193,7 +193,7 @@ function dashboard() {
     },
 
     get canStop() {
-      return this.current.state === 'running' || this.isStopping;
+      return ['running', 'paused'].includes(this.current.state) || this.isStopping;
     },
 
     get isStopping() {
@@ -221,6 +221,23 @@ function dashboard() {
         this.stop.id = '';
         await this.refresh();
         this.announce('snapshots-changed');
+      }
+    },
+
+    get canSleep() {
+      return this.current.state === 'running' && !this.isStopping;
+    },
+
+    async sleepSandbox() {
+      const id = this.selected;
+      this.stop.error = null;
+      try {
+        await api.sleepSandbox(id);
+        this.say(`${id} sleeps; it wakes when it is used.`);
+      } catch (error) {
+        this.stop.error = {id, ...api.problemOf(error)};
+      } finally {
+        await this.refresh();
       }
     },
 

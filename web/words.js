@@ -26,6 +26,7 @@ export function idProblem(id) {
 
 const STATES = {
   creating: 'is being made',
+  paused: 'asleep; it wakes when it is used',
   stopping: 'is being saved and stopped',
   stopped: 'stopped; it starts when it is used',
   restoring: 'gets its files back',
@@ -53,6 +54,7 @@ const OPENCODE = {
 export const opencodeLine = (state) => OPENCODE[state] ?? '';
 
 export function summary(sandbox) {
+  if (sandbox.state === 'paused') return 'asleep';
   if (sandbox.state !== 'running') return sandbox.state + (sandbox.unsaved ? ', unsaved' : '');
   return sandbox.opencode === 'ready' ? 'running, OpenCode ready' :
          sandbox.opencode === 'starting' ? 'running, OpenCode starting' : 'running';

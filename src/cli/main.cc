@@ -75,6 +75,32 @@ void AddImage(CLI::App& app, const Globals& globals, Verb& verb) {
       [&verb, &globals, name] { verb = [&globals, name] { return ImageRemove(globals, *name); }; });
 }
 
+void AddLifecycle(CLI::App& app, const Globals& globals, Verb& verb) {
+  struct Arguments {
+    std::vector<std::string> ids;
+    std::string id;
+    bool flag = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  auto* sleep = app.add_subcommand("sleep", "Let sandboxes stand still until they are used");
+  sleep->add_option("id", arguments->ids, "Their names")->required();
+  sleep->add_flag("--force", arguments->flag, "Also those that somebody uses");
+  sleep->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Sleep(globals, arguments->ids, arguments->flag); };
+  });
+  auto* wake = app.add_subcommand("wake", "Wake or start sandboxes");
+  wake->add_option("id", arguments->ids, "Their names")->required();
+  wake->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Wake(globals, arguments->ids); };
+  });
+  auto* events = app.add_subcommand("events", "What happened to a sandbox, and why");
+  events->add_option("id", arguments->id, "Its name")->required();
+  events->add_flag("--follow,-f", arguments->flag, "Go on with what happens");
+  events->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Events(globals, arguments->id, arguments->flag); };
+  });
+}
+
 void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   app.add_subcommand("serve", "Run the daemon")->callback([&verb, &globals] {
     verb = [&globals]() -> Result<int> {
@@ -141,6 +167,7 @@ int Main(int argc, char** argv) {
   AddRun(app, globals, verb);
   AddImage(app, globals, verb);
   AddSnapshotCommands(app, globals, verb);
+  AddLifecycle(app, globals, verb);
   AddRest(app, globals, verb);
   try {
     std::vector<std::string> arguments = MarkCommand(argc, argv);

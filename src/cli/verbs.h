@@ -96,6 +96,11 @@ Result<int> RepoAddKey(const Globals& globals, const std::string& password_file)
 Result<int> RepoRemoveKey(const Globals& globals, const std::string& id);
 
 Result<int> List(const Globals& globals);
+// `force`: also one that somebody uses.
+Result<int> Sleep(const Globals& globals, const std::vector<std::string>& ids, bool force);
+Result<int> Wake(const Globals& globals, const std::vector<std::string>& ids);
+// What happened to a sandbox, also to one that is gone; `follow`: and what happens from now on.
+Result<int> Events(const Globals& globals, const std::string& id, bool follow);
 // The command's own exit code, and its output on stdout and stderr.
 Result<int> Run(const Globals& globals, const RunArguments& arguments);
 Result<int> Remove(const Globals& globals, const std::vector<std::string>& ids);

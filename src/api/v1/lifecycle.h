@@ -18,8 +18,8 @@ async::Task<> Wake(const Services& services, std::string id, http::Exchange& exc
 // PATCH …: "sleepAfter", "stopAfter", "keepAlive", "snapshots". The new state is read with GET.
 async::Task<Result<sandbox::Info>> Change(const Services& services, std::string id,
                                           http::Exchange& exchange);
-// GET …/events: a list, or, when text/event-stream is accepted, a stream that goes on. `?after=` or
-// Last-Event-ID: what came later than that.
+// GET …/events: a list, or, when text/event-stream is accepted or with `?follow=true`, a stream
+// that goes on. `?after=` or Last-Event-ID: what came later than that.
 async::Task<> Events(const Services& services, std::string id, http::Exchange& exchange);
 
 // The members "sleepAfter", "stopAfter" and "keepAlive".
