@@ -40,6 +40,7 @@ namespace {
 
 constexpr int kBlockingThreads = 16;
 constexpr std::chrono::milliseconds kDrainLimit{10'000};
+constexpr std::chrono::milliseconds kTrashLimit{3'000};
 
 // A file beside this program.
 Result<std::string> Sibling(std::string_view name) {
@@ -310,6 +311,9 @@ async::Task<> Daemon::Drain() {
   if (host_ends) co_await registry_->SaveAll();
   co_await server_->Drain(kDrainLimit);
   co_await registry_->GiveUpTransfers();
+  // What stays is removed at the next start.
+  auto empty = [this] { return launcher_->trash().AwaitEmpty(kTrashLimit); };
+  co_await runtime_.blocking().Run(empty);
   if (registry_->List().empty()) (void)launcher_->cgroups().RemoveRoot();
   std::fflush(nullptr);
   // What sandboxes and connections refer to is not taken apart in an order that suits everybody,

@@ -2,6 +2,7 @@
 #include "oci/launcher.h"
 
 #include <fcntl.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <ctime>
 
 #include "oci/bundle.h"
 #include "oci/image.h"
@@ -81,6 +83,7 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   // Only root passes: what lies below belongs to sandboxes and their ids.
   TRY(sys::MakeDirs(config.state_dir, 0755));
   TRY(sys::MakeDirs(config.state_dir + "/sandboxes", 0700));
+  ASSIGN(launcher->trash_, Trash::Open(config.state_dir + "/trash"));
   TRY(sys::MakeDirs(config.run_dir, 0755));
   TRY(sys::MakeDirs(config.run_dir + "/sandboxes", 0711));
   TRY(sys::MakeDirs(config.run_dir + "/crun", 0700));
@@ -203,7 +206,16 @@ Result<void> Launcher::Stop(const std::string& iid) {
 
 Result<void> Launcher::Destroy(const std::string& iid) {
   TRY(Stop(iid));
-  return layers_.Remove(iid);
+  TRY(layers_.Release(iid));
+  return trash_->Put(LayerDir(iid), iid);
+}
+
+Result<std::string> Launcher::SetAside(const std::string& iid) {
+  std::string lost = config_.state_dir + "/lost";
+  TRY(sys::MakeDirs(lost, 0700));
+  TRY(layers_.Release(iid));
+  std::time_t now = std::time(nullptr);
+  return MoveInto(LayerDir(iid), lost, fmt::format("{}-{:%Y%m%dT%H%M%SZ}", iid, fmt::gmtime(now)));
 }
 
 size_t Launcher::agent_procs_count() const { return cgroups_.hierarchies(); }

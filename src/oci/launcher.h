@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "oci/layer.h"
 #include "oci/runtime.h"
+#include "oci/trash.h"
 #include "sys/cgroup.h"
 #include "sys/fd.h"
 
@@ -71,13 +72,17 @@ class Launcher {
   Result<Launched> Adopt(const std::string& iid);
   // Ends the container and removes everything of it but its layer. Idempotent.
   Result<void> Stop(const std::string& iid);
-  // Stop, and the layer too (state_dir/sandboxes/<iid>).
+  // Stop, and the layer too (state_dir/sandboxes/<iid>): it is gone at once, its space soon after.
   Result<void> Destroy(const std::string& iid);
+  // A layer that no sandbox is known to have is somebody's work all the same: it is moved to
+  // state_dir/lost/<iid>-<time>. Its new path; empty when there is none.
+  Result<std::string> SetAside(const std::string& iid);
 
   sys::Cgroup CgroupOf(const std::string& iid) const { return cgroups_.Find(iid); }
   const sys::CgroupTree& cgroups() const { return cgroups_; }
   size_t agent_procs_count() const;
   Runtime& runtime() { return *runtime_; }
+  Trash& trash() { return *trash_; }
 
   // state_dir/sandboxes/<iid>. What is in it is a matter of `layers()`.
   std::string LayerDir(const std::string& iid) const { return layers_.Dir(iid); }
@@ -92,6 +97,7 @@ class Launcher {
   sys::CgroupTree cgroups_;
   Layers layers_;
   std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<Trash> trash_;
   std::string seccomp_base64_;
 };
 

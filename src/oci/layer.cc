@@ -164,13 +164,18 @@ Result<void> Layers::Hide(const std::string& iid) const {
   return {};
 }
 
-Result<void> Layers::Remove(const std::string& iid) const {
+Result<void> Layers::Release(const std::string& iid) const {
   TRY(Hide(iid));
   if (quota_ && IsThere(Dir(iid))) {
     // The next sandbox with these ids may have no limit.
     auto project = sys::ProjectOf(Dir(iid));
     if (project && *project != 0) TRY(sys::SetProjectLimits(Dir(iid), *project, {}));
   }
+  return {};
+}
+
+Result<void> Layers::Remove(const std::string& iid) const {
+  TRY(Release(iid));
   return sys::RemoveTree(Dir(iid));
 }
 

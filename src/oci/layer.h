@@ -66,6 +66,8 @@ class Layers {
   Result<OpenLayer> Show(const std::string& iid) const;
   // No mount of it is left here.
   Result<void> Hide(const std::string& iid) const;
+  // The same, and no limit of it: it can be moved away.
+  Result<void> Release(const std::string& iid) const;
   Result<void> Remove(const std::string& iid) const;
   // `pid`: its PID 1, which sees what is in an image; 0: it does not run. Directories without a
   // quota are walked through, `most_entries` at most.

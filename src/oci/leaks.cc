@@ -16,9 +16,11 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <iterator>
 #include <thread>
 
+#include "base/log.h"
 #include "oci/image.h"
 #include "sys/loop.h"
 #include "sys/mounts.h"
@@ -27,6 +29,7 @@ namespace atl::oci {
 namespace {
 
 constexpr std::chrono::seconds kLoopLimit{2};
+constexpr std::chrono::seconds kTrashLimit{600};
 
 std::vector<std::string> Names(const std::string& path, std::string_view prefix = {}) {
   std::vector<std::string> names;
@@ -163,6 +166,10 @@ class Search {
     ASSIGN(auto stale, ImageStore(ImagesDir(config_)).Stale());
     for (const std::string& path : stale) Add("temporary", path, {});
     for (const std::string& path : StaleUploads(config_, daemon_)) Add("temporary", path, {});
+    Trash();
+    for (const std::string& name : Names(config_.state_dir + "/lost")) {
+      Add("lost", fmt::format("{}/lost/{}", config_.state_dir, name), {});
+    }
     for (const std::string& path : FindStaleFetches(config_).paths) Add("temporary", path, {});
     return std::move(leaks_);
   }
@@ -194,6 +201,17 @@ class Search {
   void Programs() {
     for (const auto& [pid, iid] : RuntimeCalls(config_)) {
       if (!running_.contains(iid)) Add("process", fmt::format("{}", pid), iid);
+    }
+  }
+
+  // A daemon empties it by and by; what stays for long it cannot remove.
+  void Trash() {
+    for (const std::string& name : Names(config_.state_dir + "/trash")) {
+      std::string path = fmt::format("{}/trash/{}", config_.state_dir, name);
+      struct stat info{};
+      if (::lstat(path.c_str(), &info) != 0) continue;
+      bool awaited = daemon_ != 0 && ::time(nullptr) - info.st_ctime < kTrashLimit.count();
+      if (!awaited) Add("trash", path, {});
     }
   }
 
@@ -263,14 +281,18 @@ Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
     if (!leak.owner.empty()) owners.insert(leak.owner);
   }
   for (const std::string& iid : owners) {
-    auto gone = live.contains(iid) ? launcher.Stop(iid) : launcher.Destroy(iid);
-    if (gone) continue;
-    if (gone.error().code != Code::kInvalidArgument) return gone;
-    // A name that Atoll never gives: not a sandbox, but in a place where only sandboxes are.
-    TRY(launcher.CgroupOf(iid).Remove());
-    TRY(sys::Unmount(launcher.RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
-    TRY(sys::RemoveTree(launcher.RunDir(iid)));
-    TRY(launcher.layers().Remove(iid));
+    auto gone = launcher.Stop(iid);
+    if (gone && live.contains(iid)) continue;
+    if (!gone) {
+      if (gone.error().code != Code::kInvalidArgument) return gone;
+      // A name that Atoll never gives: not a sandbox, but in a place where only sandboxes are.
+      TRY(launcher.CgroupOf(iid).Remove());
+      TRY(sys::Unmount(launcher.RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
+      TRY(sys::RemoveTree(launcher.RunDir(iid)));
+    }
+    ASSIGN(std::string aside, launcher.SetAside(iid));
+    if (aside.empty()) continue;
+    log::Warning("the database knows no sandbox {}: its files are set aside in {}", iid, aside);
   }
   for (const std::string& path : StaleUploads(config, DaemonPid(config.run_dir))) {
     TRY(sys::RemoveTree(path));

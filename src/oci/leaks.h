@@ -12,7 +12,8 @@
 namespace atl::oci {
 
 struct Leak {
-  std::string kind;   // process, mount, cgroup, directory, container, temporary, loop
+  // process, mount, cgroup, directory, container, temporary, loop, trash, lost
+  std::string kind;
   std::string what;   // a pid, a path, a name
   std::string owner;  // the iid it was made for, when that can be told
 };
@@ -29,7 +30,9 @@ Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set
 // next one takes apart. For a starting daemon, before its own first call.
 Result<void> EndRuntimeCalls(const LauncherConfig& config);
 
-// Ends and removes all that FindLeaks would name. For a starting daemon, which holds the lock.
+// Ends and removes all that FindLeaks would name, but files: layers that nobody knows are set
+// aside, for a database that was restored from a backup must not cost any. For a starting daemon,
+// which holds the lock.
 Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
                          const std::set<std::string>& live, const std::set<std::string>& running);
 

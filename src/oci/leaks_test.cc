@@ -58,7 +58,10 @@ TEST(Leaks, FindsAndRemovesWhatNobodyKnows) {
 
   ASSERT_TRUE(RemoveLeaks(launcher, host.config(), one, one));
   EXPECT_FALSE(std::filesystem::exists(launcher.LayerDir(kLost)));
-  EXPECT_TRUE(FindLeaks(host.config(), one, one)->empty());
+  leaks = FindLeaks(host.config(), one, one);
+  ASSERT_EQ(1U, leaks->size());
+  EXPECT_EQ("lost", leaks->front().kind);
+  EXPECT_TRUE(std::filesystem::exists(leaks->front().what + "/upper")) << "files are kept";
   EXPECT_TRUE(launcher.Adopt(kKept)) << "the other one was not touched";
 }
 

@@ -44,6 +44,7 @@ class TestHost {
         for (const std::string& iid : *names) (void)launcher_->Destroy(iid);
       }
       EXPECT_TRUE(launcher_->cgroups().RemoveRoot());
+      EXPECT_TRUE(launcher_->trash().AwaitEmpty(std::chrono::seconds(30)));
       EXPECT_TRUE(sys::Unmount(dir_ + "/run/bin/agent", MNT_DETACH));
     }
     EXPECT_TRUE(sys::RemoveTree(dir_));

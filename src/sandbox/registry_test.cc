@@ -180,6 +180,9 @@ TEST_F(RegistryTest, ANewDaemonUndoesAndFinishesWhatWasHalfDone) {
   EXPECT_THAT(*world_->launcher().cgroups().List(), SizeIs(1));
   EXPECT_THAT(*world_->launcher().runtime().List(), SizeIs(1));
   EXPECT_EQ(world_->Say("running", "echo fine"), "fine\n");
+  std::string lost = world_->options().state_dir + "/lost";
+  EXPECT_THAT(oci::NamesIn(lost), SizeIs(1)) << "its files are kept";
+  ASSERT_TRUE(sys::RemoveTree(lost));
 }
 
 async::Task<bool> CreateWithin(Registry& registry, std::chrono::milliseconds limit) {

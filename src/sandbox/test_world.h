@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <future>
 #include <memory>
@@ -64,6 +65,7 @@ class World {
       for (const std::string& iid : *names) (void)launcher_->Destroy(iid);
     }
     EXPECT_TRUE(launcher_->cgroups().RemoveRoot());
+    EXPECT_TRUE(launcher_->trash().AwaitEmpty(std::chrono::seconds(30)));
     EXPECT_TRUE(sys::Unmount(options_.run_dir + "/bin/agent", MNT_DETACH));
     EXPECT_TRUE(sys::RemoveTree(dir_));
   }
@@ -207,6 +209,7 @@ class RegistryTest : public testing::Test {
   void ExpectNoLeaks() {
     auto known = Rows(world_->database()).Known();
     ASSERT_TRUE(known);
+    EXPECT_TRUE(world_->launcher().trash().AwaitEmpty(std::chrono::seconds(30)));
     auto leaks = oci::FindLeaks(LauncherConfigOf(world_->options()), known->live, known->running);
     ASSERT_TRUE(leaks) << leaks.error().message;
     for (const oci::Leak& leak : *leaks) ADD_FAILURE() << leak.kind << " " << leak.what;
