@@ -33,6 +33,18 @@ void AddCreate(CLI::App& app, const Globals& globals, Verb& verb) {
   });
 }
 
+void AddFork(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto* command = app.add_subcommand("fork", "Copy a sandbox, its files and conversations");
+  auto arguments = std::make_shared<ForkArguments>();
+  command->add_option("id", arguments->id, "The sandbox that is copied")->required();
+  command->add_option("new", arguments->copy, "The name of the copy (default: ID-2 and so on)");
+  command->add_option("--count", arguments->count, "How many copies");
+  command->add_flag("--no-opencode", arguments->no_opencode, "Start OpenCode on first use only");
+  command->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Fork(globals, *arguments); };
+  });
+}
+
 void AddRun(CLI::App& app, const Globals& globals, Verb& verb) {
   auto* command = app.add_subcommand("run", "Run a command; its exit code is atoll's");
   auto arguments = std::make_shared<RunArguments>();
@@ -164,6 +176,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--json", globals.json, "Print JSON");
   Verb verb;
   AddCreate(app, globals, verb);
+  AddFork(app, globals, verb);
   AddRun(app, globals, verb);
   AddImage(app, globals, verb);
   AddSnapshotCommands(app, globals, verb);

@@ -31,6 +31,13 @@ struct CreateArguments {
   std::vector<std::string> env;  // KEY=value
 };
 
+struct ForkArguments {
+  std::string id;
+  std::string copy;  // the name of the new one; empty: derived
+  std::optional<uint64_t> count;
+  bool no_opencode = false;
+};
+
 struct RunArguments {
   std::string id;
   std::vector<std::string> command;
@@ -66,6 +73,7 @@ struct ListArguments {
 };
 
 Result<int> Create(const Globals& globals, const CreateArguments& arguments);
+Result<int> Fork(const Globals& globals, const ForkArguments& arguments);
 Result<int> Stop(const Globals& globals, const std::vector<std::string>& ids);
 // A progress bar on a terminal's stderr.
 Result<int> Snapshot(const Globals& globals, const SnapshotArguments& arguments);

@@ -19,6 +19,7 @@
 #include "oci/launcher.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/event_log.h"
+#include "sandbox/fork.h"
 #include "sandbox/limits.h"
 #include "sandbox/sleep_policy.h"
 #include "sandbox/state.h"
@@ -179,6 +180,13 @@ class Registry {
     std::vector<Recovered> recovered;
   };
   async::Task<Result<Created>> Create(std::string id, CreateOptions options);
+  // New sandboxes with the files, environment, limits and policies of `id`, all or none. A running
+  // one goes on, but for the moment in which it stands still. SANDBOX_EXISTS, TOO_DEEP.
+  struct Forked {
+    std::vector<Created> made;
+    ForkFacts facts;
+  };
+  async::Task<Result<Forked>> Fork(std::string id, ForkRequest request);
   // Works from any state. kNotFound for an id that does not exist.
   async::Task<Result<void>> Delete(std::string id);
   // A sandbox to work with; wakes one that is asleep, starts a stopped one. It is in use, and so

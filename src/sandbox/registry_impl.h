@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of the registry share: registry.cc (look-ups), lifecycle.cc (create, start,
 // delete), reconcile.cc (after a restart), sleep.cc (sleep, wake, idleness), transfer.cc (snapshot,
-// restore), stop.cc (stop, and what is saved and recovered around it), automatic.cc (what happens
-// by itself).
+// restore), fork.cc, stop.cc (stop, and what is saved and recovered around it), automatic.cc (what
+// happens by itself).
 #pragma once
+
+#include <malloc.h>
 
 #include <atomic>
 #include <chrono>
@@ -13,6 +15,7 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "async/mutex.h"
@@ -136,6 +139,22 @@ struct Registry::Impl {
   // An empty layer that could not be filled is as good as none: the next start tries again.
   async::Task<> DropLayer(EntryPtr entry);
 
+  // fork.cc
+  struct Source {
+    async::Mutex::Lock transfer;
+    Held held;
+    Row row;
+  };
+  async::Task<> ForkInto(std::string id, ForkRequest request, Result<Forked>& result);
+  async::Task<Result<void>> ForkSteps(std::string id, ForkRequest request,
+                                      std::vector<Held>& claimed, Forked& forked);
+  async::Task<Result<Source>> HoldSource(std::string id);
+  async::Task<> StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result);
+  bool Exists(std::string_view id) const;
+  async::Task<Result<Held>> Claim(std::string id, Row source);
+  async::Task<Result<void>> ClaimAll(Row source, ForkRequest request, std::vector<Held>& claimed);
+  async::Task<Result<void>> LaunchFork(EntryPtr entry, ForkFacts facts, std::vector<Created>& made);
+
   std::unique_ptr<AgentClient> MakeAgent(const Row& row) const;
   Result<oci::Launched> LaunchBlocking(const Row& row, Phases& phases);
 
@@ -188,6 +207,21 @@ struct Registry::Impl {
   async::Task<> ReconcileAll(size_t begin, size_t end);
   async::Task<> ReconcileOne(EntryPtr entry);
   async::Task<Result<void>> Adopt(EntryPtr entry, bool asleep);
+};
+
+// Counts snapshots, restores and forks that are under way.
+class AtWork {
+ public:
+  explicit AtWork(std::atomic<int>& count) : count_(count) { ++count_; }
+  // What it took is given back at once: the allocator keeps it for the threads otherwise.
+  ~AtWork() {
+    if (--count_ == 0) ::malloc_trim(0);
+  }
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+
+ private:
+  std::atomic<int>& count_;
 };
 
 // Milliseconds since it was made, or since the last lap.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Snapshots and restores of a sandbox that runs.
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <algorithm>
 
@@ -80,20 +79,6 @@ Result<void> FreezeIfPossible(Freezer& freezer, bool frozen, bool must) {
   freezer.GiveUp();
   return {};
 }
-
-class AtWork {
- public:
-  explicit AtWork(std::atomic<int>& count) : count_(count) { ++count_; }
-  // What it took is given back at once: the allocator keeps it for the threads otherwise.
-  ~AtWork() {
-    if (--count_ == 0) ::malloc_trim(0);
-  }
-  AtWork(const AtWork&) = delete;
-  AtWork& operator=(const AtWork&) = delete;
-
- private:
-  std::atomic<int>& count_;
-};
 
 // Counts a restore as long as it lives, whichever way it ends.
 class Counted {

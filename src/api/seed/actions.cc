@@ -18,11 +18,6 @@
 namespace atl::api {
 namespace {
 
-using std::chrono::milliseconds;
-
-// The start of OpenCode has its own limit, which ends first and says more.
-constexpr milliseconds kOpencodeLimit{200'000};
-
 async::Task<Result<json::Object>> ReadObject(http::Exchange& exchange) {
   CO_ASSIGN(std::string body, co_await exchange.ReadBody(kMaxBodyBytes));
   co_return json::Object::Parse(body, true);
@@ -33,28 +28,6 @@ void AddPhase(sandbox::Phases& phases, std::string name, double ms) {
   auto total = std::ranges::find(phases, "total", &sandbox::Phases::value_type::first);
   if (total != phases.end()) total->second += ms;
   phases.emplace(total, std::move(name), ms);
-}
-
-std::string CreatedJson(const Services& services, const sandbox::Registry::Created& created,
-                        const http::RequestHead& request) {
-  const sandbox::Info& info = created.info;
-  json::Writer writer;
-  writer.BeginObject().Field("id", info.id).Field("url", SandboxUrl(services, info.id, request));
-  writer.Field("state", sandbox::StateName(info.state));
-  writer.Field("opencode", OpencodeState(services, info));
-  writer.Key("phases").BeginObject();
-  for (const auto& [name, ms] : created.phases) writer.Field(name, ms);
-  writer.EndObject();
-  if (!created.recovered.empty()) {
-    writer.Key("restored").BeginArray();
-    for (const sandbox::Recovered& one : created.recovered) {
-      writer.BeginObject().Field("dir", one.dir).Field("snapshotId", one.snapshot_id);
-      writer.Field("files", one.files).EndObject();
-    }
-    writer.EndArray();
-  }
-  writer.EndObject();
-  return writer.Take();
 }
 
 async::Task<Result<std::string>> DoCreate(const Services& services, std::string id,
@@ -133,6 +106,28 @@ async::Task<Result<Runnable>> PrepareRun(const Services& services, std::string i
 }
 
 }  // namespace
+
+std::string CreatedJson(const Services& services, const sandbox::Registry::Created& created,
+                        const http::RequestHead& request) {
+  const sandbox::Info& info = created.info;
+  json::Writer writer;
+  writer.BeginObject().Field("id", info.id).Field("url", SandboxUrl(services, info.id, request));
+  writer.Field("state", sandbox::StateName(info.state));
+  writer.Field("opencode", OpencodeState(services, info));
+  writer.Key("phases").BeginObject();
+  for (const auto& [name, ms] : created.phases) writer.Field(name, ms);
+  writer.EndObject();
+  if (!created.recovered.empty()) {
+    writer.Key("restored").BeginArray();
+    for (const sandbox::Recovered& one : created.recovered) {
+      writer.BeginObject().Field("dir", one.dir).Field("snapshotId", one.snapshot_id);
+      writer.Field("files", one.files).EndObject();
+    }
+    writer.EndArray();
+  }
+  writer.EndObject();
+  return writer.Take();
+}
 
 async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange) {
   Result<std::string> json = co_await DoCreate(services, std::move(id), exchange);

@@ -3,6 +3,7 @@
 // and answers, failures included.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,8 @@
 namespace atl::api {
 
 inline constexpr size_t kMaxBodyBytes = 32UL << 20U;
+// The start of OpenCode has its own limit, which ends first and says more.
+inline constexpr std::chrono::milliseconds kOpencodeLimit{200'000};
 
 struct Services {
   sandbox::Registry& registry;
@@ -26,6 +29,10 @@ async::Task<> Create(const Services& services, std::string id, http::Exchange& e
 async::Task<> Run(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange);
+
+// A sandbox that was made, and how long that took.
+std::string CreatedJson(const Services& services, const sandbox::Registry::Created& created,
+                        const http::RequestHead& request);
 
 // The URL of a sandbox, at the port under which `request` has found the daemon.
 std::string SandboxUrl(const Services& services, std::string_view id,

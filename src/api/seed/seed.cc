@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "api/seed/fork.h"
 #include "api/seed/snapshots.h"
 
 namespace atl::api {
@@ -14,6 +15,7 @@ using Action = async::Task<> (*)(const Services&, std::string, http::Exchange&);
 
 Action ActionOf(std::string_view path) {
   if (path == "/create") return Create;
+  if (path == "/fork") return Fork;
   if (path == "/run") return Run;
   if (path == "/gitClone") return GitClone;
   if (path == "/snapshot") return Snapshot;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "api/seed/fork.h"
 #include "api/seed/output_events.h"
 #include "api/seed/snapshots.h"
 #include "api/v1/assets.h"
@@ -133,6 +134,7 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
   Action action = nullptr;
   if (rest.size() == 1) {
     if (name == "create") action = Create;
+    if (name == "fork") action = Fork;
     if (name == "run") action = Run;
     if (name == "gitClone") action = GitClone;
     if (name == "snapshot") action = Snapshot;

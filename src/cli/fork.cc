@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <cstdio>
+
+#include "cli/api_client.h"
+#include "cli/verbs.h"
+#include "json/writer.h"
+#include "sandbox/id.h"
+
+namespace atl::cli {
+
+Result<int> Fork(const Globals& globals, const ForkArguments& arguments) {
+  TRY(sandbox::ValidateId(arguments.id));
+  json::Writer body;
+  body.BeginObject();
+  if (!arguments.copy.empty()) body.Field("id", arguments.copy);
+  if (arguments.count) body.Field("count", *arguments.count);
+  if (arguments.no_opencode) body.Field("opencode", false);
+  body.EndObject();
+  ASSIGN(ApiClient client, ApiClient::Connect(globals));
+  ASSIGN(std::string answer,
+         client.Call("POST", fmt::format("/v1/sandboxes/{}/fork", arguments.id), body.Take()));
+  if (globals.json) {
+    std::fputs(answer.c_str(), stdout);
+    return 0;
+  }
+  boost::system::error_code error;
+  boost::json::value parsed = boost::json::parse(answer, error);
+  const boost::json::value* list =
+      !error && parsed.is_object() ? parsed.get_object().if_contains("sandboxes") : nullptr;
+  if (list == nullptr || !list->is_array()) {
+    return Fail(Code::kBadGateway, "the daemon's answer cannot be read");
+  }
+  for (const boost::json::value& item : list->get_array()) {
+    std::string text = boost::json::serialize(item);
+    fmt::print("{}  {}\n", StringField(text, "id"), StringField(text, "url"));
+  }
+  return 0;
+}
+
+}  // namespace atl::cli

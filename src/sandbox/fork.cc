@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forks: new sandboxes with the files of one that exists. Rows first: what a daemon that dies
+// leaves of a fork is undone like any sandbox that was being created.
+#include "sandbox/fork.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/log.h"
+#include "sandbox/id.h"
+#include "sandbox/registry_impl.h"
+
+namespace atl::sandbox {
+namespace {
+
+constexpr int kMostNumbers = 10'000;
+
+int64_t NowMs() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+Unexpected Taken(std::string_view id) {
+  return Fail(Code::kAlreadyExists, fmt::format("there is a sandbox {} already", id),
+              "SANDBOX_EXISTS");
+}
+
+// What a copy is made of beside files.
+Row CopyOf(const Row& source, const std::string& id) {
+  Row row = source;
+  row.id = id;
+  row.iid = NewInternalId();
+  row.state = State::kCreating;
+  row.id_index = 0;
+  row.created_at_ms = NowMs();
+  row.changed_at_ms = 0;
+  row.failure.clear();
+  row.unsaved = false;
+  row.recover = false;
+  row.pool_key.clear();
+  return row;
+}
+
+}  // namespace
+
+bool Registry::Impl::Exists(std::string_view id) const {
+  std::lock_guard guard(mutex);
+  auto found = entries.find(id);
+  return found != entries.end() && found->second->exists;
+}
+
+// A name for a copy, with a row of it and locked.
+async::Task<Result<Registry::Impl::Held>> Registry::Impl::Claim(std::string id, Row source) {
+  CO_TRY(ValidateId(id));
+  // Nobody waits for one that exists, which may be the source, or be forked to it.
+  if (Exists(id)) co_return Taken(id);
+  CO_ASSIGN(Held held, co_await Hold(id, true));
+  if (held.entry->exists) co_return Taken(id);
+  auto insert = [this, row = CopyOf(source, id), &source]() -> Result<Row> {
+    ASSIGN(Row inserted, rows.Insert(row));
+    (void)events.Append(inserted.iid, inserted.id, "fork", "a copy of " + source.id);
+    return inserted;
+  };
+  Result<Row> inserted = co_await runtime.blocking().Run(insert);
+  if (!inserted) {
+    Discard(held.entry);
+    co_return Unexpected(std::move(inserted).error());
+  }
+  std::lock_guard guard(mutex);
+  held.entry->row = *std::move(inserted);
+  held.entry->exists = true;
+  held.entry->reserved = true;
+  co_return held;
+}
+
+async::Task<Result<void>> Registry::Impl::ClaimAll(Row source, ForkRequest request,
+                                                   std::vector<Held>& claimed) {
+  const std::string& base = request.id.empty() ? source.id : request.id;
+  if (!request.id.empty()) {
+    CO_ASSIGN(Held held, co_await Claim(request.id, source));
+    claimed.push_back(std::move(held));
+  }
+  for (int number = 2; static_cast<int>(claimed.size()) < request.count; ++number) {
+    if (number > kMostNumbers) {
+      co_return Fail(Code::kResourceExhausted,
+                     fmt::format("every name from {} to {} is taken", DerivedId(base, 2),
+                                 DerivedId(base, kMostNumbers)));
+    }
+    std::string id = DerivedId(base, number);
+    if (Exists(id)) continue;
+    Result<Held> held = co_await Claim(id, source);
+    if (held) {
+      claimed.push_back(std::move(*held));
+    } else if (ReasonOf(held.error()) != "SANDBOX_EXISTS") {
+      co_return Unexpected(std::move(held).error());
+    }
+  }
+  co_return Result<void>();
+}
+
+// What a copy is taken of: it exists, and nothing is begun with it meanwhile.
+async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::string id) {
+  Source source;
+  for (int round = 0; round < 2; ++round) {
+    EntryPtr entry = Lookup(id);
+    if (!entry) co_return Fail(Code::kNotFound, "there is no sandbox " + id, "SANDBOX_NOT_FOUND");
+    source.transfer = co_await entry->transfer.Acquire();
+    CO_ASSIGN(source.held, co_await Hold(id, false));
+    State state = State::kFailed;
+    {
+      std::lock_guard guard(mutex);
+      source.row = source.held.entry->row;
+      state = source.row.state;
+    }
+    bool settled = state == State::kRunning || state == State::kStopped ||
+                   state == State::kPaused || state == State::kFailed;
+    if (!settled) {
+      co_return Fail(Code::kFailedPrecondition,
+                     fmt::format("sandbox {} is {} and cannot be forked: {}", id, StateName(state),
+                                 source.row.failure),
+                     "CONTAINER_UNAVAILABLE");
+    }
+    if (!source.row.recover && !LayerIsGone(source.row)) co_return source;
+    if (round > 0) break;
+    // Its files are in snapshots only: it gets them by its start.
+    source = {};
+    Result<std::shared_ptr<Sandbox>> started;
+    co_await StartFor(id, started);
+    if (!started) co_return Unexpected(std::move(started).error());
+  }
+  co_return Fail(Code::kFailedPrecondition, fmt::format("sandbox {} has no files", id),
+                 "CONTAINER_UNAVAILABLE");
+}
+
+async::Task<> Registry::Impl::StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result) {
+  Waited waited;
+  co_await AcquireInto(std::move(id), result, &waited);
+}
+
+async::Task<Result<void>> Registry::Impl::LaunchFork(EntryPtr entry, ForkFacts facts,
+                                                     std::vector<Created>& made) {
+  Stopwatch watch;
+  Phases phases;
+  phases.emplace_back("copy", facts.copy_ms);
+  Result<void> launched = co_await Launch(entry, true, phases);
+  if (!launched) {
+    co_return Unexpected(
+        std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id)));
+  }
+  phases.emplace_back("total", facts.copy_ms + watch.Lap());
+  std::lock_guard guard(mutex);
+  made.push_back({.info = InfoOf(*entry), .phases = std::move(phases), .recovered = {}});
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> Registry::Impl::ForkSteps(std::string id, ForkRequest request,
+                                                    std::vector<Held>& claimed, Forked& forked) {
+  CO_ASSIGN(Source source, co_await HoldSource(std::move(id)));
+  CO_TRY(co_await ClaimAll(source.row, std::move(request), claimed));
+  std::vector<Row> targets;
+  targets.reserve(claimed.size());
+  for (const Held& held : claimed) targets.push_back(held.entry->row);
+  auto copy = [this, &source, &targets]() -> Result<ForkFacts> {
+    AtWork working(at_work);
+    return CopyLayers(launcher, {.source = source.row,
+                                 .asleep = source.row.state == State::kPaused,
+                                 .targets = targets,
+                                 .stop = ending.get_token()});
+  };
+  CO_ASSIGN(forked.facts, co_await transfers.Run(copy));
+  source = {};
+  for (const Held& held : claimed) {
+    CO_TRY(co_await LaunchFork(held.entry, forked.facts, forked.made));
+  }
+  co_return Result<void>();
+}
+
+async::Task<> Registry::Impl::ForkInto(std::string id, ForkRequest request,
+                                       Result<Forked>& result) {
+  co_await async::DisableCancellation();
+  std::vector<Held> claimed;
+  Forked forked;
+  Result<void> done = co_await ForkSteps(id, std::move(request), claimed, forked);
+  if (done) {
+    for (const Held& held : claimed) Reserve(held.entry, false);
+    log::Info("sandbox {} was forked: {} copies of {} files in {:.0f} ms, {:.0f} ms of it frozen",
+              id, claimed.size(), forked.facts.files, forked.facts.copy_ms, forked.facts.freeze_ms);
+    result = std::move(forked);
+    co_return;
+  }
+  Error error = std::move(done).error().Wrap("fork sandbox " + id);
+  // All of them or none.
+  for (const Held& held : claimed) {
+    Result<void> undone = co_await DestroyAll(held.entry);
+    if (undone) continue;
+    error.message += "; undoing it failed too: " + undone.error().message;
+    log::Error("{}", error.message);
+  }
+  result = Unexpected(std::move(error));
+}
+
+async::Task<Result<Registry::Forked>> Registry::Fork(std::string id, ForkRequest request) {
+  if (request.count < 1 || request.count > kMostForks) {
+    co_return Fail(Code::kInvalidArgument,
+                   fmt::format("\"count\" must be between 1 and {}", kMostForks),
+                   "VALIDATION_FAILED");
+  }
+  if (!request.id.empty()) {
+    CO_TRY(ValidateId(request.id));
+  }
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<Forked> result;
+  co_await async::RunOn(executor, impl_->ForkInto(std::move(id), std::move(request), result));
+  co_return result;
+}
+
+}  // namespace atl::sandbox
