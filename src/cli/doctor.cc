@@ -6,22 +6,12 @@
 #include <filesystem>
 
 #include "cli/verbs.h"
-#include "db/database.h"
 #include "json/writer.h"
-#include "oci/leaks.h"
 #include "oci/probe.h"
-#include "sandbox/rows.h"
 #include "sys/fd.h"
 
 namespace atl::cli {
 namespace {
-
-Result<sandbox::KnownIids> ReadSandboxes(const daemon::Config& config) {
-  std::string path = config.state_dir + "/atoll.db";
-  if (::access(path.c_str(), F_OK) != 0) return sandbox::KnownIids();
-  ASSIGN(auto database, db::Database::Open(path, db::Database::Mode::kReadOnly));
-  return sandbox::Rows(*database).Known();
-}
 
 void AddFile(std::vector<oci::Check>& checks, std::string name, const std::string& path,
              const std::string& remedy) {
@@ -85,39 +75,6 @@ Result<int> Doctor(const Globals& globals) {
     }
   }
   return good ? 0 : 1;
-}
-
-Result<int> Leaks(const Globals& globals) {
-  ASSIGN(daemon::Config config, ConfigOf(globals));
-  ASSIGN(sandbox::KnownIids known, ReadSandboxes(config));
-  oci::LauncherConfig launcher;
-  launcher.state_dir = config.state_dir;
-  launcher.run_dir = config.run_dir;
-  launcher.images_dir = config.images_dir;
-  launcher.opencode_dir = config.opencode_dir;
-  launcher.snapshots_dir = config.snapshots.dir;
-  launcher.cgroup_root = config.cgroup;
-  ASSIGN(std::vector<oci::Leak> leaks, oci::FindLeaks(launcher, known.live, known.running));
-  if (globals.json) {
-    json::Writer writer;
-    writer.BeginObject().Key("leaks").BeginArray();
-    for (const oci::Leak& leak : leaks) {
-      writer.BeginObject()
-          .Field("kind", leak.kind)
-          .Field("what", leak.what)
-          .Field("owner", leak.owner)
-          .EndObject();
-    }
-    writer.EndArray().EndObject();
-    fmt::print("{}\n", writer.Take());
-  } else {
-    for (const oci::Leak& leak : leaks) {
-      fmt::print("{:<10} {}{}{}\n", leak.kind, leak.what, leak.owner.empty() ? "" : "  of ",
-                 leak.owner);
-    }
-    fmt::print("{} sandboxes, {} leaks\n", known.live.size(), leaks.size());
-  }
-  return leaks.empty() ? 0 : 1;
 }
 
 }  // namespace atl::cli

@@ -132,8 +132,11 @@ void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   auto leaks = std::make_shared<bool>(false);
   auto* doctor = app.add_subcommand("doctor", "Say what this host offers");
   doctor->add_flag("--leaks", *leaks, "Find what belongs to no sandbox; exit 1 if there is any");
-  doctor->callback([&verb, &globals, leaks] {
-    verb = [&globals, leaks] { return *leaks ? Leaks(globals) : Doctor(globals); };
+  auto fix = std::make_shared<bool>(false);
+  doctor->add_flag("--fix", *fix, "Remove it; files that no sandbox is known to have, too")
+      ->needs("--leaks");
+  doctor->callback([&verb, &globals, leaks, fix] {
+    verb = [&globals, leaks, fix] { return *leaks ? Leaks(globals, *fix) : Doctor(globals); };
   });
   app.add_subcommand("version", "Print the version")->callback([&verb, &globals] {
     verb = [&globals] { return Version(globals); };

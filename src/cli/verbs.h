@@ -114,8 +114,8 @@ Result<int> Run(const Globals& globals, const RunArguments& arguments);
 Result<int> Remove(const Globals& globals, const std::vector<std::string>& ids);
 // 1 when something that is required is missing.
 Result<int> Doctor(const Globals& globals);
-// 1 when anything belongs to nothing.
-Result<int> Leaks(const Globals& globals);
+// 1 when anything belongs to nothing, and stays so. `fix`: removes it.
+Result<int> Leaks(const Globals& globals, bool fix);
 Result<int> ImageBuild(const Globals& globals, const std::string& name, std::string recipe,
                        bool replace);
 Result<int> ImageList(const Globals& globals);

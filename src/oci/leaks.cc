@@ -26,6 +26,16 @@
 #include "sys/mounts.h"
 
 namespace atl::oci {
+
+// Who holds run_dir/lock writes its pid there.
+int DaemonPid(const std::string& run_dir) {
+  auto text = sys::ReadFile(run_dir + "/lock", 64);
+  if (!text) return 0;
+  int pid = 0;
+  std::from_chars(text->data(), text->data() + text->size(), pid);
+  return pid > 1 && sys::ReadFile(fmt::format("/proc/{}/stat", pid)) ? pid : 0;
+}
+
 namespace {
 
 constexpr std::chrono::seconds kLoopLimit{2};
@@ -94,15 +104,6 @@ StaleFetches FindStaleFetches(const LauncherConfig& config) {
   return stale;
 }
 
-// The daemon that holds run_dir/lock writes its pid there; 0 when there is none.
-int DaemonPid(const std::string& run_dir) {
-  auto text = sys::ReadFile(run_dir + "/lock", 64);
-  if (!text) return 0;
-  int pid = 0;
-  std::from_chars(text->data(), text->data() + text->size(), pid);
-  return pid > 1 && sys::ReadFile(fmt::format("/proc/{}/stat", pid)) ? pid : 0;
-}
-
 // "<dir>/<name>/..." -> name; empty for what is not below.
 std::string OwnerOf(std::string_view path, std::string_view dir) {
   if (!path.starts_with(dir) || path.size() <= dir.size() || path[dir.size()] != '/') return {};
@@ -145,8 +146,12 @@ std::vector<std::pair<pid_t, std::string>> RuntimeCalls(const LauncherConfig& co
 class Search {
  public:
   Search(const LauncherConfig& config, const std::set<std::string>& live,
-         const std::set<std::string>& running)
-      : config_(config), live_(live), running_(running), daemon_(DaemonPid(config.run_dir)) {}
+         const std::set<std::string>& running, const std::set<std::string>& awake)
+      : config_(config),
+        live_(live),
+        running_(running),
+        awake_(awake),
+        daemon_(DaemonPid(config.run_dir)) {}
 
   Result<std::vector<Leak>> Run() {
     TRY(Cgroups());
@@ -187,14 +192,19 @@ class Search {
     ASSIGN(auto tree, sys::CgroupTree::Inspect(config_.cgroup_root, daemon_));
     ASSIGN(auto names, tree.List());
     for (const std::string& iid : names) {
-      if (running_.contains(iid)) continue;
       sys::Cgroup group = tree.Find(iid);
+      if (awake_.contains(iid) && group.IsFrozen()) Add("frozen", Top(group), iid);
+      if (running_.contains(iid)) continue;
       ASSIGN(auto pids, group.Processes());
       for (int pid : pids) Add("process", fmt::format("{}", pid), iid);
-      const std::string& path = group.work_path();
-      Add("cgroup", path.substr(0, path.rfind('/')), iid);
+      Add("cgroup", Top(group), iid);
     }
     return {};
+  }
+
+  static std::string Top(const sys::Cgroup& group) {
+    const std::string& path = group.work_path();
+    return path.substr(0, path.rfind('/'));
   }
 
   // Calls of crun for a sandbox that is not there: they are in no group yet, or hang.
@@ -221,7 +231,15 @@ class Search {
     for (const sys::MountEntry& mount : *mounts) {
       std::string iid = OwnerOf(mount.target, config_.run_dir + "/sandboxes");
       if (iid.empty()) iid = OwnerOf(mount.target, config_.state_dir + "/sandboxes");
-      if (!iid.empty() && !running_.contains(iid)) Add("mount", mount.target, iid);
+      bool removed = !OwnerOf(mount.target, config_.state_dir + "/trash").empty() ||
+                     !OwnerOf(mount.target, config_.state_dir + "/lost").empty();
+      // One that is held in a place by a mount lives on without processes.
+      bool pinned = mount.fs_type == "nsfs" && !OwnerOf(mount.target, config_.run_dir).empty();
+      bool owned = !iid.empty() && running_.contains(iid);
+      if (owned || (iid.empty() && !removed && !pinned)) continue;
+      Leak leak{.kind = pinned ? "namespace" : "mount", .what = mount.target, .owner = iid};
+      // It is seen here and by the daemon.
+      if (std::ranges::find(leaks_, leak) == leaks_.end()) leaks_.push_back(std::move(leak));
     }
     return {};
   }
@@ -248,6 +266,7 @@ class Search {
   const LauncherConfig& config_;
   const std::set<std::string>& live_;
   const std::set<std::string>& running_;
+  const std::set<std::string>& awake_;
   int daemon_;
   std::vector<Leak> leaks_;
 };
@@ -255,8 +274,14 @@ class Search {
 }  // namespace
 
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
-                                    const std::set<std::string>& running) {
-  return Search(config, live, running).Run();
+                                    const std::set<std::string>& running,
+                                    const std::set<std::string>& awake) {
+  return Search(config, live, running, awake).Run();
+}
+
+bool IsRuntimeCall(const LauncherConfig& config, int pid, const std::string& iid) {
+  auto calls = RuntimeCalls(config);
+  return std::ranges::find(calls, std::pair<pid_t, std::string>(pid, iid)) != calls.end();
 }
 
 Result<void> EndRuntimeCalls(const LauncherConfig& config) {
@@ -279,6 +304,10 @@ Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
   std::set<std::string> owners;
   for (const Leak& leak : leaks) {
     if (!leak.owner.empty()) owners.insert(leak.owner);
+  }
+  for (const Leak& leak : leaks) {
+    bool mounted = leak.kind == "mount" || leak.kind == "namespace";
+    if (mounted) TRY(sys::Unmount(leak.what, MNT_DETACH | UMOUNT_NOFOLLOW));
   }
   for (const std::string& iid : owners) {
     auto gone = launcher.Stop(iid);

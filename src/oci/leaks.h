@@ -12,19 +12,40 @@
 namespace atl::oci {
 
 struct Leak {
-  // process, mount, cgroup, directory, container, temporary, loop, trash, lost
+  // process, mount, namespace, cgroup, frozen, directory, container, temporary, loop, trash, lost
   std::string kind;
   std::string what;   // a pid, a path, a name
   std::string owner;  // the iid it was made for, when that can be told
+  bool operator==(const Leak&) const = default;
 };
+
+// The daemon that holds run_dir/lock; 0 when there is none.
+int DaemonPid(const std::string& run_dir);
 
 // `live`: the iids of every sandbox that the database knows, whatever its state; `running`: those
 // that may have a container now. A stopped sandbox keeps its layer and nothing else. Works beside
 // a running daemon: it looks at the daemon's mounts too, when run_dir/lock names its pid. That file
 // itself is none: its lock ended with the daemon that held it. Temporaries (of images, uploads of
 // snapshots, fetches of OpenCode) are leaks when no living process holds them.
+// `awake`: those whose programs are to run; one of them that stands still was left so.
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
-                                    const std::set<std::string>& running);
+                                    const std::set<std::string>& running,
+                                    const std::set<std::string>& awake = {});
+
+// A leak that could not be removed, and why.
+struct LeftLeak {
+  Leak leak;
+  std::string why;
+};
+
+// Ends and removes what FindLeaks named, for an administrator: files too. Beside a running daemon
+// it enters that one's mount namespace, else it makes one of its own, so the process must have a
+// single thread, and does not come back from there. Processes are looked at again before they are
+// ended.
+Result<std::vector<LeftLeak>> RemoveFound(const LauncherConfig& config,
+                                          const std::vector<Leak>& leaks);
+// Whether the process is still the one that the leak named: a call of crun for its owner.
+bool IsRuntimeCall(const LauncherConfig& config, int pid, const std::string& iid);
 
 // Ends calls of crun that a daemon which is no more has left running: they go on making what the
 // next one takes apart. For a starting daemon, before its own first call.

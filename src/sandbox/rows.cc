@@ -254,6 +254,8 @@ Result<KnownIids> Rows::Known() const {
   for (const Row& row : rows) {
     known.live.insert(row.iid);
     if (row.state != State::kStopped) known.running.insert(row.iid);
+    bool runs = row.state == State::kRunning || row.state == State::kRestoring;
+    if (runs && row.pool_key.empty()) known.awake.insert(row.iid);
   }
   return known;
 }

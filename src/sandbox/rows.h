@@ -39,6 +39,7 @@ struct Row {
 struct KnownIids {
   std::set<std::string> live;     // every sandbox
   std::set<std::string> running;  // those that may have a container now
+  std::set<std::string> awake;    // those whose programs are to run
 };
 
 class Rows {

@@ -297,6 +297,13 @@ Result<void> Cgroup::Reclaim() const {
   return reclaimed;
 }
 
+bool Cgroup::IsFrozen() const {
+  std::string work = WorkOf("freezer");
+  if (work.empty()) return false;
+  if (mode_ != CgroupMode::kV2) return IsFrozenV1(work + "/freezer.state");
+  return ReadNumber(work + "/cgroup.freeze") == 1;
+}
+
 Result<void> Cgroup::AwaitAgent(std::chrono::milliseconds limit) const {
   std::string work = WorkOf("freezer");
   if (work.empty()) return {};

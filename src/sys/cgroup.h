@@ -55,6 +55,8 @@ class Cgroup {
   // Asks the kernel to move memory of `work` to swap. Without swap nothing happens: taking what is
   // only cached would make waking slow and win little.
   Result<void> Reclaim() const;
+  // Whether `work` was told to stand still.
+  bool IsFrozen() const;
   // Waits until the sandbox's PID 1 has left `work` for its own leaf, where freezing does not reach
   // it. kTimeout when it does not.
   Result<void> AwaitAgent(std::chrono::milliseconds limit) const;
