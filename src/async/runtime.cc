@@ -93,6 +93,8 @@ struct Runtime::Impl {
   std::atomic<size_t> next = 0;
   std::unique_ptr<asio::signal_set> signals;
   std::function<void()> on_terminate;
+  std::unique_ptr<asio::signal_set> upgrade;
+  std::function<void()> on_upgrade;
   BlockingPool pool;
 
   void WaitForSignal() {
@@ -100,6 +102,14 @@ struct Runtime::Impl {
       if (error) return;
       on_terminate();
       WaitForSignal();
+    });
+  }
+
+  void WaitForUpgrade() {
+    upgrade->async_wait([this](const boost::system::error_code& error, int) {
+      if (error) return;
+      on_upgrade();
+      WaitForUpgrade();
     });
   }
 };
@@ -141,6 +151,12 @@ void Runtime::OnTerminate(std::function<void()> fn) {
   impl_->on_terminate = std::move(fn);
   impl_->signals = std::make_unique<asio::signal_set>(impl_->shards[0]->context, SIGTERM, SIGINT);
   impl_->WaitForSignal();
+}
+
+void Runtime::OnUpgrade(std::function<void()> fn) {
+  impl_->on_upgrade = std::move(fn);
+  impl_->upgrade = std::make_unique<asio::signal_set>(impl_->shards[0]->context, SIGUSR2);
+  impl_->WaitForUpgrade();
 }
 
 void RunToEnd(Task<> task) {

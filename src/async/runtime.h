@@ -62,6 +62,8 @@ class Runtime {
   void Stop();
   // Calls `fn` on shard 0 for each SIGTERM or SIGINT.
   void OnTerminate(std::function<void()> fn);
+  // The same for each SIGUSR2.
+  void OnUpgrade(std::function<void()> fn);
 
  private:
   struct Impl;

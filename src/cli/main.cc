@@ -138,6 +138,8 @@ void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   doctor->callback([&verb, &globals, leaks, fix] {
     verb = [&globals, leaks, fix] { return *leaks ? Leaks(globals, *fix) : Doctor(globals); };
   });
+  app.add_subcommand("upgrade", "Let the installed daemon take the running one's place")
+      ->callback([&verb, &globals] { verb = [&globals] { return Upgrade(globals); }; });
   app.add_subcommand("version", "Print the version")->callback([&verb, &globals] {
     verb = [&globals] { return Version(globals); };
   });

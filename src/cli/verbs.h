@@ -121,6 +121,8 @@ Result<int> ImageBuild(const Globals& globals, const std::string& name, std::str
 Result<int> ImageList(const Globals& globals);
 Result<int> ImageRemove(const Globals& globals, const std::string& name);
 Result<int> Version(const Globals& globals);
+// Returns when the newer daemon is ready.
+Result<int> Upgrade(const Globals& globals);
 
 // Writes the member "env" of a request's body from KEY=value arguments; nothing when there are
 // none.

@@ -15,6 +15,8 @@ class RunDirLock {
  public:
   // Makes the directory. kAlreadyExists when another daemon holds it; the message names its pid.
   static Result<RunDirLock> Take(const std::string& run_dir);
+  // Another daemon may take it.
+  void Release() { fd_.Reset(); }
 
  private:
   explicit RunDirLock(sys::Fd fd) : fd_(std::move(fd)) {}

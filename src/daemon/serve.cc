@@ -11,6 +11,8 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <optional>
+#include <span>
 #include <thread>
 
 #include "api/ops/ops.h"
@@ -22,6 +24,7 @@
 #include "daemon/open_vault.h"
 #include "daemon/ready.h"
 #include "daemon/run_dir.h"
+#include "daemon/takeover.h"
 #include "db/database.h"
 #include "egress/egress.h"
 #include "egress/model_gateway.h"
@@ -41,6 +44,12 @@ namespace {
 constexpr int kBlockingThreads = 16;
 constexpr std::chrono::milliseconds kDrainLimit{10'000};
 constexpr std::chrono::milliseconds kTrashLimit{3'000};
+// What streams have that began before a newer daemon took over.
+constexpr std::chrono::minutes kReplacedLimit{15};
+constexpr std::chrono::seconds kSuccessorLimit{60};
+constexpr int kLockAttempts = 200;
+// What requests have that are under way when the newer daemon can run.
+constexpr std::chrono::milliseconds kRequestsLimit{500};
 
 // A file beside this program.
 Result<std::string> Sibling(std::string_view name) {
@@ -126,7 +135,8 @@ struct BoundListener {
 // Everything that lives as long as the daemon, made from the bottom up.
 class Daemon {
  public:
-  static Result<std::unique_ptr<Daemon>> Make(Config config);
+  static Result<std::unique_ptr<Daemon>> Make(Config config, Origin origin,
+                                              std::optional<Predecessor> predecessor);
   Result<void> Start(std::vector<async::Endpoint> endpoints);
 
  private:
@@ -146,8 +156,14 @@ class Daemon {
   Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
   async::Task<> AroundRestore(std::string id, std::string dir, bool begins);
   async::Task<> Drain();
+  async::Task<> Upgrade();
+  async::Task<Result<void>> HandOver(Successor& successor);
+  Result<void> Serve(std::span<const BoundListener> listeners);
 
   Config config_;
+  Origin origin_;
+  std::optional<Predecessor> predecessor_;
+  std::vector<BoundListener> bound_;  // copies, for a successor
   RunDirLock lock_;
   async::Runtime runtime_;
   egress::ModelGateway model_gateway_;
@@ -164,6 +180,7 @@ class Daemon {
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<http::Server> server_;
   bool draining_ = false;
+  bool upgrading_ = false;
 };
 
 Result<void> Daemon::MakeParts() {
@@ -236,9 +253,13 @@ async::Task<> Daemon::HandleBare(http::Exchange& exchange) {
   if (!answered) co_await v1_->Handle(exchange);
 }
 
-Result<std::unique_ptr<Daemon>> Daemon::Make(Config config) {
+Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
+                                             std::optional<Predecessor> predecessor) {
+  if (predecessor) TRY(predecessor->AwaitTurn());
   ASSIGN(RunDirLock lock, RunDirLock::Take(config.run_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
+  daemon->origin_ = std::move(origin);
+  daemon->predecessor_ = std::move(predecessor);
   TRY(daemon->MakeParts());
   daemon->MakeRoutes();
   return daemon;
@@ -248,7 +269,10 @@ Result<std::unique_ptr<Daemon>> Daemon::Make(Config config) {
 Result<std::vector<BoundListener>> Daemon::Bind(const std::vector<async::Endpoint>& endpoints) {
   std::vector<BoundListener> bound;
   for (const async::Endpoint& endpoint : endpoints) {
-    Result<sys::Fd> fd = async::Listener::BindTcp(endpoint);
+    sys::Fd inherited;
+    if (predecessor_) inherited = predecessor_->TakeListener(endpoint.address, endpoint.port);
+    Result<sys::Fd> fd =
+        inherited ? Result<sys::Fd>(std::move(inherited)) : async::Listener::BindTcp(endpoint);
     bool absent =
         !fd && (fd.error().sys_errno == EADDRNOTAVAIL || fd.error().sys_errno == EAFNOSUPPORT);
     if (absent && &endpoint != &endpoints.front()) {
@@ -281,10 +305,9 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
   ASSIGN(std::vector<BoundListener> bound, Bind(endpoints));
   TRY(WriteAddress(config_.run_dir, bound.front().address));
   uint16_t port = bound.front().port;
-  for (BoundListener& listener : bound) {
-    server_->Listen(std::move(listener.fd), runtime_.shard(0),
-                    [this] { return runtime_.NextShard(); });
-  }
+  TRY(Serve(bound));
+  bound_ = std::move(bound);
+  if (predecessor_) predecessor_->SayServing();
   fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
   std::fflush(stdout);
   return {};
@@ -321,7 +344,86 @@ async::Task<> Daemon::Drain() {
   ::_exit(0);
 }
 
+Result<void> Daemon::Serve(std::span<const BoundListener> listeners) {
+  for (const BoundListener& listener : listeners) {
+    ASSIGN(sys::Fd copy, listener.fd.Duplicate());
+    server_->Listen(std::move(copy), runtime_.shard(0), [this] { return runtime_.NextShard(); });
+  }
+  return {};
+}
+
+// Everything that may go wrong does so before the newer daemon is told to go.
+async::Task<Result<void>> Daemon::HandOver(Successor& successor) {
+  auto can_run = [&successor] { return successor.Await(kCanRun, kSuccessorLimit); };
+  CO_TRY(co_await runtime_.blocking().Run(can_run));
+  // Who connects from here on is served by the newer one.
+  server_->StopAccepting();
+  auto until = std::chrono::steady_clock::now() + kRequestsLimit;
+  while (!server_->CloseIdle() && std::chrono::steady_clock::now() < until) {
+    co_await async::Sleep(std::chrono::milliseconds(5));
+  }
+  CO_TRY(co_await registry_->Retire());
+  lock_.Release();
+  Result<void> serves = successor.Say(kGo);
+  if (serves) {
+    auto await = [&successor] { return successor.Await(kServes, kSuccessorLimit); };
+    serves = co_await runtime_.blocking().Run(await);
+  }
+  if (serves) co_return serves;
+  // It may hold the lock: it must be gone before this one goes on.
+  successor.End();
+  auto take = [this] { return RunDirLock::Take(config_.run_dir); };
+  for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
+    Result<RunDirLock> lock = co_await runtime_.blocking().Run(take);
+    if (lock) {
+      lock_ = *std::move(lock);
+      co_return serves;
+    }
+    co_await async::Sleep(std::chrono::milliseconds(50));
+  }
+  log::Error("the newer daemon holds {} and does not end: this one gives up", config_.run_dir);
+  std::fflush(nullptr);
+  ::_exit(1);
+}
+
+async::Task<> Daemon::Upgrade() {
+  std::vector<sys::Fd> listeners;
+  for (const BoundListener& listener : bound_) {
+    if (auto copy = listener.fd.Duplicate()) listeners.push_back(*std::move(copy));
+  }
+  auto start = [this, &listeners] { return Successor::Start(origin_, listeners); };
+  Result<Successor> successor = co_await runtime_.blocking().Run(start);
+  Result<void> replaced;
+  if (successor) {
+    log::Info("{} (pid {}) is to take over", origin_.program, successor->pid());
+    replaced = co_await HandOver(*successor);
+  } else {
+    replaced = std::unexpected(std::move(successor).error());
+  }
+  if (!replaced) {
+    log::Error("no newer daemon takes over, this one goes on: {}", replaced.error().message);
+    if (successor) successor->End();
+    registry_->Unretire();
+    server_->Resume();
+    Result<void> serving = Serve(bound_);
+    if (!serving) log::Error("{}", serving.error().message);
+    upgrading_ = false;
+    co_return;
+  }
+  log::Info("pid {} serves; what began here goes on to its end", successor->pid());
+  bound_.clear();
+  draining_ = true;
+  co_await server_->Drain(kReplacedLimit);
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
 Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
+  runtime_.OnUpgrade([this] {
+    if (draining_ || upgrading_ || bound_.empty()) return;
+    upgrading_ = true;
+    async::Spawn(runtime_.shard(0), Upgrade(), "upgrade");
+  });
   runtime_.OnTerminate([this] {
     // A second signal does not wait.
     if (draining_) {
@@ -340,6 +442,8 @@ Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
 }  // namespace
 
 Result<void> Serve(Config config) {
+  ASSIGN(std::optional<Predecessor> predecessor, Predecessor::FromEnvironment());
+  ASSIGN(Origin origin, Origin::Remember());
   TRY(log::Init(config.log_level));
   ASSIGN(std::vector<async::Endpoint> endpoints, ListenEndpoints(config));
   if (::geteuid() != 0) {
@@ -357,7 +461,8 @@ Result<void> Serve(Config config) {
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   TRY(sys::EnterPrivateMountNamespace());
-  Result<std::unique_ptr<Daemon>> daemon = Daemon::Make(std::move(config));
+  Result<std::unique_ptr<Daemon>> daemon =
+      Daemon::Make(std::move(config), std::move(origin), std::move(predecessor));
   if (!daemon) return std::unexpected(std::move(daemon).error());
   Result<void> result = (*daemon)->Start(std::move(endpoints));
   if (result) return result;

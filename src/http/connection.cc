@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <boost/system/system_error.hpp>
@@ -16,6 +17,9 @@
 namespace atl::http {
 
 namespace {
+
+// How long a connection may take to its first request before it counts as idle.
+constexpr std::chrono::milliseconds kFresh{300};
 
 // How much of a request body that nobody wants is read so that the answer is not lost to a reset.
 constexpr size_t kLingerBytes = 4UL << 20U;
@@ -199,7 +203,13 @@ Connection::Connection(async::Stream stream, const Handler& handler, const Serve
 Connection::~Connection() = default;
 
 void Connection::CloseIfIdle() {
-  if (idle_) stream_.Close();
+  if (!idle_) return;
+  // Whoever has just connected is about to ask, and what has arrived is a request: closing would be
+  // an answer that no client expects.
+  int waiting = 0;
+  bool asks = ::ioctl(stream_.fd(), FIONREAD, &waiting) == 0 && waiting > 0;
+  bool fresh = first_ && std::chrono::steady_clock::now() - born_ < kFresh;
+  if (!asks && !fresh) stream_.Close();
 }
 
 async::Task<Result<size_t>> Connection::TimedRead(std::span<char> out) {
@@ -314,9 +324,9 @@ async::Task<bool> Connection::ServeOne() {
 }
 
 async::Task<> Connection::Serve() {
-  while (true) {
+  for (;; first_ = false) {
     idle_ = buffer_.empty();
-    if (draining_ != nullptr && *draining_) break;
+    if (!first_ && draining_ != nullptr && *draining_) break;
     bool again = co_await ServeOne();
     if (!again) break;
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -37,6 +38,8 @@ class Connection {
   const std::atomic<bool>* draining_;
   ReadBuffer buffer_;
   bool idle_ = true;
+  bool first_ = true;  // no request has been served yet
+  std::chrono::steady_clock::time_point born_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace atl::http

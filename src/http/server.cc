@@ -89,7 +89,7 @@ async::Task<> AcceptLoop(std::shared_ptr<Impl> impl, std::shared_ptr<async::List
 
 // Runs on the connection's shard, where it cannot end while this looks at it.
 template <class Impl>
-async::Task<> CloseIdle(std::shared_ptr<Impl> impl, Connection* connection) {
+async::Task<> CloseOneIdle(std::shared_ptr<Impl> impl, Connection* connection) {
   bool alive = false;
   {
     std::lock_guard lock(impl->guard);
@@ -113,22 +113,31 @@ void Server::Listen(sys::Fd listen_fd, const async::Executor& acceptor,
   async::Spawn(acceptor, AcceptLoop(impl_, listener, std::move(next_shard)), "accept");
 }
 
-async::Task<> Server::Drain(std::chrono::milliseconds limit) {
+void Server::StopAccepting() {
   impl_->draining = true;
-  for (const auto& [executor, listener] : impl_->listeners) {
+  for (const auto& [executor, listener] : std::exchange(impl_->listeners, {})) {
     async::Spawn(executor, CloseListener(listener), "close a listener");
   }
+}
+
+bool Server::CloseIdle() {
+  std::vector<std::pair<async::Executor, Connection*>> homes;
+  {
+    std::lock_guard lock(impl_->guard);
+    homes = impl_->homes;
+  }
+  for (const auto& [executor, connection] : homes) {
+    async::Spawn(executor, CloseOneIdle(impl_, connection), "close an idle connection");
+  }
+  return homes.empty();
+}
+
+void Server::Resume() { impl_->draining = false; }
+
+async::Task<> Server::Drain(std::chrono::milliseconds limit) {
+  StopAccepting();
   auto until = std::chrono::steady_clock::now() + limit;
-  while (std::chrono::steady_clock::now() < until) {
-    std::vector<std::pair<async::Executor, Connection*>> homes;
-    {
-      std::lock_guard lock(impl_->guard);
-      homes = impl_->homes;
-    }
-    if (homes.empty()) break;
-    for (const auto& [executor, connection] : homes) {
-      async::Spawn(executor, CloseIdle(impl_, connection), "close an idle connection");
-    }
+  while (!CloseIdle() && std::chrono::steady_clock::now() < until) {
     co_await async::Sleep(std::chrono::milliseconds(20));
   }
 }

@@ -88,6 +88,12 @@ class Server {
   // Accepts on `listen_fd`, spreading connections over `shards`. Returns once accepting.
   void Listen(sys::Fd listen_fd, const async::Executor& acceptor,
               std::function<async::Executor()> next_shard);
+  // Closes the listeners, and connections after the answers that are under way; who connects to
+  // another descriptor of the same socket waits there. Resume: Listen again.
+  void StopAccepting();
+  // Closes those that wait for a request; true when there is none left of any kind.
+  bool CloseIdle();
+  void Resume();
   // Closes the listeners and idle connections, waits until the others have ended, at most `limit`.
   async::Task<> Drain(std::chrono::milliseconds limit);
 

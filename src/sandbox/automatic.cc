@@ -196,7 +196,8 @@ void Registry::ThawAll() {
   {
     std::lock_guard guard(impl_->mutex);
     for (const auto& [id, entry] : impl_->entries) {
-      if (entry->sandbox) iids.push_back(entry->row.iid);
+      bool runs = entry->sandbox && entry->row.state != State::kPaused;
+      if (runs) iids.push_back(entry->row.iid);
     }
   }
   for (const std::string& iid : iids) (void)impl_->launcher.CgroupOf(iid).Freeze(false);
@@ -205,7 +206,8 @@ void Registry::ThawAll() {
 async::Task<> Registry::SaveAll() {
   std::vector<std::string> ids;
   for (const Info& info : List()) {
-    if (info.state == State::kRunning && info.snapshots.on_stop) ids.push_back(info.id);
+    bool lives = info.state == State::kRunning || info.state == State::kPaused;
+    if (lives && info.snapshots.on_stop) ids.push_back(info.id);
   }
   co_await SaveSome(ids, 0, std::min(kSavesAtOnce, ids.size()));
 }
@@ -221,7 +223,7 @@ async::Task<> Registry::SaveEach(const std::vector<std::string>& ids, size_t beg
     Impl::EntryPtr entry = impl_->Lookup(ids[i]);
     if (!entry) continue;
     async::Mutex::Lock lock = co_await entry->transfer.Acquire();
-    std::shared_ptr<Sandbox> sandbox = impl_->Alive(entry);
+    std::shared_ptr<Sandbox> sandbox = impl_->Living(entry);
     if (!sandbox) continue;
     auto saved = co_await impl_->Save(sandbox, entry, repository::Trigger::kStop);
     if (!saved) log::Error("sandbox {} is not saved: {}", ids[i], saved.error().message);

@@ -15,6 +15,11 @@ Unexpected NotFound(std::string_view id) {
   return Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
 }
 
+Unexpected Replaced() {
+  return Fail(Code::kUnavailable, "a newer daemon takes over just now; ask again",
+              "DAEMON_REPLACED");
+}
+
 bool HasEnded(int pidfd) {
   pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&poll, 1, 0) > 0;
@@ -61,9 +66,11 @@ Registry::Impl::EntryPtr Registry::Impl::Obtain(const std::string& id) {
 
 async::Task<Result<Registry::Impl::Held>> Registry::Impl::Hold(std::string id, bool make) {
   while (true) {
+    if (retired) co_return Replaced();
     EntryPtr entry = make ? Obtain(id) : Lookup(id);
     if (!entry) co_return NotFound(id);
     async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    if (retired) co_return Replaced();
     {
       std::lock_guard guard(mutex);
       // Deleted while we waited: whoever comes next makes a new entry.

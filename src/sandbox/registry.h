@@ -236,6 +236,12 @@ class Registry {
   // No sandbox stays frozen for a snapshot that nobody takes any more. Blocks.
   void ThawAll();
 
+  // A newer daemon takes over: waits until nothing is under way, and changes no sandbox from then
+  // on (DAEMON_REPLACED). What runs inside, and who is connected to it, is not touched. Unretire:
+  // the newer one did not come.
+  async::Task<Result<void>> Retire();
+  void Unretire();
+
   snapshot::Vault& vault();
   const snapshot::Retention& retention() const;
   const snapshot::AutoPolicy& default_policy() const;

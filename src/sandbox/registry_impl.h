@@ -90,6 +90,21 @@ struct Registry::Impl {
     EntryPtr entry;
     async::Mutex::Lock lock;
   };
+  // What a daemon holds that has given its place to a newer one.
+  struct Retirement {
+    struct Locks {
+      EntryPtr entry;
+      async::Mutex::Lock transfer;
+      async::Mutex::Lock lifecycle;
+    };
+    std::vector<Locks> locks;
+    async::Event complete;
+    std::atomic<bool> given_up = false;
+  };
+  std::atomic<bool> retired = false;
+  std::shared_ptr<Retirement> retirement;
+  async::Task<> TakeLocks(std::shared_ptr<Retirement> into);
+
   // Found by Load, and locked until Reconcile has looked at them.
   std::vector<Held> loaded;
 

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// upgrade: the program that lies on the disk now takes the place of the running daemon.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "cli/api_client.h"
+#include "cli/verbs.h"
+#include "json/writer.h"
+#include "sys/fd.h"
+
+namespace atl::cli {
+namespace {
+
+using std::chrono::steady_clock;
+
+// A little more than the daemons give each other.
+constexpr std::chrono::seconds kLimit{150};
+constexpr std::chrono::milliseconds kPause{50};
+
+// The process that holds the run directory.
+Result<pid_t> Holder(const std::string& run_dir) {
+  auto text = sys::ReadFile(run_dir + "/lock", 64);
+  pid_t pid = 0;
+  if (text) std::from_chars(text->data(), text->data() + text->size(), pid);
+  if (pid <= 1 || ::kill(pid, 0) != 0) {
+    return Fail(Code::kUnavailable,
+                fmt::format("no daemon runs on {}; start it: atoll serve", run_dir));
+  }
+  return pid;
+}
+
+}  // namespace
+
+Result<int> Upgrade(const Globals& globals) {
+  ASSIGN(daemon::Config config, ConfigOf(globals));
+  ASSIGN(pid_t before, Holder(config.run_dir));
+  if (::kill(before, SIGUSR2) != 0) {
+    return FailErrno(errno, fmt::format("tell the daemon, pid {}, to give its place", before));
+  }
+  auto until = steady_clock::now() + kLimit;
+  while (steady_clock::now() < until) {
+    std::this_thread::sleep_for(kPause);
+    auto now = Holder(config.run_dir);
+    if (!now || *now == before) continue;
+    ASSIGN(ApiClient client, ApiClient::Connect(globals));
+    if (!client.Call("GET", "/ready")) continue;
+    if (globals.json) {
+      json::Writer writer;
+      writer.BeginObject().Field("pid", int64_t{*now}).Field("before", int64_t{before}).EndObject();
+      fmt::print("{}\n", writer.Take());
+    } else {
+      fmt::print("pid {} serves now; pid {} ends with its last stream\n", *now, before);
+    }
+    return 0;
+  }
+  return Fail(
+      Code::kTimeout,
+      fmt::format("the daemon, pid {}, goes on; its log says why no other took over", before));
+}
+
+}  // namespace atl::cli

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// A newer daemon takes over: nothing of the state is changed by this one any more.
+#include "base/log.h"
+#include "sandbox/registry_impl.h"
+
+namespace atl::sandbox {
+namespace {
+
+// What is still being saved or restored then is given up; its clients are told.
+constexpr std::chrono::milliseconds kPatience{5'000};
+constexpr std::chrono::milliseconds kLastPatience{20'000};
+
+async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }
+
+}  // namespace
+
+// Takes the locks of every sandbox, in the order in which everybody takes them.
+async::Task<> Registry::Impl::TakeLocks(std::shared_ptr<Retirement> into) {
+  std::vector<EntryPtr> all;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) all.push_back(entry);
+  }
+  for (const EntryPtr& entry : all) {
+    async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+    async::Mutex::Lock lifecycle = co_await entry->lifecycle.Acquire();
+    if (into->given_up) co_return;
+    into->locks.push_back(
+        {.entry = entry, .transfer = std::move(transfer), .lifecycle = std::move(lifecycle)});
+  }
+  into->complete.Set();
+}
+
+async::Task<Result<void>> Registry::Retire() {
+  // From here on nobody gets a lock who did not wait for it already.
+  impl_->retired = true;
+  auto retirement = std::make_shared<Impl::Retirement>();
+  impl_->retirement = retirement;
+  async::Spawn(impl_->runtime.NextShard(), impl_->TakeLocks(retirement), "retire");
+  std::shared_ptr<async::Event> complete(retirement, &retirement->complete);
+  co_await async::WithTimeout(kPatience, WaitFor(complete));
+  if (!complete->is_set()) {
+    log::Info("snapshots and restores that are under way are given up for the new daemon");
+    impl_->ending.request_stop();
+    co_await async::WithTimeout(kLastPatience, WaitFor(complete));
+  }
+  if (complete->is_set()) co_return Result<void>();
+  Unretire();
+  co_return Fail(Code::kTimeout, "what is under way with the sandboxes does not come to its end");
+}
+
+void Registry::Unretire() {
+  impl_->retired = false;
+  if (std::shared_ptr<Impl::Retirement> retirement = std::move(impl_->retirement)) {
+    retirement->given_up = true;
+    retirement->locks.clear();
+  }
+  if (impl_->ending.stop_requested()) impl_->ending = std::stop_source();
+}
+
+}  // namespace atl::sandbox
