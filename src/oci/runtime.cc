@@ -101,6 +101,10 @@ class CrunRuntime : public Runtime {
 
   Result<void> Delete(const std::string& iid) override {
     if (!Known(iid)) return {};
+    // Of one that has ended there is nothing but this directory: calling crun for that costs most
+    // of the time that a delete takes.
+    std::string state = fmt::format("{}/{}", root_, iid);
+    if (HasEnded(state) && sys::RemoveTree(state)) return {};
     auto deleted = Call({"delete", "--force", iid});
     if (!deleted && Known(iid)) return Unexpected(std::move(deleted).error());
     return {};
@@ -155,6 +159,22 @@ class CrunRuntime : public Runtime {
 
   bool Known(const std::string& iid) const {
     return ::access(fmt::format("{}/{}", root_, iid).c_str(), F_OK) == 0;
+  }
+
+  // Whether crun says which process is PID 1, and that one is no more.
+  static bool HasEnded(const std::string& state) {
+    auto text = sys::ReadFile(state + "/status", 1U << 20U);
+    if (!text) return false;
+    boost::system::error_code failure;
+    json::value value = json::parse(*text, failure);
+    const json::object* object = failure ? nullptr : value.if_object();
+    const json::value* pid = object == nullptr ? nullptr : object->if_contains("pid");
+    if (pid == nullptr || !pid->is_int64() || pid->get_int64() <= 1) return false;
+    auto stat = sys::ReadFile(fmt::format("/proc/{}/stat", pid->get_int64()), 4096);
+    if (!stat) return stat.error().sys_errno == ENOENT;
+    // "1234 (name) Z ...": nobody has taken note of its end yet.
+    size_t name_end = stat->rfind(')');
+    return name_end != std::string::npos && stat->substr(name_end).starts_with(") Z");
   }
 
   static Result<pid_t> ReadPid(const std::string& file) {

@@ -11,7 +11,8 @@ namespace {
 TEST(ForkTest, NamesAreDerived) {
   EXPECT_EQ("demo-2", DerivedId("demo", 2));
   EXPECT_EQ("demo-2-3", DerivedId("demo-2", 3));
-  for (std::string base : {std::string(39, 'a'), std::string(36, 'a') + "-bc", std::string("a")}) {
+  for (const std::string& base :
+       {std::string(39, 'a'), std::string(36, 'a') + "-bc", std::string("a")}) {
     for (int number : {2, 10, 9999}) {
       EXPECT_TRUE(ValidateId(DerivedId(base, number))) << DerivedId(base, number);
     }

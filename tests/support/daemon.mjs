@@ -243,6 +243,9 @@ export class Daemon {
       assert.deepEqual(await this.ids(), []);
     });
     await attempt(() => this.assertNoLeaks());
+    const trash = path.join(this.stateDir, 'trash');
+    await attempt(() => eventually('deleted files are gone', () =>
+      !fs.existsSync(trash) || fs.readdirSync(trash).length === 0, 120_000));
     await attempt(async () => {
       const {code, signal} = await this.stop();
       assert.equal(signal ?? code, 0, `atoll serve ended with ${signal ?? code}`);
