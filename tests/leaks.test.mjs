@@ -187,6 +187,21 @@ describe('leaks', () => {
     await healthy();
   });
 
+  it('are locks of the repository, whose owner is gone', async () => {
+    await box.sh('head -c 60M /dev/urandom > /workspace/large');
+    const locks = path.join(daemon.stateDir, 'snapshots/locks');
+    const taken = box.snapshot('/workspace').catch(() => null);
+    await eventually('the snapshot holds a lock', () => fs.readdirSync(locks).some((name) => name.length === 64));
+    await daemon.kill9();
+    await taken;
+    const found = fixes('lock');
+    assert.deepEqual(fs.readdirSync(locks), [], JSON.stringify(found));
+    await daemon.launch();
+    await box.snapshot('/workspace');
+    await box.sh('rm /workspace/large');
+    await healthy();
+  });
+
   it('are no files, when an older database is put back', async () => {
     await daemon.stop();
     const db = path.join(daemon.stateDir, 'atoll.db');

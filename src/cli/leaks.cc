@@ -11,6 +11,7 @@
 #include <chrono>
 #include <thread>
 
+#include "cli/stale_locks.h"
 #include "cli/verbs.h"
 #include "db/database.h"
 #include "json/writer.h"
@@ -55,6 +56,12 @@ Result<Look> LookOnce(const daemon::Config& config) {
   ASSIGN(sandbox::KnownIids known, ReadSandboxes(config));
   ASSIGN(LeakList leaks,
          oci::FindLeaks(LauncherOf(config), known.live, known.running, known.awake));
+  auto locks = FindStaleLocks(config);
+  // A repository that cannot be opened is a matter for `atoll repo check`.
+  if (!locks) fmt::print(stderr, "atoll: locks of snapshots: {}\n", locks.error().message);
+  if (locks) {
+    for (std::string& path : *locks) leaks.push_back({.kind = "lock", .what = std::move(path)});
+  }
   return Look{.sandboxes = known.live.size(), .leaks = std::move(leaks)};
 }
 

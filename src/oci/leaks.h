@@ -12,7 +12,8 @@
 namespace atl::oci {
 
 struct Leak {
-  // process, mount, namespace, cgroup, frozen, directory, container, temporary, loop, trash, lost
+  // process, mount, namespace, cgroup, frozen, directory, container, temporary, loop, trash, lost;
+  // lock: of the snapshots' repository, which others look for
   std::string kind;
   std::string what;   // a pid, a path, a name
   std::string owner;  // the iid it was made for, when that can be told
