@@ -251,7 +251,15 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
                                                      std::vector<Recovered>* recovered) {
   metrics::Measure measure(metrics::Get().start_seconds);
   Stopwatch watch;
-  CO_TRY(co_await StopContainer(entry));
+  bool at_rest = false;
+  {
+    std::lock_guard guard(mutex);
+    at_rest = entry->row.state == State::kStopped && !entry->sandbox;
+  }
+  // One that has died, or could not be stopped.
+  if (!at_rest) {
+    CO_TRY(co_await StopContainer(entry, "it had ended"));
+  }
   phases.emplace_back("clean", watch.Lap());
   auto look = [this, &entry] { return PrepareLayer(entry->row); };
   CO_ASSIGN(bool recover, co_await lookups.Run(look));
