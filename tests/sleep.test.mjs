@@ -142,6 +142,20 @@ describe('a sandbox that nobody uses', () => {
     daemon.assertNoLeaks();
   });
 
+  it('has a stop that was cut short finished by the next daemon', async () => {
+    const box = daemon.sandbox('halted');
+    await box.create({opencode: false});
+    await box.sh('for i in $(seq 300); do head -c 50000 /dev/urandom > /workspace/$i; done');
+    const stopped = v1('halted', '/stop').catch(() => null);
+    await eventually('it stops', async () => await stateOf('halted') === 'stopping');
+    await daemon.kill9();
+    await stopped;
+    await daemon.launch();
+    await becomes('halted', 'stopped');
+    assert.equal(await box.sh('ls /workspace | wc -l'), '300\n');
+    await box.delete();
+  });
+
   it('has its policy read and changed, both by halves at once', async () => {
     const box = daemon.sandbox('policed');
     await box.create({opencode: false, sleepAfter: '5m'});
