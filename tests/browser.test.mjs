@@ -179,7 +179,8 @@ describe('in a browser', {skip: reason}, () => {
 
   it('opens OpenCode while it starts, and can use it when it has', async () => {
     // Without asking whether it is ready, as a person who clicks on the address that came back.
-    const made = await daemon.sandbox('early').post('/create', {});
+    // A start that takes longer than the page waits for its first answers.
+    const made = await daemon.sandbox('early').post('/create', {cpus: 0.2});
     assert.equal(made.json().opencode, 'starting');
     const page = await newPage();
     await page.goto(made.json().url);

@@ -13,14 +13,13 @@
 #include <set>
 
 #include "http/message.h"
+#include "opencode/server.h"
 #include "sandbox/registry.h"
 #include "snapshot/policy.h"
 #include "sys/fd.h"
 
 namespace atl::daemon {
 namespace {
-
-constexpr const char* kOpencodeVersion = "1.18.33";
 
 Result<std::pair<toml::table, std::string>> ReadFile(const std::string& file) {
   std::vector<std::string> candidates = {"./atoll.toml", "/etc/atoll/atoll.toml"};
@@ -173,12 +172,12 @@ Result<void> ValidateDomain(const std::string& domain) {
 }  // namespace
 
 std::string Config::opencode_binary() const {
-  std::string path = fmt::format("{}/{}/opencode", opencode_dir, kOpencodeVersion);
+  std::string path = fmt::format("{}/{}/opencode", opencode_dir, opencode::kVersion);
   return ::access(path.c_str(), X_OK) == 0 ? path : std::string();
 }
 
 std::string Config::opencode_ui_dir() const {
-  return fmt::format("{}/ui-{}", opencode_dir, kOpencodeVersion);
+  return fmt::format("{}/ui-{}", opencode_dir, opencode::kVersion);
 }
 
 Environment ProcessEnvironment() {
@@ -218,6 +217,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(ReadIdle(source, "stop_after", config.sleep.stop_after));
   TRY(source.Read("sleep", "keep_alive", config.sleep.keep_alive));
   TRY(source.Read("sleep", "busy_cpus", config.busy_cpus, 0, 1024));
+  TRY(source.Read("sleep", "event_stream_is_activity", config.event_stream_is_activity));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";

@@ -54,6 +54,7 @@ struct Config {
   LimitsConfig limits;
   // [sleep]
   sandbox::SleepPolicy sleep;
+  bool event_stream_is_activity = false;
   double busy_cpus = 0.1;
 
   std::string opencode_binary() const;

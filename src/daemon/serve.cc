@@ -241,6 +241,7 @@ void Daemon::MakeRoutes() {
   auto bare = [this](http::Exchange& exchange) { return HandleBare(exchange); };
   gateway::Options options;
   options.domain = config_.domain;
+  options.event_stream_is_activity = config_.event_stream_is_activity;
   OpenUi();
   options.ui = ui_.get();
   gateway_ = std::make_unique<gateway::Gateway>(options, *registry_, *servers_, seed, bare);
@@ -413,6 +414,7 @@ async::Task<> Daemon::Upgrade() {
   log::Info("pid {} serves; what began here goes on to its end", successor->pid());
   bound_.clear();
   draining_ = true;
+  servers_->Retire();
   co_await server_->Drain(kReplacedLimit);
   std::fflush(nullptr);
   ::_exit(0);

@@ -37,6 +37,7 @@ using BareHandler = std::function<async::Task<>(http::Exchange& exchange)>;
 
 struct Options {
   std::string domain = "localhost";
+  bool event_stream_is_activity = false;
   opencode::UiCache* ui = nullptr;  // null: OpenCode alone serves its UI
 };
 
@@ -53,6 +54,8 @@ class Gateway {
   // opencode_host.cc
   async::Task<> HandleSandbox(std::string id, http::Exchange& exchange);
   async::Task<> ServeOpencode(std::string id, http::Exchange& exchange);
+  async::Task<bool> AnswerPageHealth(const std::string& id, http::Exchange& exchange);
+  async::Task<bool> HoldEvents(const std::string& id, http::Exchange& exchange);
   async::Task<bool> ServeUi(const std::string& id, http::Exchange& exchange);
   async::Task<bool> HoldUntilReady(const std::string& id, http::Exchange& exchange);
   // port_host.cc

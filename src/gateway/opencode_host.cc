@@ -7,10 +7,14 @@
 #include <chrono>
 #include <optional>
 
+#include "gateway/event_source.h"
 #include "gateway/gateway.h"
+#include "gateway/header_policy.h"
 #include "gateway/opencode_policy.h"
+#include "gateway/page_health.h"
 #include "gateway/pages.h"
 #include "gateway/reverse_proxy.h"
+#include "http/sse.h"
 
 namespace atl::gateway {
 namespace {
@@ -77,6 +81,60 @@ async::Task<bool> Gateway::ServeUi(const std::string& id, http::Exchange& exchan
   co_return answered;
 }
 
+// Neither uses a sandbox nor wakes or starts it: true when it has answered.
+async::Task<bool> Gateway::AnswerPageHealth(const std::string& id, http::Exchange& exchange) {
+  if (options_.event_stream_is_activity || !IsPageHealth(exchange.request())) co_return false;
+  std::optional<sandbox::Info> info = registry_.Find(id);
+  opencode::Status status = servers_.status(id);
+  if (!info || status == opencode::Status::kFailed) co_return false;
+  bool runs = info->state == sandbox::State::kRunning;
+  std::shared_ptr<sandbox::Sandbox> sandbox;
+  if (runs && status == opencode::Status::kReady) sandbox = registry_.Observe(id);
+  if (sandbox) {
+    Result<async::Stream> upstream = co_await sandbox->agent().Dial(opencode::kPort);
+    if (!upstream) co_return false;
+    ProxyPolicy policy{.strip_cors = true};
+    co_await ProxyTo(exchange, std::move(*upstream), policy);
+    co_return true;
+  }
+  // Nothing is under way that would make it true.
+  if (runs && status == opencode::Status::kStopped) servers_.Start(id);
+  std::string answer = HealthyAnswer(exchange.request().path());
+  Result<void> sent = co_await http::RespondJson(exchange, 200, std::move(answer));
+  (void)sent;  // the client has gone away
+  co_return true;
+}
+
+namespace {
+
+async::Task<> PassHeld(http::Exchange& exchange, const EventSource& source) {
+  http::RequestHead head = UpstreamHead(exchange.request(), exchange.peer(), false);
+  Error end = co_await PassEvents(exchange, nullptr, std::move(head), source);
+  (void)end;  // the client connects again and is told
+}
+
+}  // namespace
+
+// A page that was left open connects again whenever its stream breaks off, be it that the daemon
+// was replaced. In a sandbox that does not run it waits until that does: true when it has.
+async::Task<bool> Gateway::HoldEvents(const std::string& id, http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  if (options_.event_stream_is_activity || request.method != "GET") co_return false;
+  if (!IsEventPath(request.path()) || !IsFromPage(request)) co_return false;
+  std::optional<sandbox::Info> info = registry_.Find(id);
+  bool rests =
+      info && (info->state == sandbox::State::kPaused || info->state == sandbox::State::kStopping ||
+               info->state == sandbox::State::kStopped);
+  if (!rests) co_return false;
+  EventSource source = SourceOfEvents(registry_, servers_, id, info->iid, nullptr);
+  http::ResponseHead head = http::EventStreamHead();
+  Result<void> begun = co_await exchange.StartResponse(std::move(head));
+  if (begun) begun = co_await exchange.Write(":\n\n");
+  if (begun) co_await async::Race(PassHeld(exchange, source), exchange.WaitForHangup());
+  exchange.Abort();
+  co_return true;
+}
+
 namespace {
 
 async::Task<> WaitReadyInto(opencode::Servers& servers, std::string id, Result<void>& ready) {
@@ -119,6 +177,8 @@ async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
     co_return;
   }
   bool served = co_await ServeUi(id, exchange);
+  if (!served) served = co_await AnswerPageHealth(id, exchange);
+  if (!served) served = co_await HoldEvents(id, exchange);
   if (served) co_return;
   Error failure;
   for (int attempt = 0; attempt < kDialAttempts; ++attempt) {
@@ -134,6 +194,13 @@ async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
     Result<async::Stream> upstream = co_await (*sandbox)->agent().Dial(opencode::kPort);
     if (upstream) {
       ProxyPolicy policy{.body_limit = kBodyLimit, .strip_cors = true};
+      // An open tab listens all the time; that alone keeps no sandbox awake.
+      bool listens = !options_.event_stream_is_activity && IsEventPath(request.path());
+      EventSource events;
+      if (listens) {
+        events = SourceOfEvents(registry_, servers_, id, (*sandbox)->iid(), &*sandbox);
+        policy.events = &events;
+      }
       co_await ProxyTo(exchange, std::move(*upstream), policy);
       co_return;
     }

@@ -45,7 +45,7 @@ const problem = document.getElementById('problem');
 async function wait() {
   for (;;) {
     try {
-      const answer = await fetch('/global/health', {cache: 'no-store'});
+      const answer = await fetch('/global/health?held', {cache: 'no-store'});
       if (answer.ok) return location.reload();
       if (answer.status === 404) return location.replace('/');
       problem.textContent = (await answer.json()).message + ' Trying again.';

@@ -93,8 +93,23 @@ async::Task<Result<http::ResponseHead>> ReadFinalHead(Passing& passing, bool upg
   }
 }
 
+async::Task<Result<void>> PassEventStream(Passing& passing, http::ResponseHead head) {
+  const http::RequestHead& request = passing.exchange.request();
+  http::ResponseHead out = DownstreamHead(std::move(head), "GET", passing.policy.strip_cors);
+  CO_TRY(co_await passing.exchange.StartResponse(std::move(out)));
+  passing.policy.events->begun();
+  http::RequestHead again = UpstreamHead(request, passing.exchange.peer(), false);
+  Error end = co_await PassEvents(passing.exchange, &passing.upstream, std::move(again),
+                                  *passing.policy.events);
+  co_return Unexpected(std::move(end));
+}
+
 async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head) {
   const std::string& method = passing.exchange.request().method;
+  if (passing.policy.events != nullptr && method == "GET" && IsEventStream(head)) {
+    Result<void> passed = co_await PassEventStream(passing, std::move(head));
+    co_return passed;
+  }
   http::ResponseHead out = DownstreamHead(std::move(head), method, passing.policy.strip_cors);
   CO_TRY(co_await passing.exchange.StartResponse(std::move(out)));
   std::vector<char> piece(kPieceBytes);

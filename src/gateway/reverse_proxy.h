@@ -8,6 +8,7 @@
 
 #include "async/stream.h"
 #include "async/task.h"
+#include "gateway/event_stream.h"
 #include "http/server.h"
 
 namespace atl::gateway {
@@ -15,6 +16,7 @@ namespace atl::gateway {
 struct ProxyPolicy {
   uint64_t body_limit = std::numeric_limits<uint64_t>::max();  // 413 past it
   bool strip_cors = false;
+  const EventSource* events = nullptr;  // an event stream outlives its upstream
 };
 
 // `upstream`: a new connection, used for this exchange alone. Always answers; a response that

@@ -28,6 +28,7 @@ ServerPtr Servers::Impl::Obtain(std::string_view id) {
 }
 
 bool Servers::Impl::Runs(const ServerPtr& server) const {
+  if (retired) return false;
   std::string id = IdOf(server);
   std::optional<sandbox::Info> info = registry.Find(id);
   return info && info->iid == server->iid && info->state == sandbox::State::kRunning;
@@ -152,6 +153,9 @@ void Servers::Rename(std::string_view from, std::string to) {
     if (server->id == from) server->id = to;
   }
 }
+
+void Servers::Retire() { impl_->retired = true; }
+bool Servers::retired() const { return impl_->retired; }
 
 void Servers::Doubt(std::string_view id) {
   ServerPtr server = impl_->Find(id);

@@ -16,6 +16,7 @@
 namespace atl::opencode {
 
 inline constexpr uint16_t kPort = 4096;
+inline constexpr std::string_view kVersion = "1.18.33";  // as images/opencode pins it
 
 struct Options {
   enum class Provider { kNone, kAnthropic, kOpenAi };
@@ -56,6 +57,9 @@ class Servers {
   void Rename(std::string_view from, std::string to);
   // The server did not take a connection: it is looked at again before it counts as ready.
   void Doubt(std::string_view id);
+  // Another daemon watches them from now on: nothing is started or ended by this one any more.
+  void Retire();
+  bool retired() const;
   // The sandbox has stopped or is gone: forget what was known.
   void Forget(std::string_view id);
 

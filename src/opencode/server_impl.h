@@ -3,6 +3,7 @@
 // start to its end, and again).
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -47,12 +48,13 @@ struct Servers::Impl {
   mutable std::mutex mutex;
   std::map<std::string, ServerPtr, std::less<>> servers;  // by iid
   uint64_t last_number = 0;
+  std::atomic<bool> retired = false;
 
   // Of the sandbox that has this id now; null when there is none, or nothing is known of it.
   ServerPtr Find(std::string_view id) const;
   // The same, made where nothing is known.
   ServerPtr Obtain(std::string_view id);
-  // Whether the sandbox runs: is neither asleep nor stopped nor gone.
+  // Whether the sandbox runs, as far as this daemon knows: is neither asleep nor stopped nor gone.
   bool Runs(const ServerPtr& server) const;
   std::string IdOf(const ServerPtr& server) const;
   bool IsSuspended(const ServerPtr& server) const;
