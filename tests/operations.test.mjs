@@ -1,12 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-// What whoever runs the daemon sees of it: metrics, health.
+// What whoever runs the daemon sees of it: metrics, health, the log, `atoll top`, and what it tells the
+// service manager.
 
 import assert from 'node:assert/strict';
+import {spawn, spawnSync} from 'node:child_process';
+import {once} from 'node:events';
+import fs from 'node:fs';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
 import {assertError} from './support/http.mjs';
 import {parseMetrics, valueOf} from './support/prometheus.mjs';
+
+// A unix datagram socket, which Node.js has none of: prints each datagram as a line of JSON.
+const LISTENER = `
+import json, socket, sys
+socket_ = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+socket_.bind(sys.argv[1].replace("@", "\\0", 1))
+print(json.dumps("bound"), flush=True)
+while True:
+    print(json.dumps(socket_.recv(4096).decode()), flush=True)
+`;
+
+class ServiceManager {
+  static async start(name) {
+    const manager = new ServiceManager();
+    manager.told = [];
+    manager.child = spawn('python3', ['-c', LISTENER, name], {stdio: ['ignore', 'pipe', 'inherit']});
+    let rest = '';
+    manager.child.stdout.on('data', (data) => {
+      const lines = (rest + data).split('\n');
+      rest = lines.pop();
+      manager.told.push(...lines.map((line) => JSON.parse(line)));
+    });
+    await eventually('the manager listens', () => manager.told.shift() === 'bound');
+    return manager;
+  }
+
+  hears(line) {
+    return eventually(`the manager hears ${line}`, () => this.told.some((one) => one.split('\n').includes(line)));
+  }
+
+  async stop() {
+    this.child.kill();
+    await once(this.child, 'exit');
+  }
+}
 
 async function metricsOf(daemon) {
   const answer = await daemon.request('', {path: '/metrics'});
@@ -138,5 +177,122 @@ describe('operations', () => {
       }
     }
     assert.equal((await box.delete()).status, 204);
+  });
+
+  describe('atoll top', () => {
+    const top = (...args) => daemon.cli('--config', daemon.config, 'top', ...args);
+
+    it('prints every sandbox once where there is no terminal', async () => {
+      await box.create();
+      const other = daemon.sandbox('other');
+      await other.create();
+      for (const args of [['--once'], []]) {
+        const {status, stdout, stderr} = top(...args);
+        assert.equal(status, 0, stderr);
+        const lines = stdout.trimEnd().split('\n');
+        assert.match(lines[0], /^2 sandboxes, 2 running$/);
+        assert.match(lines[2], /^ID +STATE +CPU% +MEMORY +DISK +PROCS +AGE$/);
+        assert.deepEqual(lines.slice(3).map((line) => line.split(/ +/).slice(0, 2)).sort(),
+                         [['ops', 'running'], ['other', 'running']]);
+        for (const line of lines.slice(3)) {
+          assert.match(line, /^\S+ +\S+ +(-|[\d.]+) +(-|[\d.]+[BKMGT]) +(-|[\d.]+[BKMGT]) +(-|\d+) +\d+s$/);
+        }
+      }
+    });
+
+    it('sorts as it is asked, and prints JSON', async () => {
+      const ids = (result) => JSON.parse(result.stdout).sandboxes.map((one) => one.id);
+      assert.deepEqual(ids(top('--json', '--sort', 'id')), ['ops', 'other']);
+      const {sandboxes} = JSON.parse(top('--json', '--sort', 'age').stdout);
+      assert.ok(sandboxes[0].ageSeconds >= sandboxes[1].ageSeconds);
+      for (const name of ['cpuPercent', 'memoryBytes', 'diskBytes', 'processes']) {
+        for (const one of sandboxes) assert.ok(one[name] === null || one[name] >= 0, name);
+      }
+      const wrong = top('--sort', 'colour');
+      assert.equal(wrong.status, 1);
+      assert.match(wrong.stderr, /colour.*cpu, memory/);
+    });
+
+    it('keeps the screen up to date on a terminal', () => {
+      const command = `${process.env.ATOLL_BUILD_DIR}/atoll --config ${daemon.config} top`;
+      const seen = spawnSync('timeout', ['-s', 'INT', '3', 'script', '-qec', command, '/dev/null'],
+                             {encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']});
+      const screens = seen.stdout.split('\x1b[H\x1b[2J').slice(1);
+      assert.ok(screens.length >= 2, seen.stdout);
+      for (const screen of screens.slice(0, -1)) assert.match(screen, /2 sandboxes[^]*ops +running/);
+    });
+
+    it('says so when there is no daemon', () => {
+      const alone = daemon.cli('--url', 'http://127.0.0.1:1', 'top');
+      assert.equal(alone.status, 1);
+      assert.match(alone.stderr, /no daemon answers/);
+    });
+  });
+
+  it('stops all sandboxes when told to', async () => {
+    assert.equal(daemon.cli('--config', daemon.config, 'stop').status, 1);
+    const {status, stderr} = daemon.cli('--config', daemon.config, 'stop', '--all');
+    assert.equal(status, 0, stderr);
+    for (const one of await daemon.list()) assert.equal(one.state, 'stopped', one.id);
+  });
+});
+
+describe('the log', () => {
+  it('is lines of JSON when asked for, and names the sandbox', async () => {
+    const daemon = await Daemon.start({env: {ATOLL_LOG_FORMAT: 'json'}});
+    try {
+      await daemon.sandbox('logged').create();
+      await daemon.restart();
+      await eventually('the sandbox is adopted', () => daemon.logTail().includes('adopted'));
+      const lines = fs.readFileSync(daemon.log, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line));
+      assert.ok(lines.length > 1);
+      for (const {time, level, message} of lines) {
+        assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+        assert.ok(['debug', 'info', 'warning', 'error'].includes(level), level);
+        assert.ok(message.length > 0);
+      }
+      const [adopted] = lines.filter((line) => /adopted$/.test(line.message));
+      assert.equal(adopted.sandbox, 'logged');
+    } finally {
+      await daemon.cleanup();
+    }
+  });
+
+  it('is text otherwise', async () => {
+    const daemon = await Daemon.start();
+    try {
+      await daemon.stop();
+      for (const line of fs.readFileSync(daemon.log, 'utf8').trimEnd().split('\n')) {
+        assert.match(line, /^\d{4}-\d\d-\d\dT\S+Z (debug|info|warning|error) \S/);
+      }
+      const wrong = daemon.cliWith({env: {...daemon.env, ATOLL_LOG_FORMAT: 'xml'}}, 'serve', '--config', daemon.config);
+      assert.equal(wrong.status, 1);
+      assert.match(wrong.stderr, /log format must be text or json/);
+    } finally {
+      await daemon.cleanup();
+    }
+  });
+});
+
+describe('the service manager', () => {
+  it('hears when the daemon is ready, alive and stopping, and sandboxes cannot speak to it', async () => {
+    const name = `@atoll-test-${process.pid}`;
+    const manager = await ServiceManager.start(name);
+    const daemon = await Daemon.start({env: {NOTIFY_SOCKET: name, WATCHDOG_USEC: '300000'}});
+    try {
+      await manager.hears('READY=1');
+      await manager.hears('WATCHDOG=1');
+      assert.equal((await daemon.request('', {path: '/health'})).status, 200);
+      const before = manager.told.length;
+      await eventually('the watchdog is fed again', () => manager.told.slice(before).includes('WATCHDOG=1'));
+      const box = daemon.sandbox('quiet');
+      await box.create();
+      assert.doesNotMatch(await box.sh('env'), /NOTIFY_SOCKET|WATCHDOG/);
+      await daemon.stop();
+      await manager.hears('STOPPING=1');
+    } finally {
+      await daemon.cleanup();
+      await manager.stop();
+    }
   });
 });

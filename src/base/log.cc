@@ -4,8 +4,15 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+
+#include "base/log_line.h"
+
 namespace atl::log {
 namespace {
+
+// Set by Init, before there are threads.
+bool json = false;
 
 spdlog::logger& Logger() {
   static spdlog::logger* const logger = [] {
@@ -17,38 +24,59 @@ spdlog::logger& Logger() {
   return *logger;
 }
 
+spdlog::level::level_enum LevelOf(Level level) {
+  switch (level) {
+    case Level::kDebug:
+      return spdlog::level::debug;
+    case Level::kInfo:
+      return spdlog::level::info;
+    case Level::kWarning:
+      return spdlog::level::warn;
+    case Level::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
+std::string_view NameOf(Level level) {
+  switch (level) {
+    case Level::kDebug:
+      return "debug";
+    case Level::kInfo:
+      return "info";
+    case Level::kWarning:
+      return "warning";
+    case Level::kError:
+      return "error";
+  }
+  return "error";
+}
+
 }  // namespace
 
-Result<void> Init(std::string_view level) {
-  if (level == "debug") {
-    Logger().set_level(spdlog::level::debug);
-  } else if (level == "info") {
-    Logger().set_level(spdlog::level::info);
-  } else if (level == "warning") {
-    Logger().set_level(spdlog::level::warn);
-  } else if (level == "error") {
-    Logger().set_level(spdlog::level::err);
-  } else {
+Result<void> Init(std::string_view level, std::string_view format) {
+  if (format != "text" && format != "json") {
     return Fail(Code::kInvalidArgument,
-                fmt::format("log level must be debug, info, warning or error, not \"{}\"", level));
+                fmt::format("log format must be text or json, not \"{}\"", format));
   }
-  return {};
+  for (Level one : {Level::kDebug, Level::kInfo, Level::kWarning, Level::kError}) {
+    if (level != NameOf(one)) continue;
+    json = format == "json";
+    if (json) Logger().set_pattern("%v");
+    Logger().set_level(LevelOf(one));
+    return {};
+  }
+  return Fail(Code::kInvalidArgument,
+              fmt::format("log level must be debug, info, warning or error, not \"{}\"", level));
 }
 
 void Write(Level level, std::string_view message) {
-  switch (level) {
-    case Level::kDebug:
-      Logger().log(spdlog::level::debug, "{}", message);
-      break;
-    case Level::kInfo:
-      Logger().log(spdlog::level::info, "{}", message);
-      break;
-    case Level::kWarning:
-      Logger().log(spdlog::level::warn, "{}", message);
-      break;
-    case Level::kError:
-      Logger().log(spdlog::level::err, "{}", message);
-      break;
+  spdlog::level::level_enum wanted = LevelOf(level);
+  if (!json) {
+    Logger().log(wanted, "{}", message);
+  } else if (Logger().should_log(wanted)) {
+    std::string line = JsonLine(std::chrono::system_clock::now(), NameOf(level), message);
+    Logger().log(wanted, "{}", line);
   }
 }
 

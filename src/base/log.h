@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One log, lines on stderr: `2026-01-02T03:04:05.678Z info message key=value`.
+// One log, lines on stderr: `2026-01-02T03:04:05.678Z info message`, or JSON (log_line.h).
 #pragma once
 
 #include <fmt/format.h>
@@ -12,8 +12,9 @@ namespace atl::log {
 
 enum class Level { kDebug, kInfo, kWarning, kError };
 
-// Called once by main. `level`: debug, info, warning, error.
-Result<void> Init(std::string_view level);
+// Called once by main, before other threads log. `level`: debug, info, warning, error; `format`:
+// text, json.
+Result<void> Init(std::string_view level, std::string_view format = "text");
 
 void Write(Level level, std::string_view message);
 

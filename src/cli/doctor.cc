@@ -43,10 +43,9 @@ Result<int> Doctor(const Globals& globals) {
   AddFile(checks, "default image", fmt::format("{}/{}/rootfs", config.images_dir, config.image),
           fmt::format("not there: make it with `atoll image build {}`", config.image));
   AddFile(checks, "OpenCode", config.opencode_binary(),
-          fmt::format("not in {}: fetch it with scripts/fetch_opencode.sh", config.opencode_dir));
+          fmt::format("not in {}: fetch it with `atoll setup`", config.opencode_dir));
   std::string ui = config.opencode_ui_dir() + "/manifest.json";
-  AddFile(checks, "OpenCode's page", ui,
-          "not kept, so it waits for OpenCode: run scripts/fetch_opencode.sh");
+  AddFile(checks, "OpenCode's page", ui, "not kept, so it waits for OpenCode: run `atoll setup`");
   bool configured = !config.model.upstream.api_key.empty();
   checks.push_back({.name = "model provider",
                     .ok = configured,

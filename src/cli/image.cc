@@ -12,29 +12,13 @@
 namespace atl::cli {
 namespace {
 
-// Recipes lie in images/<name> of a source tree (the working directory, or the one the program was
-// built in) or in /usr/share/atoll.
 Result<std::string> FindRecipe(const std::string& name) {
-  std::vector<std::string> candidates = {fmt::format("images/{}", name)};
-  char self[4096];
-  ssize_t n = ::readlink("/proc/self/exe", self, sizeof(self) - 1);
-  if (n > 0) {
-    std::string dir(self, static_cast<size_t>(n));
-    dir.resize(dir.rfind('/'));
-    candidates.push_back(fmt::format("{}/../../images/{}", dir, name));
-  }
-  candidates.push_back(fmt::format("/usr/share/atoll/images/{}", name));
-  for (const std::string& candidate : candidates) {
-    if (::access((candidate + "/build.sh").c_str(), X_OK) != 0) continue;
-    char* resolved = ::realpath(candidate.c_str(), nullptr);
-    std::string path = resolved == nullptr ? candidate : resolved;
-    std::free(resolved);
-    return path;
-  }
+  std::string build = fmt::format("images/{}/build.sh", name);
+  Result<std::string> found = FindShared(build);
+  if (found) return found->substr(0, found->rfind('/'));
   return Fail(Code::kNotFound,
-              fmt::format("no recipe for image {}: {}/build.sh does not exist; name one with "
-                          "--recipe",
-                          name, candidates[0]));
+              fmt::format("no recipe for image {}: {} does not exist; name one with --recipe", name,
+                          build));
 }
 
 Result<std::string> UserOf(const daemon::Config& config, const std::string& image) {

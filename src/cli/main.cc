@@ -124,6 +124,15 @@ void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   app.add_subcommand("ls", "List sandboxes")->callback([&verb, &globals] {
     verb = [&globals] { return List(globals); };
   });
+  auto top_arguments = std::make_shared<TopArguments>();
+  auto* top = app.add_subcommand("top", "Show what sandboxes use, each second");
+  top->add_flag("--once", top_arguments->once, "Print it once");
+  top->add_option("--sort", top_arguments->sort, "cpu, memory, disk, processes, age, id or state");
+  top->callback([&verb, &globals, top_arguments] {
+    verb = [&globals, top_arguments] { return Top(globals, *top_arguments); };
+  });
+  app.add_subcommand("setup", "Fetch OpenCode and make the default image")
+      ->callback([&verb, &globals] { verb = [&globals] { return Setup(globals); }; });
   auto ids = std::make_shared<std::vector<std::string>>();
   auto* remove = app.add_subcommand("rm", "Delete sandboxes and their files");
   remove->add_option("id", *ids, "Their names")->required();

@@ -47,10 +47,17 @@ void AddRestore(CLI::App& app, const Globals& globals, Verb& verb) {
 }
 
 void AddStop(CLI::App& app, const Globals& globals, Verb& verb) {
-  auto ids = std::make_shared<std::vector<std::string>>();
+  struct Arguments {
+    std::vector<std::string> ids;
+    bool all = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("stop", "Save sandboxes and stop them; their files stay");
-  command->add_option("id", *ids, "Their names")->required();
-  command->callback(Calling(verb, globals, ids, Stop));
+  command->add_option("id", arguments->ids, "Their names");
+  command->add_flag("--all", arguments->all, "All that there are");
+  command->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Stop(globals, arguments->ids, arguments->all); };
+  });
 }
 
 // A snapshot's id and up to one more word.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdio>
 
@@ -138,20 +139,48 @@ Result<int> Restore(const Globals& globals, const RestoreArguments& arguments) {
   return 0;
 }
 
-Result<int> Stop(const Globals& globals, const std::vector<std::string>& ids) {
+namespace {
+
+Result<std::vector<std::string>> AllIds(const ApiClient& client) {
+  ASSIGN(std::string answer, client.Call("GET", "/v1/sandboxes"));
+  ASSIGN(bj::object object, ObjectOf(answer));
+  std::vector<std::string> ids;
+  const bj::value* list = object.if_contains("sandboxes");
+  if (list == nullptr || !list->is_array()) return ids;
+  for (const bj::value& item : list->get_array()) {
+    if (item.is_object()) ids.push_back(TextOf(item.get_object(), "id"));
+  }
+  return ids;
+}
+
+// 1 when it could not be saved.
+Result<int> StopOne(const Globals& globals, const ApiClient& client, const std::string& id) {
+  ASSIGN(std::string answer, client.Call("POST", fmt::format("/v1/sandboxes/{}/stop", id)));
+  if (globals.json) fmt::print("{}\n", answer);
+  ASSIGN(bj::object object, ObjectOf(answer));
+  std::string failure = TextOf(object, "saveFailure");
+  if (failure.empty()) return 0;
+  fmt::print(stderr, "atoll: {} is stopped but not saved, its files stay here: {}\n", id, failure);
+  return 1;
+}
+
+}  // namespace
+
+Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all) {
   for (const std::string& id : ids) TRY(sandbox::ValidateId(id));
+  if (ids.empty() != all) {
+    return Fail(Code::kInvalidArgument, "name the sandboxes to stop, or --all");
+  }
   ASSIGN(ApiClient client, ApiClient::Connect(globals));
+  if (all) {
+    ASSIGN(ids, AllIds(client));
+  }
   int code = 0;
   for (const std::string& id : ids) {
-    Result<std::string> answer = client.Call("POST", fmt::format("/v1/sandboxes/{}/stop", id));
-    if (!answer) return std::unexpected(std::move(answer).error().Wrap(id));
-    if (globals.json) fmt::print("{}\n", *answer);
-    ASSIGN(bj::object object, ObjectOf(*answer));
-    std::string failure = TextOf(object, "saveFailure");
-    if (failure.empty()) continue;
-    fmt::print(stderr, "atoll: {} is stopped but not saved, its files stay here: {}\n", id,
-               failure);
-    code = 1;
+    Result<int> stopped = StopOne(globals, client, id);
+    if (!stopped && !all) return std::unexpected(std::move(stopped).error().Wrap(id));
+    if (!stopped) fmt::print(stderr, "atoll: {}: {}\n", id, stopped.error().message);
+    code = std::max(code, stopped.value_or(1));
   }
   return code;
 }

@@ -72,9 +72,15 @@ struct ListArguments {
   std::string tag;
 };
 
+struct TopArguments {
+  bool once = false;
+  std::string sort = "cpu";
+};
+
 Result<int> Create(const Globals& globals, const CreateArguments& arguments);
 Result<int> Fork(const Globals& globals, const ForkArguments& arguments);
-Result<int> Stop(const Globals& globals, const std::vector<std::string>& ids);
+// `all`: every sandbox there is; one that cannot be stopped does not keep the others.
+Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all);
 // A progress bar on a terminal's stderr.
 Result<int> Snapshot(const Globals& globals, const SnapshotArguments& arguments);
 Result<int> Restore(const Globals& globals, const RestoreArguments& arguments);
@@ -109,6 +115,8 @@ Result<int> Sleep(const Globals& globals, const std::vector<std::string>& ids, b
 Result<int> Wake(const Globals& globals, const std::vector<std::string>& ids);
 // What happened to a sandbox, also to one that is gone; `follow`: and what happens from now on.
 Result<int> Events(const Globals& globals, const std::string& id, bool follow);
+// Every second on a terminal, else once.
+Result<int> Top(const Globals& globals, const TopArguments& arguments);
 // The command's own exit code, and its output on stdout and stderr.
 Result<int> Run(const Globals& globals, const RunArguments& arguments);
 Result<int> Remove(const Globals& globals, const std::vector<std::string>& ids);
@@ -120,6 +128,8 @@ Result<int> ImageBuild(const Globals& globals, const std::string& name, std::str
                        bool replace);
 Result<int> ImageList(const Globals& globals);
 Result<int> ImageRemove(const Globals& globals, const std::string& name);
+// Fetches OpenCode and makes the default image, what of it is not there yet.
+Result<int> Setup(const Globals& globals);
 Result<int> Version(const Globals& globals);
 // Returns when the newer daemon is ready.
 Result<int> Upgrade(const Globals& globals);
@@ -129,5 +139,9 @@ Result<int> Upgrade(const Globals& globals);
 Result<void> AppendEnv(json::Writer& body, const std::vector<std::string>& pairs);
 
 Result<daemon::Config> ConfigOf(const Globals& globals);
+
+// An executable that belongs to Atoll: below the working directory, of the source tree that the
+// program was built in, or of share/atoll beside it.
+Result<std::string> FindShared(const std::string& relative);
 
 }  // namespace atl::cli

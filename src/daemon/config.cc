@@ -197,6 +197,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(source.Read("", "state_dir", config.state_dir));
   TRY(source.Read("", "run_dir", config.run_dir));
   TRY(source.Read("", "log_level", config.log_level));
+  TRY(source.Read("", "log_format", config.log_format));
   TRY(source.Read("sandbox", "image", config.image));
   TRY(source.ReadBytes("sandbox", "memory", config.memory_bytes));
   TRY(source.Read("sandbox", "cpus", config.cpus, 0.01, 1024));

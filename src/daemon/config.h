@@ -32,6 +32,7 @@ struct Config {
   std::string state_dir = "/var/lib/atoll";
   std::string run_dir = "/run/atoll";
   std::string log_level = "info";
+  std::string log_format = "text";
 
   // [sandbox]
   std::string image = "default";

@@ -21,6 +21,7 @@
 #include "async/runtime.h"
 #include "base/log.h"
 #include "daemon/host_state.h"
+#include "daemon/notify.h"
 #include "daemon/open_vault.h"
 #include "daemon/ready.h"
 #include "daemon/run_dir.h"
@@ -51,13 +52,15 @@ constexpr int kLockAttempts = 200;
 // What requests have that are under way when the newer daemon can run.
 constexpr std::chrono::milliseconds kRequestsLimit{500};
 
-// A file beside this program.
+// A program beside this one, or in the library directory that belongs to where it is installed.
 Result<std::string> Sibling(std::string_view name) {
   char self[4096];
   ssize_t n = ::readlink("/proc/self/exe", self, sizeof(self));
   if (n < 0) return FailErrno(errno, "find this program's own path");
   std::string path(self, static_cast<size_t>(n));
   path.resize(path.rfind('/') + 1);
+  std::string installed = fmt::format("{}../lib/atoll/{}", path, name);
+  if (::access(installed.c_str(), X_OK) == 0) return installed;
   path += name;
   if (::access(path.c_str(), X_OK) != 0) return FailErrno(errno, path);
   return path;
@@ -136,7 +139,8 @@ struct BoundListener {
 class Daemon {
  public:
   static Result<std::unique_ptr<Daemon>> Make(Config config, Origin origin,
-                                              std::optional<Predecessor> predecessor);
+                                              std::optional<Predecessor> predecessor,
+                                              Notifier notifier);
   Result<void> Start(std::vector<async::Endpoint> endpoints);
 
  private:
@@ -164,6 +168,7 @@ class Daemon {
   Origin origin_;
   std::optional<Predecessor> predecessor_;
   std::vector<BoundListener> bound_;  // copies, for a successor
+  Notifier notifier_;
   RunDirLock lock_;
   async::Runtime runtime_;
   egress::ModelGateway model_gateway_;
@@ -255,12 +260,14 @@ async::Task<> Daemon::HandleBare(http::Exchange& exchange) {
 }
 
 Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
-                                             std::optional<Predecessor> predecessor) {
+                                             std::optional<Predecessor> predecessor,
+                                             Notifier notifier) {
   if (predecessor) TRY(predecessor->AwaitTurn());
   ASSIGN(RunDirLock lock, RunDirLock::Take(config.run_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
   daemon->origin_ = std::move(origin);
   daemon->predecessor_ = std::move(predecessor);
+  daemon->notifier_ = std::move(notifier);
   TRY(daemon->MakeParts());
   daemon->MakeRoutes();
   return daemon;
@@ -311,6 +318,7 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
   if (predecessor_) predecessor_->SayServing();
   fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
   std::fflush(stdout);
+  notifier_.Tell(fmt::format("READY=1\nSTATUS=serving at {}", bound_.front().address));
   return {};
 }
 
@@ -326,6 +334,7 @@ async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<v
 
 async::Task<> Daemon::Drain() {
   auto look = [] { return HostIsGoingDown(); };
+  notifier_.Tell("STOPPING=1");
   bool host_ends = co_await runtime_.blocking().Run(look);
   if (host_ends) {
     log::Info("stopping with the host: sandboxes are saved");
@@ -412,6 +421,8 @@ async::Task<> Daemon::Upgrade() {
     co_return;
   }
   log::Info("pid {} serves; what began here goes on to its end", successor->pid());
+  notifier_.Tell(fmt::format("MAINPID={}", successor->pid()));
+  notifier_.Silence();
   bound_.clear();
   draining_ = true;
   servers_->Retire();
@@ -436,6 +447,9 @@ Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
     async::Spawn(runtime_.shard(0), Drain(), "drain");
   });
   Result<void> result;
+  if (notifier_.watchdog_pause()) {
+    async::Spawn(runtime_.shard(0), FeedWatchdog(runtime_, notifier_), "feed the watchdog");
+  }
   async::Spawn(runtime_.shard(0), StartTask(std::move(endpoints), result), "start");
   runtime_.Run();
   return result;
@@ -446,7 +460,9 @@ Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
 Result<void> Serve(Config config) {
   ASSIGN(std::optional<Predecessor> predecessor, Predecessor::FromEnvironment());
   ASSIGN(Origin origin, Origin::Remember());
-  TRY(log::Init(config.log_level));
+  // Who takes over becomes the manager's main process, whose number the variables still are.
+  Notifier notifier = Notifier::FromEnvironment(predecessor.has_value());
+  TRY(log::Init(config.log_level, config.log_format));
   ASSIGN(std::vector<async::Endpoint> endpoints, ListenEndpoints(config));
   if (::geteuid() != 0) {
     return Fail(Code::kPermissionDenied,
@@ -463,8 +479,8 @@ Result<void> Serve(Config config) {
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   TRY(sys::EnterPrivateMountNamespace());
-  Result<std::unique_ptr<Daemon>> daemon =
-      Daemon::Make(std::move(config), std::move(origin), std::move(predecessor));
+  Result<std::unique_ptr<Daemon>> daemon = Daemon::Make(
+      std::move(config), std::move(origin), std::move(predecessor), std::move(notifier));
   if (!daemon) return std::unexpected(std::move(daemon).error());
   Result<void> result = (*daemon)->Start(std::move(endpoints));
   if (result) return result;
