@@ -12,7 +12,7 @@ STATE_DIR ?= $(shell scripts/state_dir.sh)
 # Tests and benchmarks take the image and OpenCode from there and keep their own state elsewhere.
 export ATOLL_TEST_STATE ?= $(STATE_DIR)
 
-.PHONY: help run setup build image opencode test bench fmt lint fuzz chaos soak clean root
+.PHONY: help run setup build deb image opencode test bench fmt lint fuzz chaos soak clean root
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,9 @@ setup: ## Install the Debian packages that are missing
 
 build: ## Build atoll and atoll-agent into build/release
 	@scripts/build.sh release atoll atoll-agent
+
+deb: build ## Make build/atoll_<version>_<arch>.deb
+	@scripts/package.sh $(RELEASE)
 
 image: ## Make the default sandbox image if there is none
 	@[ -d $(STATE_DIR)/images/default/rootfs ] || $(RELEASE)/atoll image build default

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""run_tests.py [step]...: builds, then lint, unit, e2e and setup (default: all of them).
+"""run_tests.py [step]...: builds, then lint, unit, e2e, package and setup (default: all of them).
 
 A step that fails does not keep the others from running; a build that fails does. The last line is
 "N passed, N failed".
@@ -111,16 +111,27 @@ def test_e2e():
     return counts["pass"], failed
 
 
-def test_setup():
-    code = run("tests/setup_test.sh")
+def test_script(*command):
+    code = run(*command)
     return (1, 0) if code == 0 else (0, 0) if code == SKIPPED else (0, 1)
 
 
-STEPS = {"lint": test_lint, "unit": test_unit, "e2e": test_e2e, "setup": test_setup}
+def test_package():
+    return test_script("tests/package_test.sh", str(RELEASE))
+
+
+def test_setup():
+    return test_script("tests/setup_test.sh")
+
+
+STEPS = {
+    "lint": test_lint, "unit": test_unit, "e2e": test_e2e, "package": test_package, "setup": test_setup,
+}  # fmt: skip
 TITLES = {
     "lint": "Lint",
     "unit": "Unit tests under AddressSanitizer",
     "e2e": "End-to-end tests of the release build",
+    "package": "The Debian package on a clean Debian",
     "setup": "Set-up on a clean Debian",
 }
 
@@ -129,7 +140,7 @@ def build(steps):
     ok = True
     if {"lint", "unit"} & set(steps):
         ok = run("scripts/build.sh", "asan") == 0
-    if "e2e" in steps and ok:
+    if {"e2e", "package"} & set(steps) and ok:
         ok = run("scripts/build.sh", "release", "atoll", "atoll-agent") == 0
     return ok
 

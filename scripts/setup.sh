@@ -22,7 +22,7 @@ esac
 common=(ca-certificates curl git python3)
 build=(
   clang-19 clang-tidy-19 clang-format-19 clang-tools-19 lld-19 libclang-rt-19-dev
-  cmake ninja-build ccache make pkg-config
+  cmake ninja-build ccache make pkg-config dpkg-dev file
   "libboost$boost-dev" "libboost-json$boost-dev"
   libssl-dev libsqlite3-dev libexpat1-dev libzstd-dev libarchive-dev libspdlog-dev
   libfmt-dev libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev

@@ -73,6 +73,8 @@ describe('operations', () => {
         if (type === 'histogram') assert.match(name, /_seconds$/);
       }
       assert.equal(valueOf(families, 'process_resident_memory_bytes') > 1e6, true);
+      const docs = fs.readFileSync(new URL('../docs/operations.md', import.meta.url), 'utf8');
+      for (const name of families.keys()) assert.ok(docs.includes(`\`${name}\``), `${name} is documented`);
       assert.equal(families.get('atoll_build_info').samples[0].value, 1);
     });
 
@@ -149,7 +151,7 @@ describe('operations', () => {
     });
 
     it('is not ready without what sandboxes are made of, and says so', async () => {
-      const bare = await Daemon.start({sections: {sandbox: {image: 'nowhere'}}});
+      const bare = await Daemon.start({sections: {sandbox: {image: 'nowhere'}}, wait: false});
       try {
         const answer = await bare.request('', {path: '/ready'});
         assert.equal(answer.status, 503);
@@ -288,8 +290,18 @@ describe('the service manager', () => {
       const box = daemon.sandbox('quiet');
       await box.create();
       assert.doesNotMatch(await box.sh('env'), /NOTIFY_SOCKET|WATCHDOG/);
-      await daemon.stop();
+      // A newer daemon takes over: the manager is told of it, and hears from it.
+      const old = daemon.child;
+      process.kill(old.pid, 'SIGUSR2');
+      await eventually('the old daemon has ended', () => !daemon.isRunning());
+      const pid = Number(fs.readFileSync(`${daemon.runDir}/lock`, 'utf8'));
+      assert.notEqual(pid, old.pid);
+      await manager.hears(`MAINPID=${pid}`);
+      const since = manager.told.length;
+      await eventually('the new one feeds the watchdog', () => manager.told.slice(since).includes('WATCHDOG=1'));
+      process.kill(pid, 'SIGTERM');
       await manager.hears('STOPPING=1');
+      await eventually('the new daemon has ended', () => !fs.existsSync(`/proc/${pid}/fd/0`));
     } finally {
       await daemon.cleanup();
       await manager.stop();

@@ -6,6 +6,7 @@
 # nothing that set-up depends on has changed since the last pass.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/support/clean_root.sh
 
 skip() {
   echo "setup_test: skipped: $*"
@@ -41,48 +42,25 @@ git rev-parse -q --verify HEAD > /dev/null || skip "this is no git checkout"
 [ -z "$(git status --porcelain -- scripts cmake CMakeLists.txt)" ] ||
   echo "setup_test: note: changes that are not committed are not tested"
 inputs=$(git ls-tree -r HEAD -- scripts/setup.sh cmake CMakeLists.txt CMakePresets.json \
-  tests/setup_test.sh; git ls-tree -r HEAD -- src | grep CMakeLists.txt || true)
+  tests/setup_test.sh tests/support/clean_root.sh; git ls-tree -r HEAD -- src | grep CMakeLists.txt || true)
 passed=$cache/passed-$(sha256sum <<< "$VERSION_CODENAME $inputs" | cut -c1-32)
 if [ -e "$passed" ] && [ -z "${FORCE:-}${FULL:-}" ]; then
   echo "setup_test: ok: nothing has changed since it passed on $(cat "$passed")"
   exit 0
 fi
 
-# A root is kept for two weeks: set-up on a root that is too old tests apt, not set-up.
 base=$cache/root-$VERSION_CODENAME.tar.zst
-if [ -z "$(find "$base" -mtime -14 2> /dev/null)" ]; then
-  echo "==> Making a clean $VERSION_CODENAME root"
-  mirror=$(scripts/debian_sources.py | awk -v suite="$VERSION_CODENAME" \
-    '$(NF-1) == suite {print $(NF-2); exit}')
-  proxy=$(apt-config shell proxy Acquire::http::Proxy | sed -n "s/^proxy='\(.*\)'$/\1/p")
-  [ -z "$proxy" ] || export http_proxy=$proxy
-  debootstrap --variant=minbase "$VERSION_CODENAME" "$work/base" "${mirror:?}" \
-    > "$work/debootstrap.log" 2>&1 || {
-    tail -n 5 "$work/debootstrap.log"
-    skip "debootstrap could not make a root from $mirror"
-  }
-  rm -f "$work/base"/var/cache/apt/archives/*.deb
-  tar --one-file-system --numeric-owner -C "$work/base" -c . | zstd -q -T0 -o "$work/base.tar.zst"
-  mv "$work/base.tar.zst" "$base"
-  rm -rf --one-file-system "$work/base"
-fi
+clean_root "$cache" "$work"
 
 echo "==> Cloning into a fresh root"
 root=$work/root
 mkdir "$root"
 zstd -qdc "$base" | tar --numeric-owner -C "$root" -x
 git clone -q --no-hardlinks "$PWD" "$root/root/atoll"
-cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-rm -f "$root/etc/apt/sources.list"
-scripts/debian_sources.py > "$root/etc/apt/sources.list.d/debian.list"
+point_apt "$root"
 # A source of somebody else that nobody can reach must not matter.
 echo "deb [trusted=yes] http://packages.invalid/apt $VERSION_CODENAME main" \
   > "$root/etc/apt/sources.list.d/foreign.list"
-scripts/debian_sources.py apt-conf > "$root/etc/apt/apt.conf.d/90host"
-echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
-# Services must not start in a chroot.
-printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
-chmod +x "$root/usr/sbin/policy-rc.d"
 
 cat > "$root/inside.sh" <<'INSIDE'
 set -euo pipefail
@@ -133,14 +111,8 @@ INSIDE
 cat > "$work/enter.sh" <<'ENTER'
 set -euo pipefail
 root=$1
-mount -t proc proc "$root/proc"
-mount -t tmpfs -o mode=0755 tmpfs "$root/dev"
-for device in null zero full random urandom tty; do
-  : > "$root/dev/$device"
-  mount --bind "/dev/$device" "$root/dev/$device"
-done
-mkdir -p "$root/dev/pts" "$root/dev/shm"
-ln -s /proc/self/fd "$root/dev/fd"
+. tests/support/clean_root.sh
+mount_devices "$root"
 mount --bind "$2" "$root/var/cache/apt/archives"
 exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 FULL="${FULL:-}" \
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin bash /inside.sh

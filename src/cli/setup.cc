@@ -18,10 +18,6 @@ constexpr std::chrono::minutes kFetchLimit{30};
 constexpr std::string_view kOpencodeDir = "/opencode";
 
 Result<void> FetchOpencode(const daemon::Config& config) {
-  if (!config.opencode_binary().empty()) {
-    fmt::print(stderr, "OpenCode is there: {}\n", config.opencode_binary());
-    return {};
-  }
   if (!config.opencode_dir.ends_with(kOpencodeDir)) {
     return Fail(Code::kFailedPrecondition,
                 fmt::format("[sandbox] opencode_dir is {}, whose name is not \"opencode\": put "
@@ -37,7 +33,10 @@ Result<void> FetchOpencode(const daemon::Config& config) {
                        .stderr_fd = STDERR_FILENO,
                        .timeout = kFetchLimit};
   ASSIGN(sys::Finished finished, sys::Run(command));
-  if (finished.exit_code == 0) return {};
+  if (finished.exit_code == 0) {
+    fmt::print(stderr, "OpenCode is there: {}\n", config.opencode_binary());
+    return {};
+  }
   return Fail(Code::kInternal, fmt::format("{} ended with code {}; what it says stands above",
                                            script, finished.exit_code));
 }

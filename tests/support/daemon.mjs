@@ -45,15 +45,19 @@ function toml(top, sections) {
 }
 
 export class Daemon {
-  /** `sections`: additions to the configuration, by section name; `files`: beside atoll.toml. */
-  static async start({sections = {}, files = {}, env = {}} = {}) {
+  /**
+   * `sections`: additions to the configuration, by section name; `files`: beside atoll.toml; `wait`:
+   * until it is ready.
+   */
+  static async start({sections = {}, files = {}, env = {}, wait = true} = {}) {
     const daemon = new Daemon(sections, env);
     for (const [name, text] of Object.entries(files)) {
       fs.writeFileSync(path.join(daemon.dir, name), text, {mode: 0o600});
     }
     try {
-      return await daemon.launch();
+      return await daemon.launch({wait});
     } catch (error) {
+      daemon.child?.kill('SIGKILL');
       fs.rmSync(daemon.dir, {recursive: true, force: true});
       throw error;
     }
