@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include "agent/configure.h"
 #include "agent/dial.h"
 #include "agent/read_files.h"
 #include "agent/restore.h"
@@ -74,6 +75,11 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       ASSIGN(auto request, protocol::Decode<protocol::StageWrite>(frame.payload));
       return RunTransfer(socket, parser, agent->processes, WhenClientLeaves::kKill,
                          [&](ClientLink* link) { return RunStageWrite(request, link); });
+    }
+    case FrameType::kConfigure: {
+      ASSIGN(auto request, protocol::Decode<protocol::Configure>(frame.payload));
+      TRY(RunConfigure(request));
+      return Answer(outbox, protocol::Ok{});
     }
     default:
       return Fail(Code::kInvalidArgument, "the first frame is not a request");

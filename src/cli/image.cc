@@ -26,8 +26,10 @@ Result<std::string> UserOf(const daemon::Config& config, const std::string& imag
   if (::access(path.c_str(), F_OK) != 0) return std::string();
   ASSIGN(auto database, db::Database::Open(path, db::Database::Mode::kReadOnly));
   ASSIGN(db::Transaction transaction, database->Begin());
+  // Members of the warm pool are nobody's, and are replaced.
   ASSIGN(db::Statement statement,
-         transaction.Prepare("SELECT id FROM sandboxes WHERE image = ?1 LIMIT 1"));
+         transaction.Prepare(
+             "SELECT id FROM sandboxes WHERE image = ?1 AND id NOT LIKE '~%' LIMIT 1"));
   TRY(statement.Bind(std::string_view(image)));
   ASSIGN(bool found, statement.Step());
   return found ? statement.Text(0) : std::string();

@@ -219,6 +219,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(source.Read("sleep", "keep_alive", config.sleep.keep_alive));
   TRY(source.Read("sleep", "busy_cpus", config.busy_cpus, 0, 1024));
   TRY(source.Read("sleep", "event_stream_is_activity", config.event_stream_is_activity));
+  ASSIGN(config.pool, ReadPool(source));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";

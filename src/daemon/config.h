@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "daemon/config_source.h"
 #include "daemon/limits_config.h"
+#include "daemon/pool_config.h"
 #include "daemon/snapshot_config.h"
 #include "egress/model_gateway.h"
 #include "sandbox/sleep_policy.h"
@@ -57,6 +58,8 @@ struct Config {
   sandbox::SleepPolicy sleep;
   bool event_stream_is_activity = false;
   double busy_cpus = 0.1;
+
+  sandbox::PoolOptions pool;
 
   std::string opencode_binary() const;
   std::string opencode_ui_dir() const;  // where its UI is kept, if it is

@@ -23,6 +23,7 @@
 #include "daemon/host_state.h"
 #include "daemon/notify.h"
 #include "daemon/open_vault.h"
+#include "daemon/pool_setup.h"
 #include "daemon/ready.h"
 #include "daemon/run_dir.h"
 #include "daemon/takeover.h"
@@ -96,19 +97,6 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
   options.prune_interval = config.snapshots.prune_interval;
   options.sleep = config.sleep;
   options.busy_cpus = config.busy_cpus;
-  return options;
-}
-
-opencode::Options OpencodeOptions(const Config& config) {
-  using Protocol = egress::ModelOptions::Protocol;
-  opencode::Options options;
-  options.model = config.model.model;
-  options.small_model = config.model.small_model;
-  if (config.model.upstream.protocol == Protocol::kAnthropic) {
-    options.provider = opencode::Options::Provider::kAnthropic;
-  } else if (config.model.upstream.protocol == Protocol::kOpenAi) {
-    options.provider = opencode::Options::Provider::kOpenAi;
-  }
   return options;
 }
 
@@ -210,6 +198,7 @@ Result<void> Daemon::MakeParts() {
   registry_->OnRestore([this](std::string id, std::string dir, bool begins) {
     return AroundRestore(std::move(id), std::move(dir), begins);
   });
+  registry_->SetUpPool(PoolOptionsOf(config_), PoolHooksOf(config_, *servers_));
   return {};
 }
 
@@ -328,6 +317,7 @@ async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<v
   if (result) result = Listen(endpoints);
   if (result) result = co_await registry_->Reconcile();
   if (result) registry_->StartAutomatic();
+  if (result) registry_->StartPool();
   if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();
 }
@@ -347,7 +337,7 @@ async::Task<> Daemon::Drain() {
   // What stays is removed at the next start.
   auto empty = [this] { return launcher_->trash().AwaitEmpty(kTrashLimit); };
   co_await runtime_.blocking().Run(empty);
-  if (registry_->List().empty()) (void)launcher_->cgroups().RemoveRoot();
+  if (registry_->Count() == 0) (void)launcher_->cgroups().RemoveRoot();
   std::fflush(nullptr);
   // What sandboxes and connections refer to is not taken apart in an order that suits everybody,
   // and nothing of it needs an end: state is in the database, the kernel closes the rest.

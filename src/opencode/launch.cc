@@ -28,6 +28,9 @@ constexpr milliseconds kEndLimit{5'000};
 constexpr size_t kTailBytes = 2000;
 constexpr size_t kHealthBytes = 4096;
 
+// Where the agent writes the environment of a sandbox that was prepared (protocol::Configure).
+constexpr std::string_view kEnvFile = "/.atoll/env.sh";
+
 // The temporary directory is new for every start: OpenCode leaves 6 MB there each time. So are the
 // locks, which a server that was killed leaves behind and which would delay this one.
 constexpr std::string_view kScript = R"sh(
@@ -145,7 +148,7 @@ std::string Printable(std::string_view tail) {
 
 }  // namespace
 
-sandbox::SpawnSpec ServerSpec(const Options& options) {
+sandbox::SpawnSpec ServerSpec(const Options& options, bool prepared) {
   sandbox::SpawnSpec spec;
   spec.argv = {"bash", "-c", std::string(kScript), "opencode"};
   spec.cwd = "/workspace";
@@ -160,7 +163,16 @@ sandbox::SpawnSpec ServerSpec(const Options& options) {
       {"OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER", "true"},
       {"OPENCODE_CONFIG_CONTENT", ConfigContent(options)},
   };
+  if (prepared) spec.env.emplace_back("BASH_ENV", kEnvFile);
   return spec;
+}
+
+std::string ServerIdentity(const Options& options) {
+  sandbox::SpawnSpec spec = ServerSpec(options, true);
+  std::string text;
+  for (const std::string& argument : spec.argv) text += argument + "\n";
+  for (const auto& [name, value] : spec.env) text += name + "=" + value + "\n";
+  return text;
 }
 
 async::Task<bool> IsHealthy(sandbox::AgentClient& agent, milliseconds limit) {
@@ -175,7 +187,8 @@ async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent) {
       all, [](const sandbox::DetachedInfo& one) { return one.name == kName && one.running; });
 }
 
-async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options) {
+async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options,
+                                  bool prepared) {
   CO_ASSIGN(bool running, co_await IsRunning(agent));
   if (running) {
     Startup found{.agent = agent};
@@ -184,7 +197,7 @@ async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& op
     if (found.healthy) co_return Result<void>();
     co_await Kill(agent);
   }
-  sandbox::SpawnSpec spec = ServerSpec(options);
+  sandbox::SpawnSpec spec = ServerSpec(options, prepared);
   CO_TRY(co_await agent.SpawnDetached(std::string(kName), std::move(spec)));
   Startup startup{.agent = agent};
   co_await async::WithTimeout(options.start_limit, WaitHealthy(startup));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 
 #include "async/task.h"
 #include "base/result.h"
@@ -11,7 +12,11 @@
 
 namespace atl::opencode {
 
-sandbox::SpawnSpec ServerSpec(const Options& options);
+// `prepared`: for whom is not known yet, so that shells look for the environment in a file.
+sandbox::SpawnSpec ServerSpec(const Options& options, bool prepared = false);
+
+// Tells servers apart that are started differently.
+std::string ServerIdentity(const Options& options);
 
 // Connections that are opened while OpenCode loads are accepted and never answered: a probe gives
 // up early and tries a new one.
@@ -26,7 +31,8 @@ async::Task<bool> IsHealthy(sandbox::AgentClient& agent,
 async::Task<Result<bool>> IsRunning(sandbox::AgentClient& agent);
 
 // Starts the server, or finds the one that runs, and returns when it is healthy.
-async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options);
+async::Task<Result<void>> BringUp(sandbox::AgentClient& agent, const Options& options,
+                                  bool prepared = false);
 
 // Ends the server: SIGTERM, and SIGKILL when that does not help.
 async::Task<> End(sandbox::AgentClient& agent);

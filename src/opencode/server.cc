@@ -59,6 +59,16 @@ void Servers::Start(std::string id) {
   if (server) Impl::Begin(impl_, server);
 }
 
+async::Task<Result<void>> Servers::Prepare(std::shared_ptr<sandbox::Sandbox> sandbox) {
+  CO_TRY(co_await BringUp(sandbox->agent(), impl_->options, true));
+  co_return Result<void>();
+}
+
+void Servers::NotePrepared(std::string_view id) {
+  ServerPtr server = impl_->Obtain(id);
+  if (server) Impl::Take(impl_, server);
+}
+
 async::Task<> Servers::Adopt() {
   std::shared_ptr<Impl> impl = impl_;
   for (const sandbox::Info& info : impl->registry.List()) {

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "async/runtime.h"
 #include "base/result.h"
@@ -46,6 +48,10 @@ class Servers {
   async::Task<> Adopt();
   // Starts it where needed and waits until it is healthy. OPENCODE_STARTUP_FAILED (503) otherwise.
   async::Task<Result<void>> WaitReady(std::string id, std::chrono::milliseconds limit);
+  // For a sandbox that nobody has yet: starts it and waits until it is healthy, and forgets it.
+  async::Task<Result<void>> Prepare(std::shared_ptr<sandbox::Sandbox> sandbox);
+  // `id` is a sandbox that was prepared, so that OpenCode runs there already.
+  void NotePrepared(std::string_view id);
   Status status(std::string_view id) const;
   // Why the last start failed; empty when it did not.
   std::string failure(std::string_view id) const;
@@ -70,6 +76,10 @@ class Servers {
 
 // Whether what OpenCode keeps (sessions, keys, configuration) lies in `dir`, or `dir` in that.
 bool KeepsStateIn(std::string_view dir);
+
+// Whether a server that runs can be given these variables, in that the shells of its tools see
+// them. Those that it may heed itself it has to be started with.
+bool CanDoWithout(const std::vector<std::pair<std::string, std::string>>& env);
 
 // Where the UI opens for `dir`: "/<base64url(dir)>/session".
 std::string LandingPath(std::string_view dir);

@@ -75,6 +75,11 @@ struct Servers::Impl {
                                              const ServerPtr& server);
   static async::Task<> Serve(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number,
                              std::chrono::milliseconds pause);
+  // The server is ready already, which somebody else has seen to.
+  static void Take(const std::shared_ptr<Impl>& self, const ServerPtr& server);
+  static async::Task<> FollowTaken(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number);
+  // From ready to its end.
+  static async::Task<> Follow(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number);
   static async::Task<> StartAgain(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number);
   void NoteFailure(const ServerPtr& server, uint64_t number, Error error);
   void NoteReady(const ServerPtr& server, uint64_t number);

@@ -77,6 +77,36 @@ async::Task<> Servers::Impl::Serve(std::shared_ptr<Impl> self, ServerPtr server,
   self->NoteReady(server, number);
   // From here on it is watched, not used: that OpenCode runs keeps no sandbox awake.
   sandbox->reset();
+  co_await Follow(std::move(self), std::move(server), number);
+}
+
+void Servers::Impl::Take(const std::shared_ptr<Impl>& self, const ServerPtr& server) {
+  uint64_t number = 0;
+  {
+    std::lock_guard lock(self->mutex);
+    Reset(*server);
+    number = server->number = ++self->last_number;
+    server->settled = std::make_shared<async::Event>();
+  }
+  self->NoteReady(server, number);
+  async::Spawn(self->runtime.NextShard(), FollowTaken(self, server, number), "OpenCode");
+}
+
+async::Task<> Servers::Impl::FollowTaken(std::shared_ptr<Impl> self, ServerPtr server,
+                                         uint64_t number) {
+  {
+    // Until it may be used.
+    Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
+        co_await self->registry.Acquire(self->IdOf(server));
+    if (!sandbox) {
+      self->NoteFailure(server, number, std::move(sandbox).error());
+      co_return;
+    }
+  }
+  co_await Follow(std::move(self), std::move(server), number);
+}
+
+async::Task<> Servers::Impl::Follow(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number) {
   std::shared_ptr<sandbox::Sandbox> observed = self->registry.Observe(self->IdOf(server));
   if (!observed) {
     self->NoteStop(server, number);

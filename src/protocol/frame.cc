@@ -20,6 +20,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kReadFiles:
     case FrameType::kRestore:
     case FrameType::kStageWrite:
+    case FrameType::kConfigure:
     case FrameType::kStdinEnd:
     case FrameType::kSignalProcess:
     case FrameType::kTreeEnd:

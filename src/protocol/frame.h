@@ -34,6 +34,7 @@ enum class FrameType : uint8_t {
   kReadFiles = 25,
   kRestore = 26,
   kStageWrite = 27,
+  kConfigure = 28,
 
   // From the client while an operation runs. kStdinEnd and kTreeEnd have no payload.
   kStdinEnd = 32,

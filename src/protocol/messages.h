@@ -117,6 +117,20 @@ struct Ping {
   bool operator==(const Ping&) const = default;
 };
 
+// Makes a sandbox that was prepared for nobody somebody's: the host name that it has now gets its
+// address in /etc/hosts in the place of `former`, and `env` is written where the shells of programs
+// that run already find it. Answers Ok.
+struct Configure {
+  static constexpr FrameType kType = FrameType::kConfigure;
+  static constexpr bool kRequest = true;
+  std::string hostname;
+  std::string former;
+  std::vector<std::pair<std::string, std::string>> env;
+
+  void Fields(this auto& self, auto& io) { io(self.hostname), io(self.former), io(self.env); }
+  bool operator==(const Configure&) const = default;
+};
+
 // A signal to the process group of this connection's spawn.
 struct SignalProcess {
   static constexpr FrameType kType = FrameType::kSignalProcess;

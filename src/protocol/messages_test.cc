@@ -43,6 +43,7 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
   ExpectRoundTrip(Signal{.name = "n", .pid = 9, .signo = 15, .group = true});
   ExpectRoundTrip(Dial{.port = 4096});
   ExpectRoundTrip(Ping{});
+  ExpectRoundTrip(Configure{.hostname = "h", .former = "f", .env = {{"A", "b"}}});
   ExpectRoundTrip(SignalProcess{.signo = -1});
   ExpectRoundTrip(Started{.pid = 77});
   ExpectRoundTrip(Exited{.exit_code = 3, .signal = 9});

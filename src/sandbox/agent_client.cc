@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kAnswerLimit{30'000};
 constexpr std::chrono::milliseconds kDialLimit{10'000};
+// Somebody waits for a sandbox, and can get another.
+constexpr std::chrono::milliseconds kConfigureLimit{5'000};
 
 template <class T>
 Result<T> Option(int fd, int level, int name) {
@@ -96,6 +98,15 @@ async::Task<Result<std::vector<DetachedInfo>>> AgentClient::ListDetached() {
 async::Task<Result<void>> AgentClient::SignalDetached(std::string name, int signo) {
   protocol::Signal request{.name = std::move(name), .signo = signo, .group = true};
   CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kAnswerLimit));
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> AgentClient::Configure(
+    std::string hostname, std::string former,
+    std::vector<std::pair<std::string, std::string>> env) {
+  protocol::Configure request{
+      .hostname = std::move(hostname), .former = std::move(former), .env = std::move(env)};
+  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kConfigureLimit));
   co_return Result<void>();
 }
 

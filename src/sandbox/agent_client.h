@@ -81,6 +81,10 @@ class AgentClient {
   virtual async::Task<Result<std::unique_ptr<Process>>> Attach(std::string name, uint64_t offset);
   virtual async::Task<Result<void>> SignalDetached(std::string name, int signo);
 
+  // What a member of the pool is told when it becomes somebody's: see protocol::Configure.
+  virtual async::Task<Result<void>> Configure(std::string hostname, std::string former,
+                                              std::vector<std::pair<std::string, std::string>> env);
+
   // A connection to 127.0.0.1:`port` inside the sandbox. kUnavailable, SERVICE_NOT_RESPONDING when
   // nothing listens.
   virtual async::Task<Result<async::Stream>> Dial(uint16_t port);

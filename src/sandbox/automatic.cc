@@ -196,8 +196,9 @@ void Registry::ThawAll() {
   {
     std::lock_guard guard(impl_->mutex);
     for (const auto& [id, entry] : impl_->entries) {
-      bool runs = entry->sandbox && entry->row.state != State::kPaused;
-      if (runs) iids.push_back(entry->row.iid);
+      // A member of the pool stands still for longer.
+      bool stands = entry->row.state == State::kPaused || IsMemberId(id);
+      if (entry->sandbox && !stands) iids.push_back(entry->row.iid);
     }
   }
   for (const std::string& iid : iids) (void)impl_->launcher.CgroupOf(iid).Freeze(false);

@@ -11,7 +11,7 @@
 #include "metrics/atoll.h"
 #include "oci/image.h"
 #include "sandbox/id.h"
-#include "sandbox/registry_impl.h"
+#include "sandbox/warm_pool.h"
 #include "sys/fd.h"
 
 namespace atl::sandbox {
@@ -53,7 +53,7 @@ Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, Phases& pha
   ASSIGN(sys::Fd socket, async::Listener::BindUnix(run_dir + "/agent.sock"));
   phases.emplace_back("socket", watch.Lap());
   oci::LaunchSpec spec{.iid = row.iid,
-                       .hostname = row.id,
+                       .hostname = IsMemberId(row.id) ? std::string(kMemberHostname) : row.id,
                        .image = row.image,
                        .id_base = row.id_base(),
                        .limits = {.memory_bytes = row.limits.memory_bytes,
@@ -213,24 +213,35 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   auto look = [this, &row] { return Recoverable(row); };
   Result<Records> records = co_await lookups.Run(look);
   Result<Row> inserted = Fail(Code::kInternal, "nothing was inserted");
+  FromPool taken = FromPool::kNone;
+  WarmPool::CreateCount count(pool.get());
   if (records) {
     row.recover = !records->empty();
-    inserted = co_await runtime.blocking().Run(insert);
+    taken = co_await TakeMember(entry, row, phases);
+    if (taken == FromPool::kNone) inserted = co_await runtime.blocking().Run(insert);
   } else {
     inserted = Unexpected(std::move(records).error());
   }
-  phases.emplace_back("row", watch.Lap());
-  if (!inserted) {
-    Discard(entry);
-    co_return Unexpected(std::move(inserted).error());
+  Result<void> launched;
+  double row_ms = watch.Lap();
+  if (taken == FromPool::kNone) {
+    phases.emplace_back("row", row_ms);
+    if (!inserted) {
+      Discard(entry);
+      co_return Unexpected(std::move(inserted).error());
+    }
+    {
+      std::lock_guard guard(mutex);
+      entry->row = *std::move(inserted);
+      entry->exists = true;
+      entry->reserved = entry->row.recover;
+    }
+    launched = co_await Launch(entry, true, phases);
+  } else if (taken == FromPool::kWorks) {
+    measure.SetKind("pool");
+  } else {
+    launched = co_await LaunchAfresh(entry, phases);
   }
-  {
-    std::lock_guard guard(mutex);
-    entry->row = *std::move(inserted);
-    entry->exists = true;
-    entry->reserved = entry->row.recover;
-  }
-  Result<void> launched = co_await Launch(entry, true, phases);
   if (launched && entry->row.recover) {
     launched = co_await Recover(entry, recovered);
     phases.emplace_back("recover", watch.Lap());

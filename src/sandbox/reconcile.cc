@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "oci/leaks.h"
 #include "sandbox/registry_impl.h"
+#include "sys/namespace.h"
 
 namespace atl::sandbox {
 
@@ -33,6 +34,7 @@ async::Task<> Registry::Impl::LoadInto(Result<void>& result) {
     std::lock_guard guard(mutex);
     entry->row = std::move(row);
     entry->exists = true;
+    entry->reserved = !entry->row.pool_key.empty();
     loaded.push_back({.entry = std::move(entry), .lock = std::move(lock)});
   }
   result = Result<void>();
@@ -131,6 +133,12 @@ async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
   Phases phases;
   CO_TRY(co_await Connect(entry, std::move(launched), false, phases));
   if (asleep) SetState(entry, State::kPaused);
+  if (asleep || !entry->row.pool_key.empty()) co_return Result<void>();
+  // A daemon may have died right after it gave the sandbox to its owner.
+  auto name = [&entry] { return sys::HostnameOf(entry->sandbox->pidfd_.get()); };
+  CO_ASSIGN(std::string hostname, co_await runtime.blocking().Run(name));
+  if (hostname != kMemberHostname || entry->row.id == kMemberHostname) co_return Result<void>();
+  CO_TRY(co_await BecomeSomebodys(entry->sandbox, entry->row));
   co_return Result<void>();
 }
 

@@ -52,6 +52,7 @@ Registry::Registry(async::Runtime& runtime, db::Database& database, oci::Launche
 Registry::~Registry() = default;
 
 Registry::Impl::EntryPtr Registry::Impl::Lookup(std::string_view id) const {
+  if (IsMemberId(id)) return nullptr;
   std::lock_guard guard(mutex);
   auto found = entries.find(id);
   return found == entries.end() ? nullptr : found->second;
@@ -312,12 +313,13 @@ std::vector<Info> Registry::List() const {
   std::lock_guard guard(impl_->mutex);
   std::vector<Info> infos;
   for (const auto& [id, entry] : impl_->entries) {
-    if (entry->exists) infos.push_back(impl_->InfoOf(*entry));
+    if (entry->exists && !IsMemberId(id)) infos.push_back(impl_->InfoOf(*entry));
   }
   return infos;
 }
 
 std::optional<Info> Registry::Find(std::string_view id) const {
+  if (IsMemberId(id)) return std::nullopt;
   std::lock_guard guard(impl_->mutex);
   auto found = impl_->entries.find(id);
   if (found == impl_->entries.end() || !found->second->exists) return std::nullopt;

@@ -21,6 +21,7 @@
 #include "sandbox/event_log.h"
 #include "sandbox/fork.h"
 #include "sandbox/limits.h"
+#include "sandbox/pool.h"
 #include "sandbox/sleep_policy.h"
 #include "sandbox/state.h"
 #include "snapshot/backup.h"
@@ -222,6 +223,20 @@ class Registry {
   using AroundRestore = std::function<async::Task<>(std::string id, std::string dir, bool begins)>;
   void OnRestore(AroundRestore around);
 
+  // The warm pool, whose members are neither listed nor reached by any id. Set up once, before
+  // anything runs; it begins to look after its members with StartPool, once all is reconciled.
+  void SetUpPool(PoolOptions options, PoolHooks hooks);
+  void StartPool();
+  // Members that wait are left to the next daemon; one that is being made comes to its end first.
+  async::Task<> StopPool();
+  PoolStats pool_stats() const;
+  // Members are made now, if there is room.
+  void PrimePool();
+  // Removes the members that wait. New ones come with the next round, or when primed.
+  async::Task<> EmptyPool();
+  // Sandboxes and members.
+  size_t Count() const;
+
   // From now on: interval snapshots, saving again what could not be saved, removal of what has
   // expired. Runs until StopAutomatic.
   void StartAutomatic();
@@ -255,6 +270,7 @@ class Registry {
  private:
   struct Entry;
   struct Impl;
+  struct WarmPool;
   async::Task<> OpenVault();
   async::Task<> RunAutomatic();
   async::Task<> RunIdle();

@@ -2,7 +2,7 @@
 // What the files of the registry share: registry.cc (look-ups), lifecycle.cc (create, start,
 // delete), reconcile.cc (after a restart), sleep.cc (sleep, wake, idleness), transfer.cc (snapshot,
 // restore), fork.cc, stop.cc (stop, and what is saved and recovered around it), automatic.cc (what
-// happens by itself).
+// happens by itself), warm_pool.cc and claim.cc (the members of the warm pool).
 #pragma once
 
 #include <malloc.h>
@@ -82,6 +82,8 @@ struct Registry::Impl {
   async::Event automatic_stopped;
   std::atomic<bool> reconciled = false;
 
+  std::shared_ptr<WarmPool> pool;  // null: there is none
+
   mutable std::mutex mutex;
   std::map<std::string, EntryPtr, std::less<>> entries;
 
@@ -142,6 +144,13 @@ struct Registry::Impl {
                                       std::vector<Recovered>& recovered);
   async::Task<Result<void>> StartAgain(EntryPtr entry, Phases& phases,
                                        std::vector<Recovered>* recovered = nullptr);
+  // A member of the pool for the sandbox that `row` describes, in the place of a new one. kBroken:
+  // it is `entry`'s, whose row is written, but does not work.
+  enum class FromPool { kNone, kWorks, kBroken };
+  async::Task<FromPool> TakeMember(EntryPtr entry, Row row, Phases& phases);
+  async::Task<Result<void>> BecomeSomebodys(std::shared_ptr<Sandbox> sandbox, Row row);
+  // With another container and an empty layer in the place of what it has.
+  async::Task<Result<void>> LaunchAfresh(EntryPtr entry, Phases& phases);
   // From the container to an agent that answers. `commit`: `running` is written to the database
   // once the container runs.
   async::Task<Result<void>> Launch(EntryPtr entry, bool commit, Phases& phases);

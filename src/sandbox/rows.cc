@@ -125,6 +125,33 @@ Result<Row> Rows::Insert(Row row) const {
   return row;
 }
 
+Result<void> Rows::Claim(const Row& row) const {
+  std::string env = EncodeEnv(row.env);
+  if (!DecodeEnv(env)) {
+    return Fail(Code::kInvalidArgument, "\"env\" is not UTF-8", "VALIDATION_FAILED");
+  }
+  {
+    ASSIGN(db::Transaction transaction, database_.Begin());
+    TRY(transaction.Execute(
+        "UPDATE sandboxes SET id = ?2, memory_bytes = ?3, cpus = ?4, pids = ?5, env = ?6, "
+        "created_at_ms = ?7, snapshot_policy = ?8, sleep_policy = ?9, recover = ?10, "
+        "weight = ?11, changed_at_ms = ?7, pool_key = '' "
+        "WHERE iid = ?1 AND pool_key <> '' AND state = 'running'",
+        row.iid, row.id, static_cast<int64_t>(row.limits.memory_bytes), row.limits.cpus,
+        static_cast<int64_t>(row.limits.pids), env, row.created_at_ms, row.snapshot_policy,
+        row.sleep_policy, static_cast<int64_t>(row.recover),
+        static_cast<int64_t>(row.limits.weight)));
+    if (transaction.changes() != 1) {
+      return Fail(Code::kInternal, fmt::format("the pool has no member {}", row.iid));
+    }
+    TRY(EventLog::Add(transaction, row.iid, row.id, "state", StateName(State::kRunning),
+                      "it was waiting in the pool"));
+    TRY(transaction.Commit());
+  }
+  Notify();
+  return {};
+}
+
 namespace {
 
 // The state of a row, and the event that tells of it.

@@ -51,6 +51,8 @@ class Rows {
   Result<KnownIids> Known() const;
   // Chooses id_index; kResourceExhausted when all are taken.
   Result<Row> Insert(Row row) const;
+  // The member of the pool that has `row.iid` becomes what the rest of `row` says, somebody's.
+  Result<void> Claim(const Row& row) const;
   // `why` is for the event; without it that is `failure`.
   Result<void> SetState(const std::string& iid, State state, const std::string& failure = {},
                         const std::string& why = {}) const;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <linux/limits.h>
 #include <sched.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <array>
@@ -25,12 +26,15 @@ Result<std::string> NamespaceId(pid_t pid, std::string_view kind) {
   return std::string(target.data(), static_cast<size_t>(n));
 }
 
-Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<void()>& function) {
+namespace {
+
+// Runs `function` to its end on a fresh thread inside the namespace.
+Result<void> RunInside(int fd, int kind, const char* what, const std::function<void()>& function) {
   int err = 0;
   std::exception_ptr thrown;
   try {
     std::thread([&] {
-      if (::setns(net_namespace, CLONE_NEWNET) < 0) {
+      if (::setns(fd, kind) < 0) {
         err = errno;
         return;
       }
@@ -43,8 +47,29 @@ Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<
   } catch (const std::system_error& failure) {
     return Fail(Code::kResourceExhausted, fmt::format("starting a thread: {}", failure.what()));
   }
-  if (err != 0) return FailErrno(err, "entering a network namespace");
+  if (err != 0) return FailErrno(err, fmt::format("entering {}", what));
   if (thrown) std::rethrow_exception(thrown);
+  return {};
+}
+
+}  // namespace
+
+Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<void()>& function) {
+  return RunInside(net_namespace, CLONE_NEWNET, "a network namespace", function);
+}
+
+Result<std::string> HostnameOf(int pidfd) {
+  utsname names{};
+  TRY(RunInside(pidfd, CLONE_NEWUTS, "a sandbox's host name", [&] { ::uname(&names); }));
+  return std::string(&names.nodename[0]);
+}
+
+Result<void> SetHostname(int pidfd, const std::string& name) {
+  int err = 0;
+  TRY(RunInside(pidfd, CLONE_NEWUTS, "a sandbox's host name", [&] {
+    if (::sethostname(name.data(), name.size()) != 0) err = errno;
+  }));
+  if (err != 0) return FailErrno(err, fmt::format("give a sandbox the host name {}", name));
   return {};
 }
 

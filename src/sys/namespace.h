@@ -20,6 +20,11 @@ Result<Fd> OpenNamespace(pid_t pid, std::string_view kind);
 // "net:[4026531840]"
 Result<std::string> NamespaceId(pid_t pid, std::string_view kind);
 
+// The host name of the process that `pidfd` is open on; another one is given from outside, for a
+// sandbox's own root may not. Blocking.
+Result<std::string> HostnameOf(int pidfd);
+Result<void> SetHostname(int pidfd, const std::string& name);
+
 // Runs `function` to its end on a fresh thread inside the network namespace. Blocking.
 Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<void()>& function);
 

@@ -81,6 +81,8 @@ export class Daemon {
         opencode_dir: path.join(preparedState, 'opencode'),
         cgroup: this.cgroup,
       },
+      // What waits for nobody would be seen by tests that count.
+      pool: {warm_target: 0},
     };
     for (const [name, section] of Object.entries(sections)) {
       base[name] = {...base[name], ...section};
@@ -228,6 +230,18 @@ export class Daemon {
     assert.equal(found.status, 0, `atoll doctor --leaks:\n${found.stdout}${found.stderr}`);
   }
 
+  /** Members of the warm pool outlive a daemon; the next one, which wants none, removes them. */
+  async dropPool() {
+    const text = fs.readFileSync(this.config, 'utf8');
+    const without = text.replace(/^warm_target = .*$/m, 'warm_target = 0');
+    if (without === text) return;
+    fs.writeFileSync(this.config, without);
+    await this.restart();
+    const layers = path.join(this.stateDir, 'sandboxes');
+    await eventually('only what is listed has a layer', async () =>
+      fs.readdirSync(layers).length === (await this.ids()).length);
+  }
+
   /** Deletes every sandbox, ends the daemon, and fails when anything is left behind. */
   async cleanup() {
     const problems = [];
@@ -239,6 +253,7 @@ export class Daemon {
       }
     };
     if (!this.isRunning()) await attempt(() => this.launch());
+    await attempt(() => this.dropPool());
     await attempt(async () => {
       for (const id of await this.ids()) {
         const answer = await this.request('', {method: 'DELETE', path: `/v1/sandboxes/${id}`});

@@ -12,6 +12,7 @@
 #include "api/seed/snapshots.h"
 #include "api/v1/assets.h"
 #include "api/v1/lifecycle.h"
+#include "api/v1/pool.h"
 #include "api/v1/snapshots.h"
 #include "json/writer.h"
 #include "sandbox/id.h"
@@ -181,6 +182,11 @@ async::Task<> V1::Handle(http::Exchange& exchange) {
       std::vector<std::string> rest(parts.begin() + 3, parts.end());
       co_await HandleAction(std::move(id), std::move(rest), exchange);
     }
+    co_return;
+  }
+  if (parts.size() >= 2 && parts[0] == "v1" && parts[1] == "pool") {
+    std::vector<std::string> rest(parts.begin() + 2, parts.end());
+    co_await HandlePool(services_, std::move(rest), exchange);
     co_return;
   }
   if (parts.size() >= 2 && parts[0] == "v1" && parts[1] == "snapshots") {

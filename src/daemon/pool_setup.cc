@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pool_setup.h"
+
+#include "opencode/launch.h"
+#include "sandbox/registry.h"
+
+namespace atl::daemon {
+namespace {
+
+async::Task<> EndOpencode(std::shared_ptr<sandbox::Sandbox> sandbox) {
+  co_await opencode::End(sandbox->agent());
+}
+
+}  // namespace
+
+opencode::Options OpencodeOptions(const Config& config) {
+  using Protocol = egress::ModelOptions::Protocol;
+  opencode::Options options;
+  options.model = config.model.model;
+  options.small_model = config.model.small_model;
+  if (config.model.upstream.protocol == Protocol::kAnthropic) {
+    options.provider = opencode::Options::Provider::kAnthropic;
+  } else if (config.model.upstream.protocol == Protocol::kOpenAi) {
+    options.provider = opencode::Options::Provider::kOpenAi;
+  }
+  return options;
+}
+
+sandbox::PoolOptions PoolOptionsOf(const Config& config) {
+  sandbox::PoolOptions pool = config.pool;
+  if (config.opencode_binary().empty()) pool.opencode = false;
+  return pool;
+}
+
+sandbox::PoolHooks PoolHooksOf(const Config& config, opencode::Servers& servers) {
+  sandbox::PoolHooks hooks;
+  hooks.warm = [&servers](std::shared_ptr<sandbox::Sandbox> sandbox) {
+    return servers.Prepare(std::move(sandbox));
+  };
+  hooks.cool = EndOpencode;
+  hooks.claimed = [&servers](std::string id) { servers.NotePrepared(std::move(id)); };
+  hooks.keeps_state_in = [](std::string_view dir) { return opencode::KeepsStateIn(dir); };
+  if (PoolOptionsOf(config).opencode) {
+    hooks.suits = opencode::CanDoWithout;
+    hooks.identity = opencode::ServerIdentity(OpencodeOptions(config));
+  }
+  return hooks;
+}
+
+}  // namespace atl::daemon

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keeps the warm pool: makes members one after the other when the host has nothing better to
+// do, gives each away once, replaces those that were made of what is old.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "async/mutex.h"
+#include "sandbox/pool.h"
+#include "sandbox/registry_impl.h"
+
+namespace atl::sandbox {
+
+struct Registry::WarmPool {
+  using EntryPtr = Impl::EntryPtr;
+  using Clock = std::chrono::steady_clock;
+  class CreateCount;
+
+  WarmPool(Impl& of, PoolOptions with, PoolHooks by)
+      : impl(of), options(std::move(with)), hooks(std::move(by)) {}
+
+  // Until the daemon ends.
+  async::Task<> Run();
+  void Wake();
+
+  bool HasImage(const std::string& image) const {
+    return std::ranges::find(options.images, image) != options.images.end();
+  }
+  // For a sandbox that `wanted` describes: one that waits, taken out. Null: there is none. Blocks.
+  EntryPtr Take(const Row& wanted);
+  // Whether members are made for sandboxes such as this one.
+  bool Serves(const Row& wanted) const;
+  Result<std::string> KeyOf(const std::string& image) const;
+  void Waits(EntryPtr member);
+  void Report() const;  // with the mutex held
+
+  // Members whose files, image or program are not what they should be, and those that are too many.
+  async::Task<> Retire(EntryPtr member, std::string why);
+  async::Task<> RetireAll(std::vector<EntryPtr> members, std::string why);
+
+  // What an earlier daemon left.
+  async::Task<> AdoptAll();
+  // Removes those whose agent does not answer.
+  async::Task<> Examine();
+  // True: there is more to do soon.
+  async::Task<bool> Round();
+  async::Task<bool> RoundOf(std::string image);
+  async::Task<> MakeOne(std::string image, std::string key);
+  async::Task<Result<void>> Prepare(EntryPtr member);
+  // One entry in the state that its row announces, with a row. The lock is the caller's.
+  async::Task<Result<void>> Launch(EntryPtr member, Row row);
+  // Nobody is making a sandbox, nor was a moment ago.
+  bool IsQuiet();
+  std::vector<EntryPtr> TakeStale(const std::string& image, const std::string& key,
+                                  int64_t surplus);
+
+  Impl& impl;
+  const PoolOptions options;
+  const PoolHooks hooks;
+
+  std::atomic<bool> ending = false;
+  async::Event ended;
+  std::atomic<int> creating = 0;  // that many sandboxes of somebody's
+  mutable std::mutex mutex;       // guards what follows; impl.mutex may be taken with it held
+  std::vector<EntryPtr> waiting;
+  std::map<std::string, Demand> demand;
+  Clock::time_point created_at;  // the last one that was somebody's
+  Clock::time_point hold_until;  // no member is made before
+  uint64_t generation = 0;       // members that were begun in an earlier one are not kept
+  size_t starting = 0;
+  int failures = 0;  // in a row
+  uint64_t hits = 0;
+  uint64_t misses = 0;
+  std::shared_ptr<async::Event> wake = std::make_shared<async::Event>();
+};
+
+// Keeps the pool from making members as long as a sandbox is made for somebody.
+class Registry::WarmPool::CreateCount {
+ public:
+  explicit CreateCount(WarmPool* pool) : pool_(pool) {
+    if (pool_ != nullptr) ++pool_->creating;
+  }
+  ~CreateCount() {
+    if (pool_ == nullptr) return;
+    --pool_->creating;
+    std::lock_guard guard(pool_->mutex);
+    pool_->created_at = Clock::now();
+  }
+  CreateCount(const CreateCount&) = delete;
+  CreateCount& operator=(const CreateCount&) = delete;
+
+ private:
+  WarmPool* pool_;
+};
+
+}  // namespace atl::sandbox

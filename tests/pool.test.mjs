@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// The warm pool: what waits for nobody becomes somebody's, whole, once, and without a trace of
+// having been anything else.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import {after, before, describe, it} from 'node:test';
+
+import {Daemon, eventually, preparedState} from './support/daemon.mjs';
+
+// The host is busy with other tests: that is no reason here.
+const pool = (more = {}) => ({warm_target: 1, max: 4, refresh_interval: '2s', max_load: 100_000,
+  free_memory: '64M', ...more});
+const start = (more, options = {}) =>
+  Daemon.start({...options, sections: {...options.sections, pool: pool(more)}});
+
+async function stats(daemon) {
+  const answer = await daemon.request('', {path: '/v1/pool/stats'});
+  assert.equal(answer.status, 200, answer.text);
+  return answer.json();
+}
+const waiting = (daemon, count = 1) => eventually(`${count} members wait`, async () =>
+  (await stats(daemon)).warm >= count, 180_000);
+
+async function post(daemon, what) {
+  const answer = await daemon.request('', {method: 'POST', path: `/v1/pool/${what}`});
+  assert.equal(answer.status, 200, answer.text);
+  assert.deepEqual(answer.json(), {ok: true});
+}
+
+const claimed = (created) => created.phases.claim !== undefined;
+// Internal ids of what has a writable layer.
+const layers = (daemon) => fs.readdirSync(path.join(daemon.stateDir, 'sandboxes')).sort();
+/** PID 1 of each container, by internal id. */
+function agents(daemon) {
+  const dir = path.join(daemon.runDir, 'crun');
+  return new Map(fs.readdirSync(dir).map((iid) => [iid,
+    JSON.parse(fs.readFileSync(path.join(dir, iid, 'status'), 'utf8')).pid]));
+}
+
+describe('a member with OpenCode', () => {
+  let daemon;
+
+  before(async () => {
+    daemon = await start({});
+    await waiting(daemon);
+  });
+  after(() => daemon?.cleanup());
+
+  it('is nobody\'s: neither listed nor reached', async () => {
+    assert.deepEqual(await daemon.ids(), []);
+    const [iid] = layers(daemon);
+    for (const label of [`~${iid}`, iid]) {
+      const answer = await daemon.request('', {path: `/v1/sandboxes/${encodeURIComponent(label)}`});
+      assert.ok([400, 404].includes(answer.status), `${label}: ${answer.status}`);
+    }
+    const run = await daemon.request('', {method: 'POST', path: `/v1/sandboxes/~${iid}/run`,
+      json: {command: 'id'}});
+    assert.ok([400, 404].includes(run.status), `${run.status}`);
+    const {warm, assigned, total, config, maxInstances} = await stats(daemon);
+    assert.deepEqual({warm, assigned, total, maxInstances},
+      {warm: 1, assigned: 0, total: 1, maxInstances: null});
+    assert.deepEqual(config,
+      {warmTarget: 1, refreshInterval: 2000, maxInstances: 0, scaleBatchSize: 5});
+    daemon.assertNoLeaks();
+  });
+
+  it('becomes somebody\'s: name, limits, environment, and OpenCode that answers', async () => {
+    const [iid] = layers(daemon);
+    const box = daemon.sandbox('first');
+    const created = await box.create({opencode: true, memory: '1G', cpus: 0.5, pids: 500,
+      env: {GREETING: 'it\'s "me"'}});
+    assert.ok(claimed(created), JSON.stringify(created));
+    assert.deepEqual([created.id, created.state, created.opencode], ['first', 'running', 'ready']);
+    assert.ok(layers(daemon).includes(iid), 'it is the one that waited');
+    const health = await daemon.request('first', {path: '/global/health'});
+    assert.equal(health.status, 200);
+    assert.equal(health.json().healthy, true);
+    assert.equal(await box.sh('hostname; getent hosts first | wc -l; grep -c sandbox /etc/hosts || true'),
+      'first\n1\n0\n');
+    assert.equal(await box.sh('printf %s "$GREETING"'), 'it\'s "me"');
+    const [info] = await daemon.list();
+    assert.deepEqual([info.memory, info.cpus, info.pids], [2 ** 30, 0.5, 500]);
+    const grown = await box.run(
+      'python3 -c "import os\nfor i in range(600):\n  if os.fork() == 0:\n    import time; time.sleep(5); os._exit(0)"');
+    assert.notEqual(grown.exitCode, 0, 'the limit of processes is the one that was asked for');
+  });
+
+  it('has tools that see the environment of its owner', async () => {
+    // What OpenCode starts inherits from it, and it was there before the environment was.
+    const box = daemon.sandbox('first');
+    const seen = await box.python(`
+import json, os, subprocess
+env = None
+for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        command = open('/proc/%s/cmdline' % pid, 'rb').read().split(b'\\0')
+        if command[0].endswith(b'opencode') and command[1] == b'serve':
+            env = dict(one.split(b'=', 1) for one in open('/proc/%s/environ' % pid, 'rb').read().split(b'\\0') if one)
+    except OSError:
+        pass
+print(json.dumps(subprocess.run(['bash', '-c', 'printf %s "$GREETING"'], env=env, capture_output=True, text=True).stdout))
+`);
+    assert.equal(seen, 'it\'s "me"');
+  });
+
+  it('is replaced when it was taken, and OpenCode serves the sandbox after a restart of the daemon', async () => {
+    await waiting(daemon);
+    const before = layers(daemon);
+    await daemon.restart();
+    await waiting(daemon);
+    assert.deepEqual(layers(daemon), before, 'the member is adopted');
+    const health = await daemon.request('first', {path: '/global/health', limitMs: 60_000});
+    assert.equal(health.json().healthy, true);
+    const created = await daemon.sandbox('second').create({opencode: true});
+    assert.ok(claimed(created), 'an adopted member is as good');
+    assert.equal(created.opencode, 'ready');
+  });
+
+  it('is not used for variables that OpenCode itself might heed', async () => {
+    await waiting(daemon);
+    const created = await daemon.sandbox('third').create({env: {SOME_API_KEY: 'x'}});
+    assert.ok(!claimed(created));
+    assert.equal(await daemon.sandbox('third').sh('echo $SOME_API_KEY'), 'x\n');
+  });
+
+  it('gets the files of an id that had some, and OpenCode sees them', async () => {
+    await waiting(daemon);
+    const box = daemon.sandbox('second');
+    await box.sh('echo kept > /workspace/kept && mkdir -p /root/.local/share && echo r > /root/mark');
+    await box.snapshot('/workspace');
+    await box.snapshot('/root');
+    // Another host, with the same repository.
+    const other = await start({}, {sections: {snapshots: {
+      store: path.join(daemon.stateDir, 'snapshots'),
+      password_file: path.join(daemon.stateDir, 'snapshots.password')}}});
+    try {
+      await waiting(other);
+      const there = other.sandbox('second');
+      const created = await there.create({opencode: true});
+      assert.ok(claimed(created), JSON.stringify(created));
+      assert.equal(created.restored.length, 2);
+      assert.equal(await there.sh('cat /workspace/kept /root/mark; hostname'), 'kept\nr\nsecond\n');
+      const health = await other.request('second', {path: '/global/health', limitMs: 120_000});
+      assert.equal(health.json().healthy, true);
+    } finally {
+      await other.cleanup();
+    }
+  });
+});
+
+describe('a pool without OpenCode', () => {
+  let daemon;
+  let images;
+
+  before(async () => {
+    // Images of its own, so that one can be replaced; the files are those of the prepared one.
+    images = fs.mkdtempSync(path.join(process.env.ATOLL_TEST_TMP ?? os.tmpdir(), 'atoll-images-'));
+    fs.chmodSync(images, 0o755);
+    fs.mkdirSync(path.join(images, 'default'));
+    for (const name of fs.readdirSync(path.join(preparedState, 'images', 'default'))) {
+      const from = path.join(preparedState, 'images', 'default', name);
+      const to = path.join(images, 'default', name);
+      if (name === 'image.json') fs.copyFileSync(from, to);
+      else fs.symlinkSync(from, to);
+    }
+    daemon = await start({opencode: false, warm_target: 3, max: 3},
+      {sections: {sandbox: {images_dir: images}}});
+    await waiting(daemon, 3);
+  });
+  after(async () => {
+    await daemon?.cleanup();
+    if (images) fs.rmSync(images, {recursive: true});
+  });
+
+  it('gives each member to one of many who ask at once', async () => {
+    const ids = Array.from({length: 6}, (_, i) => `one${i}`);
+    const all = await Promise.all(ids.map((id) => daemon.sandbox(id).create()));
+    assert.ok(all.filter(claimed).length >= 3, JSON.stringify(all.map((one) => one.phases)));
+    const names = await Promise.all(ids.map(async (id) => {
+      await daemon.sandbox(id).write('/workspace/mine', id);
+      return daemon.sandbox(id).sh('hostname');
+    }));
+    assert.deepEqual(names, ids.map((id) => `${id}\n`));
+    for (const id of ids) assert.equal(await daemon.sandbox(id).sh('cat /workspace/mine'), id);
+    const {hits, misses, assigned} = await stats(daemon);
+    assert.equal(hits + misses, 6);
+    assert.equal(assigned, 6);
+    for (const id of ids) await daemon.sandbox(id).delete();
+  });
+
+  it('makes another when a member was killed, and nobody notices', async () => {
+    await waiting(daemon, 3);
+    const old = layers(daemon);
+    for (const pid of agents(daemon).values()) process.kill(pid, 'SIGKILL');
+    const box = daemon.sandbox('fallen');
+    await box.create();
+    assert.equal(await box.sh('hostname'), 'fallen\n');
+    await eventually('those that have died are replaced', async () =>
+      (await stats(daemon)).warm === 3 && layers(daemon).filter((iid) => old.includes(iid)).length <= 1);
+    await box.delete();
+  });
+
+  it('makes another when a member fails as it is given away', async () => {
+    await waiting(daemon, 3);
+    // Whoever asks the agent gets no answer: it stands still, and then it dies.
+    const pids = [...agents(daemon).values()];
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    const box = daemon.sandbox('stuck');
+    const creating = box.create();
+    await eventually('the member is somebody\'s', async () => (await stats(daemon)).assigned === 1);
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await creating;
+    assert.equal(await box.sh('hostname; ls /workspace'), 'stuck\n');
+    await box.delete();
+  });
+
+  it('replaces its members when the image is another one', async () => {
+    await waiting(daemon, 3);
+    const old = layers(daemon);
+    const file = path.join(images, 'default', 'image.json');
+    const json = JSON.parse(fs.readFileSync(file, 'utf8'));
+    fs.writeFileSync(file, JSON.stringify({...json, created: '2001-01-01T00:00:00Z'}));
+    const created = await daemon.sandbox('fresh').create();
+    assert.ok(!claimed(created), 'what was made of the old one is not given away');
+    await eventually('all members are new', async () => (await stats(daemon)).warm === 3 &&
+      layers(daemon).every((iid) => !old.includes(iid)), 60_000);
+    await daemon.sandbox('fresh').delete();
+  });
+
+  it('is emptied and filled when told', async () => {
+    await waiting(daemon, 3);
+    const old = layers(daemon);
+    await post(daemon, 'shutdown-prewarmed');
+    assert.equal((await stats(daemon)).warm, 0);
+    await post(daemon, 'prime');
+    await waiting(daemon, 3);
+    assert.ok(layers(daemon).every((iid) => !old.includes(iid)));
+    for (const [method, what, status] of [['GET', 'prime', 405], ['POST', 'stats', 405], ['GET', 'else', 404]]) {
+      const answer = await daemon.request('', {method, path: `/v1/pool/${what}`});
+      assert.equal(answer.status, status, `${method} ${what}`);
+    }
+  });
+
+  it('finishes after a crash what it had begun', async () => {
+    await waiting(daemon, 3);
+    const creating = daemon.sandbox('torn').create().then(() => true, () => false);
+    await eventually('it is somebody\'s', async () =>
+      (await daemon.request('', {path: '/v1/sandboxes/torn'})).status === 200);
+    await daemon.kill9();
+    await creating;
+    await daemon.launch();
+    await eventually('it can be used', async () => (await daemon.list())[0]?.state === 'running');
+    assert.equal(await daemon.sandbox('torn').sh('hostname'), 'torn\n');
+    await waiting(daemon, 3);
+    daemon.assertNoLeaks();
+    await daemon.sandbox('torn').delete();
+  });
+});
