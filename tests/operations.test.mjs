@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import {spawn, spawnSync} from 'node:child_process';
 import {once} from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
@@ -215,6 +216,24 @@ describe('operations', () => {
       assert.match(wrong.stderr, /colour.*cpu, memory/);
     });
 
+    it('shows what the daemon says of each, and nothing of what it does not say', async () => {
+      const sandboxes = [
+        {id: 'idle', state: 'stopped', createdAt: new Date(Date.now() - 3 * 3600_000).toISOString()},
+        {id: 'busy', state: 'running', usage: {cpus: 1.5, memory: 300 << 20, disk: 2048, processes: 7}},
+      ];
+      const fake = http.createServer((_, answer) => answer.end(JSON.stringify({sandboxes})));
+      await new Promise((resolve) => fake.listen(0, '127.0.0.1', resolve));
+      const child = spawn(`${process.env.ATOLL_BUILD_DIR}/atoll`,
+                          ['--url', `http://127.0.0.1:${fake.address().port}`, 'top', '--once']);
+      let text = '';
+      child.stdout.on('data', (data) => { text += data; });
+      await once(child, 'close');
+      fake.close();
+      const rows = text.trimEnd().split('\n').slice(3).map((line) => line.split(/ +/));
+      assert.deepEqual(rows, [['busy', 'running', '150.0', '300M', '2.0K', '7', '-'],
+                              ['idle', 'stopped', '-', '-', '-', '-', '3h00m']]);
+    });
+
     it('keeps the screen up to date on a terminal', () => {
       const command = `${process.env.ATOLL_BUILD_DIR}/atoll --config ${daemon.config} top`;
       const seen = spawnSync('timeout', ['-s', 'INT', '3', 'script', '-qec', command, '/dev/null'],
@@ -301,7 +320,8 @@ describe('the service manager', () => {
       await eventually('the new one feeds the watchdog', () => manager.told.slice(since).includes('WATCHDOG=1'));
       process.kill(pid, 'SIGTERM');
       await manager.hears('STOPPING=1');
-      await eventually('the new daemon has ended', () => !fs.existsSync(`/proc/${pid}/fd/0`));
+      await eventually('the new daemon has ended', () =>
+        spawnSync('flock', ['--nonblock', `${daemon.runDir}/lock`, 'true']).status === 0);
     } finally {
       await daemon.cleanup();
       await manager.stop();

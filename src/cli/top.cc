@@ -57,9 +57,10 @@ Line LineOf(const object& sandbox) {
   const value* usage = sandbox.if_contains("usage");
   if (usage == nullptr || !usage->is_object()) return line;
   const object& used = usage->get_object();
-  line.cpu_percent = Number(used, "cpuPercent");
-  line.memory_bytes = Number(used, "memoryBytes");
-  line.disk_bytes = Number(used, "diskBytes");
+  std::optional<double> cpus = Number(used, "cpus");
+  if (cpus) line.cpu_percent = *cpus * 100;
+  line.memory_bytes = Number(used, "memory");
+  line.disk_bytes = Number(used, "disk");
   line.processes = Number(used, "processes");
   return line;
 }

@@ -398,7 +398,7 @@ async::Task<> Daemon::Upgrade() {
     log::Info("{} (pid {}) is to take over", origin_.program, successor->pid());
     replaced = co_await HandOver(*successor);
   } else {
-    replaced = std::unexpected(std::move(successor).error());
+    replaced = std::unexpected(successor.error());
   }
   if (!replaced) {
     log::Error("no newer daemon takes over, this one goes on: {}", replaced.error().message);
