@@ -104,19 +104,29 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
 async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::string why,
                                        Result<Stopped>& result) {
   co_await async::DisableCancellation();
-  EntryPtr entry = Lookup(id);
-  if (!entry) {
-    result = Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
-    co_return;
+  EntryPtr entry;
+  async::Mutex::Lock transfer;
+  Result<Held> held = Fail(Code::kInternal, "nothing is held");
+  while (!entry) {
+    entry = Lookup(id);
+    if (!entry) {
+      result =
+          Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
+      co_return;
+    }
+    // In this order everywhere: who transfers may have to start the sandbox.
+    transfer = co_await entry->transfer.Acquire();
+    held = co_await Hold(id, false);
+    if (!held) {
+      result = Unexpected(std::move(held).error());
+      co_return;
+    }
+    if (held->entry == entry) break;
+    // Deleted and made again meanwhile. Both are given back, and the lock before what it lies in.
+    held = Fail(Code::kInternal, "nothing is held");
+    transfer.Unlock();
+    entry.reset();
   }
-  // In this order everywhere: who transfers may have to start the sandbox.
-  async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
-  Result<Held> held = co_await Hold(id, false);
-  if (!held) {
-    result = Unexpected(std::move(held).error());
-    co_return;
-  }
-  entry = held->entry;
   Stopped stopped;
   std::shared_ptr<Sandbox> sandbox = Living(entry);
   if (!sandbox) {
