@@ -150,6 +150,7 @@ class Daemon {
   async::Task<> Drain();
   async::Task<> Upgrade();
   async::Task<Result<void>> HandOver(Successor& successor);
+  async::Task<> StartIdle();
   Result<void> Serve(std::span<const BoundListener> listeners);
 
   Config config_;
@@ -307,7 +308,9 @@ Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
   if (predecessor_) predecessor_->SayServing();
   fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
   std::fflush(stdout);
-  notifier_.Tell(fmt::format("READY=1\nSTATUS=serving at {}", bound_.front().address));
+  // The manager knows the process that it has started; this may be another.
+  notifier_.Tell(
+      fmt::format("READY=1\nMAINPID={}\nSTATUS=serving at {}", ::getpid(), bound_.front().address));
   return {};
 }
 
@@ -316,8 +319,11 @@ async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<v
   // Served from here on: whoever asks for a sandbox that is not yet looked at waits for it alone.
   if (result) result = Listen(endpoints);
   if (result) result = co_await registry_->Reconcile();
-  if (result) registry_->StartAutomatic();
-  if (result) registry_->StartPool();
+  if (result) {
+    registry_->StartAutomatic();
+    registry_->StartPool();
+    async::Spawn(runtime_.shard(0), StartIdle(), "wait for the earlier daemon");
+  }
   if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();
 }
@@ -350,6 +356,17 @@ Result<void> Daemon::Serve(std::span<const BoundListener> listeners) {
     server_->Listen(std::move(copy), runtime_.shard(0), [this] { return runtime_.NextShard(); });
   }
   return {};
+}
+
+async::Task<> Daemon::StartIdle() {
+  if (predecessor_) {
+    async::Executor executor = co_await async::ThisExecutor();
+    async::Stream line(executor, predecessor_->TakeLine());
+    char byte = 0;
+    Result<size_t> read = co_await line.ReadSome(std::span<char>(&byte, 1));
+    (void)read;  // the end, whichever way it comes
+  }
+  registry_->StartIdle();
 }
 
 // Everything that may go wrong does so before the newer daemon is told to go.
@@ -404,6 +421,7 @@ async::Task<> Daemon::Upgrade() {
     log::Error("no newer daemon takes over, this one goes on: {}", replaced.error().message);
     if (successor) successor->End();
     registry_->Unretire();
+    server_->StopAccepting();  // what listens still would listen twice
     server_->Resume();
     Result<void> serving = Serve(bound_);
     if (!serving) log::Error("{}", serving.error().message);

@@ -141,9 +141,11 @@ Result<void> Successor::Say(char word) {
 }
 
 void Successor::End() {
+  if (pid_ <= 0) return;
   ::kill(pid_, SIGKILL);
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) continue;
+  pid_ = -1;
 }
 
 Result<std::optional<Predecessor>> Predecessor::FromEnvironment() {

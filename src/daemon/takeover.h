@@ -68,6 +68,8 @@ class Predecessor {
   // Says that this one can run, and blocks until the state is its own.
   Result<void> AwaitTurn();
   void SayServing();
+  // The line, which ends when the earlier daemon does.
+  sys::Fd TakeLine() { return std::move(line_); }
 
  private:
   sys::Fd line_;

@@ -88,6 +88,7 @@ struct LayerCopy::Level {
   int target;
   std::string path;
   int depth;
+  bool fresh = false;  // made in this pass: nothing of it is there yet
 };
 
 Result<LayerCopy> LayerCopy::Open(LayerCopySpec spec) {
@@ -119,8 +120,10 @@ LayerCopy::Mark LayerCopy::MarkOf(const struct stat& info) {
           .mode = info.st_mode};
 }
 
-void LayerCopy::Remember(const std::string& path, const struct stat& info) {
-  bool settled = Nanos(info.st_ctim) + kTickNs < NowNs();
+void LayerCopy::Remember(const std::string& path, const struct stat& info, int64_t seen_ns) {
+  // Before it was looked at, that is: what is written in the same tick of the clock has no other
+  // time.
+  bool settled = Nanos(info.st_ctim) + kTickNs < seen_ns;
   if (settled && (marks_.size() < kMostMarks || marks_.contains(path))) {
     marks_[path] = MarkOf(info);
   } else {
@@ -150,18 +153,19 @@ Result<void> LayerCopy::Directory(Level& level) {
         "TOO_DEEP");
   }
   struct stat info{};
+  int64_t seen_ns = NowNs();
   if (::fstat(level.source, &info) != 0) return FailErrno(errno, "stat " + level.path);
   if (info.st_dev != device_) {
     return Fail(Code::kFailedPrecondition,
                 fmt::format("{:.200}: another file system is mounted there", level.path));
   }
   ++stats_.files;
-  bool unchanged = IsUnchanged(level.path, info);
+  bool unchanged = !level.fresh && IsUnchanged(level.path, info);
   TRY(Children(level, info));
   if (!unchanged) {
     ++stats_.copied;
     TRY(Attributes(level.source, level.target, info));
-    Remember(level.path, info);
+    Remember(level.path, info, seen_ns);
     return {};
   }
   // What was written below it moved its time.
@@ -192,17 +196,18 @@ Result<void> LayerCopy::RemoveOthers(int target, const std::set<std::string>& ke
 Result<void> LayerCopy::Child(Level& level, const std::string& name) {
   std::string path = Below(level.path, name);
   struct stat info{};
+  int64_t seen_ns = NowNs();
   if (::fstatat(level.source, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     if (HasVanished(errno)) return {};
     return FailErrno(errno, fmt::format("stat {:.200}", path));
   }
   if (S_ISDIR(info.st_mode)) return Sub(level, name, path);
   ++stats_.files;
-  bool unchanged = IsUnchanged(path, info);
+  bool unchanged = !level.fresh && IsUnchanged(path, info);
   if (info.st_nlink > 1) {
     ASSIGN(bool linked, Linked(level, name, path, info));
     if (linked) {
-      Remember(path, info);
+      Remember(path, info, seen_ns);
       return {};
     }
   }
@@ -213,7 +218,7 @@ Result<void> LayerCopy::Child(Level& level, const std::string& name) {
   }
   ++stats_.copied;
   if (S_ISREG(info.st_mode)) return File(level, name, path);
-  return Other(level, name, path, info);
+  return Other(level, name, path, info, seen_ns);
 }
 
 Result<void> LayerCopy::Sub(Level& level, const std::string& name, const std::string& path) {
@@ -222,7 +227,8 @@ Result<void> LayerCopy::Sub(Level& level, const std::string& name, const std::st
     if (HasVanished(source.error().sys_errno)) return {};
     return Unexpected(std::move(source).error());
   }
-  if (::mkdirat(level.target, name.c_str(), 0700) != 0) {
+  bool made = ::mkdirat(level.target, name.c_str(), 0700) == 0;
+  if (!made) {
     if (errno != EEXIST) return FailErrno(errno, fmt::format("make directory {:.200}", path));
     struct stat there{};
     if (::fstatat(level.target, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -233,11 +239,15 @@ Result<void> LayerCopy::Sub(Level& level, const std::string& name, const std::st
       if (::mkdirat(level.target, name.c_str(), 0700) != 0) {
         return FailErrno(errno, fmt::format("make directory {:.200}", path));
       }
+      made = true;
     }
   }
   ASSIGN(sys::Fd target, sys::OpenAt(level.target, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  Level below{
-      .source = source->get(), .target = target.get(), .path = path, .depth = level.depth + 1};
+  Level below{.source = source->get(),
+              .target = target.get(),
+              .path = path,
+              .depth = level.depth + 1,
+              .fresh = made || level.fresh};
   return Directory(below);
 }
 
@@ -267,7 +277,7 @@ Result<bool> LayerCopy::Linked(Level& level, const std::string& name, const std:
 // Symlinks, fifos and whiteouts. Other devices a sandbox cannot make, and sockets lead nowhere once
 // their programs are gone.
 Result<void> LayerCopy::Other(Level& level, const std::string& name, const std::string& path,
-                              const struct stat& info) {
+                              const struct stat& info, int64_t seen_ns) {
   int made = 0;
   if (S_ISLNK(info.st_mode)) {
     std::string link(PATH_MAX, '\0');
@@ -298,7 +308,7 @@ Result<void> LayerCopy::Other(Level& level, const std::string& name, const std::
   if (::utimensat(level.target, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
     return FailErrno(errno, fmt::format("set times of {:.200}", path));
   }
-  Remember(path, info);
+  Remember(path, info, seen_ns);
   return {};
 }
 
@@ -311,6 +321,7 @@ Result<void> LayerCopy::File(Level& level, const std::string& name, const std::s
     return Unexpected(std::move(source).error());
   }
   struct stat info{};
+  int64_t seen_ns = NowNs();
   if (::fstat(source->get(), &info) != 0) return FailErrno(errno, "stat " + path);
   if (!S_ISREG(info.st_mode)) return {};
   ASSIGN(sys::Fd target,
@@ -318,7 +329,7 @@ Result<void> LayerCopy::File(Level& level, const std::string& name, const std::s
   Result<void> copied = Content(source->get(), target.get(), static_cast<uint64_t>(info.st_size));
   if (!copied) return Unexpected(std::move(copied).error().Wrap(fmt::format("{:.200}", path)));
   TRY(Attributes(source->get(), target.get(), info));
-  Remember(path, info);
+  Remember(path, info, seen_ns);
   return {};
 }
 

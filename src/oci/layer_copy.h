@@ -57,7 +57,8 @@ class LayerCopy {
 
   explicit LayerCopy(LayerCopySpec spec) : spec_(std::move(spec)) {}
   static Mark MarkOf(const struct stat& info);
-  void Remember(const std::string& path, const struct stat& info);
+  // `seen_ns`: a time before it was looked at.
+  void Remember(const std::string& path, const struct stat& info, int64_t seen_ns);
   bool IsUnchanged(const std::string& path, const struct stat& info) const;
   uint32_t Shift(uint32_t id) const;
 
@@ -66,7 +67,7 @@ class LayerCopy {
   Result<void> Child(Level& level, const std::string& name);
   Result<void> Sub(Level& level, const std::string& name, const std::string& path);
   Result<void> Other(Level& level, const std::string& name, const std::string& path,
-                     const struct stat& info);
+                     const struct stat& info, int64_t seen_ns);
   Result<bool> Linked(Level& level, const std::string& name, const std::string& path,
                       const struct stat& info);
   Result<void> File(Level& level, const std::string& name, const std::string& path);

@@ -129,6 +129,12 @@ std::string ImageOwner(const sys::LoopInUse& loop, const std::string& state_dir)
   return std::string(file.substr(at + kAbove.size()));
 }
 
+// A name that leads nowhere else when it becomes part of a path.
+bool IsOneName(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && !name.contains('/') &&
+         !name.contains('\0');
+}
+
 // Calls of crun with this daemon's root: pid and sandbox.
 std::vector<std::pair<pid_t, std::string>> RuntimeCalls(const LauncherConfig& config) {
   std::vector<std::pair<pid_t, std::string>> calls;
@@ -137,8 +143,13 @@ std::vector<std::pair<pid_t, std::string>> RuntimeCalls(const LauncherConfig& co
     if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
     auto line = sys::ReadFile(fmt::format("/proc/{}/cmdline", name), 65536);
     if (!line || !line->contains(root)) continue;
+    // crun runs as the host's root. A program of a sandbox, which may call itself anything, never
+    // does.
+    auto status = sys::ReadFile(fmt::format("/proc/{}/status", name), 65536);
+    if (!status || !status->contains("\nUid:\t0\t")) continue;
     while (!line->empty() && line->back() == '\0') line->pop_back();
-    calls.emplace_back(std::atoi(name.c_str()), line->substr(line->rfind('\0') + 1));
+    std::string iid = line->substr(line->rfind('\0') + 1);
+    if (IsOneName(iid)) calls.emplace_back(std::atoi(name.c_str()), std::move(iid));
   }
   return calls;
 }
@@ -303,7 +314,7 @@ Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
   ASSIGN(auto leaks, FindLeaks(config, live, running));
   std::set<std::string> owners;
   for (const Leak& leak : leaks) {
-    if (!leak.owner.empty()) owners.insert(leak.owner);
+    if (IsOneName(leak.owner)) owners.insert(leak.owner);
   }
   for (const Leak& leak : leaks) {
     bool mounted = leak.kind == "mount" || leak.kind == "namespace";

@@ -141,6 +141,9 @@ void Registry::StartAutomatic() {
                "open the repository");
   async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunAutomatic(),
                "automatic snapshots");
+}
+
+void Registry::StartIdle() {
   async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunIdle(), "idleness");
 }
 
@@ -192,6 +195,8 @@ async::Task<> Registry::GiveUpTransfers() {
 }
 
 void Registry::ThawAll() {
+  // A newer daemon says who sleeps.
+  if (impl_->retired) return;
   std::vector<std::string> iids;
   {
     std::lock_guard guard(impl_->mutex);

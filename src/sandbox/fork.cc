@@ -105,8 +105,15 @@ async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::stri
   for (int round = 0; round < 2; ++round) {
     EntryPtr entry = Lookup(id);
     if (!entry) co_return Fail(Code::kNotFound, "there is no sandbox " + id, "SANDBOX_NOT_FOUND");
+    if (retired) co_return Replaced();
     source.transfer = co_await entry->transfer.Acquire();
     CO_ASSIGN(source.held, co_await Hold(id, false));
+    if (source.held.entry != entry) {
+      // The lock lies in what is about to go.
+      source = {};
+      co_return Fail(Code::kUnavailable, fmt::format("sandbox {} was made anew meanwhile", id),
+                     "CONTAINER_UNAVAILABLE");
+    }
     State state = State::kFailed;
     {
       std::lock_guard guard(mutex);

@@ -47,8 +47,9 @@ void Add(ForkFacts& facts, const oci::LayerCopyStats& stats) {
 }
 
 // The last pass of a source whose programs run: they stand still for it.
+// `mapped`: what they had mapped before, too.
 Result<void> PassFrozen(const sys::Cgroup& cgroup, const ForkLayers& layers, oci::LayerCopy& copy,
-                        ForkFacts& facts) {
+                        std::set<std::string> mapped, ForkFacts& facts) {
   for (int round = 0; round < kMostFrozenPasses; ++round) {
     Freezer freezer(cgroup, layers.freeze_limit);
     auto begin = Clock::now();
@@ -56,11 +57,13 @@ Result<void> PassFrozen(const sys::Cgroup& cgroup, const ForkLayers& layers, oci
     if (!frozen) {
       log::Warning("fork sandbox {}: {}; copying beside running programs", layers.source.id,
                    frozen.error().message);
-      ASSIGN(oci::LayerCopyStats stats, copy.Pass(MappedFiles(cgroup)));
+      mapped.merge(MappedFiles(cgroup));
+      ASSIGN(oci::LayerCopyStats stats, copy.Pass(mapped));
       Add(facts, stats);
       return {};
     }
-    auto stats = copy.Pass(MappedFiles(cgroup));
+    mapped.merge(MappedFiles(cgroup));
+    auto stats = copy.Pass(mapped);
     bool held = !freezer.cut_short();
     Result<void> thawed = freezer.Set(false);
     facts.freeze_ms += MsSince(begin);
@@ -84,10 +87,10 @@ Result<void> CopyFirst(oci::Launcher& launcher, const ForkLayers& layers, oci::L
   sys::Cgroup cgroup = launcher.CgroupOf(layers.source.iid);
   auto pids = cgroup.Processes();
   bool running = !layers.asleep && pids && !pids->empty();
+  std::set<std::string> mapped;
   for (int round = 0; round < kMostFreePasses; ++round) {
     auto begin = Clock::now();
-    std::set<std::string> mapped;
-    if (layers.asleep) mapped = MappedFiles(cgroup);
+    mapped.merge(MappedFiles(cgroup));
     ASSIGN(oci::LayerCopyStats stats, copy.Pass(mapped));
     Add(facts, stats);
     if (!running) {
@@ -96,7 +99,7 @@ Result<void> CopyFirst(oci::Launcher& launcher, const ForkLayers& layers, oci::L
     }
     if (Clock::now() - begin < kShortPass) break;
   }
-  return PassFrozen(cgroup, layers, copy, facts);
+  return PassFrozen(cgroup, layers, copy, std::move(mapped), facts);
 }
 
 }  // namespace

@@ -323,6 +323,8 @@ async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry, bool wanted
     std::lock_guard guard(mutex);
     sandbox = std::move(entry->sandbox);
     begun = entry->row.state == State::kDeleting;
+    // Also for whoever tries again.
+    wanted = entry->delete_wanted = entry->delete_wanted || wanted;
     entry->row.state = State::kDeleting;
     entry->reserved = false;
   }

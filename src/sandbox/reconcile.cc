@@ -131,9 +131,14 @@ async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
   };
   CO_TRY(co_await runtime.blocking().Run(settle));
   Phases phases;
-  CO_TRY(co_await Connect(entry, std::move(launched), false, phases));
-  if (asleep) SetState(entry, State::kPaused);
-  if (asleep || !entry->row.pool_key.empty()) co_return Result<void>();
+  // Not for use before it is known to sleep.
+  if (asleep) Reserve(entry, true);
+  Result<void> connected = co_await Connect(entry, std::move(launched), false, phases);
+  if (asleep) {
+    if (connected) SetState(entry, State::kPaused);
+    Reserve(entry, false);
+  }
+  if (!connected || asleep || !entry->row.pool_key.empty()) co_return connected;
   // A daemon may have died right after it gave the sandbox to its owner.
   auto name = [&entry] { return sys::HostnameOf(entry->sandbox->pidfd_.get()); };
   CO_ASSIGN(std::string hostname, co_await runtime.blocking().Run(name));

@@ -15,17 +15,17 @@ Unexpected NotFound(std::string_view id) {
   return Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
 }
 
-Unexpected Replaced() {
-  return Fail(Code::kUnavailable, "a newer daemon takes over just now; ask again",
-              "DAEMON_REPLACED");
-}
-
 bool HasEnded(int pidfd) {
   pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&poll, 1, 0) > 0;
 }
 
 }  // namespace
+
+Unexpected Replaced() {
+  return Fail(Code::kUnavailable, "a newer daemon takes over just now; ask again",
+              "DAEMON_REPLACED");
+}
 
 oci::LauncherConfig LauncherConfigOf(const Options& options) {
   return oci::LauncherConfig{.state_dir = options.state_dir,

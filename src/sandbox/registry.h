@@ -240,6 +240,9 @@ class Registry {
   // From now on: interval snapshots, saving again what could not be saved, removal of what has
   // expired. Runs until StopAutomatic.
   void StartAutomatic();
+  // From now on those that nobody uses sleep and stop. A daemon that took over waits with it until
+  // the earlier one, whose streams it does not know, has ended.
+  void StartIdle();
   async::Task<> StopAutomatic();
   // One try to save the stopped sandboxes that could not be saved.
   async::Task<> SaveAgain();

@@ -29,6 +29,9 @@ inline constexpr int kTransferThreads = 16;
 // Each reads up to 32 MiB ahead of a client that may be slow.
 inline constexpr int kStreamThreads = 4;
 
+// DAEMON_REPLACED
+Unexpected Replaced();
+
 struct Registry::Entry {
   async::Mutex lifecycle;  // held by who creates, starts or deletes it
   async::Mutex transfer;   // held by who takes or restores a snapshot
@@ -46,8 +49,10 @@ struct Registry::Entry {
   std::shared_ptr<Activity> activity = std::make_shared<Activity>();
   uint64_t cpu_usec = 0;  // when it was last looked whether an idle one is busy; 0: not yet
   std::chrono::steady_clock::time_point cpu_at;
-  std::chrono::steady_clock::time_point looked_at;  // for an interval snapshot, last
-  std::shared_ptr<Sandbox> sandbox;                 // while it runs
+  std::chrono::steady_clock::time_point quiet_since;  // as far as that shows in CPU time
+  bool delete_wanted = false;                         // by its owner
+  std::chrono::steady_clock::time_point looked_at;    // for an interval snapshot, last
+  std::shared_ptr<Sandbox> sandbox;                   // while it runs
 };
 
 struct Registry::Impl {
@@ -99,9 +104,10 @@ struct Registry::Impl {
       async::Mutex::Lock transfer;
       async::Mutex::Lock lifecycle;
     };
+    std::mutex mutex;  // of the next two
     std::vector<Locks> locks;
+    bool given_up = false;
     async::Event complete;
-    std::atomic<bool> given_up = false;
   };
   std::atomic<bool> retired = false;
   std::shared_ptr<Retirement> retirement;
@@ -201,6 +207,9 @@ struct Registry::Impl {
   // Snapshots of the policy's paths. The first failure, after all have been tried.
   async::Task<Result<std::vector<std::string>>> Save(std::shared_ptr<Sandbox> sandbox,
                                                      EntryPtr entry, repository::Trigger trigger);
+  // By its row, whether it lives or not.
+  bool IsUp(const EntryPtr& entry) const;
+  async::Task<Result<void>> ClearDead(EntryPtr entry);
   // `idle_only`: not when somebody uses it.
   async::Task<> StopInto(std::string id, bool idle_only, std::string why, Result<Stopped>& result);
   bool LayerIsGone(const Row& row) const;
@@ -223,7 +232,8 @@ struct Registry::Impl {
 
   // One round over those that nobody uses, and over deletes that failed.
   async::Task<> IdleRound();
-  bool IsBusy(const EntryPtr& entry);
+  // `after`: the idle time that is asked for.
+  bool IsBusy(const EntryPtr& entry, std::chrono::seconds after);
   async::Task<> DeleteAgainRound();
 
   async::Task<> LoadInto(Result<void>& result);

@@ -24,6 +24,7 @@ async::Task<> Registry::Impl::TakeLocks(std::shared_ptr<Retirement> into) {
   for (const EntryPtr& entry : all) {
     async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
     async::Mutex::Lock lifecycle = co_await entry->lifecycle.Acquire();
+    std::lock_guard guard(into->mutex);
     if (into->given_up) co_return;
     into->locks.push_back(
         {.entry = entry, .transfer = std::move(transfer), .lifecycle = std::move(lifecycle)});
@@ -52,6 +53,7 @@ async::Task<Result<void>> Registry::Retire() {
 void Registry::Unretire() {
   impl_->retired = false;
   if (std::shared_ptr<Impl::Retirement> retirement = std::move(impl_->retirement)) {
+    std::lock_guard guard(retirement->mutex);
     retirement->given_up = true;
     retirement->locks.clear();
   }

@@ -199,6 +199,26 @@ Result<void> Rows::EndRestoring(const std::string& iid) const {
   return {};
 }
 
+Result<void> Rows::BeginRestoring(const std::string& iid) const {
+  {
+    ASSIGN(db::Transaction transaction, database_.Begin());
+    {
+      ASSIGN(db::Statement statement,
+             transaction.Prepare("SELECT 1 FROM sandboxes WHERE iid = ?1 AND state = 'running'"));
+      TRY(statement.Bind(iid));
+      ASSIGN(bool running, statement.Step());
+      if (!running) {
+        return Fail(Code::kUnavailable, "the sandbox does not run any more",
+                    "CONTAINER_UNAVAILABLE");
+      }
+    }
+    TRY(WriteState(transaction, iid, State::kRestoring, "", "a snapshot is restored"));
+    TRY(transaction.Commit());
+  }
+  Notify();
+  return {};
+}
+
 Result<void> Rows::BeginDelete(const std::string& iid, const std::string& id) const {
   {
     ASSIGN(db::Transaction transaction, database_.Begin());

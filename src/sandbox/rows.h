@@ -56,6 +56,8 @@ class Rows {
   // `why` is for the event; without it that is `failure`.
   Result<void> SetState(const std::string& iid, State state, const std::string& failure = {},
                         const std::string& why = {}) const;
+  // From kRunning to kRestoring; CONTAINER_UNAVAILABLE in another state.
+  Result<void> BeginRestoring(const std::string& iid) const;
   // From kRestoring to kRunning; nothing happens in another state, or without a row.
   Result<void> EndRestoring(const std::string& iid) const;
   // The state kDeleting of a sandbox that its owner deletes: its id begins empty from now on.

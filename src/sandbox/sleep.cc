@@ -15,6 +15,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTick{1'000};
+constexpr std::chrono::minutes kQuiet{1};
 constexpr std::chrono::hours kPruneEvents{1};
 constexpr std::chrono::hours kKeepEvents{24 * 30};
 constexpr int64_t kMaxEvents = 1'000'000;
@@ -62,8 +63,12 @@ async::Task<Result<void>> Registry::Impl::Thaw(EntryPtr entry) {
   metrics::Measure measure(metrics::Get().wake_seconds);
   const std::string& iid = entry->row.iid;
   auto thaw = [this, &iid]() -> Result<void> {
-    TRY(rows.SetState(iid, State::kRunning, {}, "somebody wants it"));
-    return launcher.CgroupOf(iid).Freeze(false);
+    TRY(launcher.CgroupOf(iid).Freeze(false));
+    // One that runs although its row says that it sleeps is frozen again by the next daemon, and
+    // woken by its next use: a full disk is no reason to end its programs.
+    Result<void> noted = rows.SetState(iid, State::kRunning, {}, "somebody wants it");
+    if (!noted) log::Error("sandbox {}: {}", iid, noted.error().message);
+    return {};
   };
   CO_TRY(co_await runtime.blocking().Run(thaw));
   measure.Succeeded(true);
@@ -77,6 +82,10 @@ async::Task<> Registry::Impl::SleepInto(std::string id, bool force, Result<void>
   EntryPtr entry = Lookup(id);
   if (!entry) {
     result = Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
+    co_return;
+  }
+  if (retired) {
+    result = Replaced();
     co_return;
   }
   // A snapshot or a restore would thaw it when it ends.
@@ -127,7 +136,7 @@ async::Task<> Registry::Impl::ChangeInto(std::string id, Changes changes, Result
 
 // Programs may work without anybody listening: an agent that was given a task, a build. What they
 // use of the CPU between two looks tells. Blocks.
-bool Registry::Impl::IsBusy(const EntryPtr& entry) {
+bool Registry::Impl::IsBusy(const EntryPtr& entry, std::chrono::seconds after) {
   if (options.busy_cpus <= 0) return false;
   auto usage = launcher.CgroupOf(entry->row.iid).Usage();
   if (!usage || usage->cpu_usec == 0) return false;
@@ -136,11 +145,19 @@ bool Registry::Impl::IsBusy(const EntryPtr& entry) {
   auto since = std::exchange(entry->cpu_at, now);
   auto passed = std::chrono::duration_cast<std::chrono::microseconds>(now - since).count();
   // The first look, or one too long ago: the next one tells.
-  if (before == 0 || now - since > 5 * kTick) return true;
+  if (before == 0 || now - since > 5 * kTick) {
+    entry->quiet_since = {};
+    return true;
+  }
   // Less than before: one that had used much has just ended.
   auto used = usage->cpu_usec < before ? static_cast<double>(passed)
                                        : static_cast<double>(usage->cpu_usec - before);
-  if (used <= options.busy_cpus * static_cast<double>(passed)) return false;
+  if (used <= options.busy_cpus * static_cast<double>(passed)) {
+    // An agent that waits for its model does nothing for a while, too.
+    if (entry->quiet_since == steady_clock::time_point()) entry->quiet_since = now;
+    return now - entry->quiet_since < std::min<steady_clock::duration>(kQuiet, after);
+  }
+  entry->quiet_since = {};
   entry->activity->Touch();
   return true;
 }
@@ -168,7 +185,7 @@ async::Task<> Registry::Impl::IdleRound() {
     }
   }
   for (const EntryPtr& entry : sleepy) {
-    auto look = [this, &entry] { return IsBusy(entry); };
+    auto look = [this, &entry] { return IsBusy(entry, SleepOf(entry->row).after); };
     bool busy = co_await runtime.blocking().Run(look);
     if (busy) continue;
     async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
@@ -179,10 +196,19 @@ async::Task<> Registry::Impl::IdleRound() {
     Result<void> paused =
         co_await Pause(entry, true, fmt::format("nobody has used it for {} s", seconds.count()));
     if (paused || ReasonOf(paused.error()) == "SANDBOX_IN_USE") continue;
+    // Where nothing can be frozen, they are stopped when that is due.
+    if (ReasonOf(paused.error()) == "FREEZE_UNSUPPORTED") continue;
     log::Warning("{}", paused.error().message);
     entry->activity->Touch();  // not again at once
   }
   for (std::string& id : stops) {
+    EntryPtr entry = Lookup(id);
+    if (!entry) continue;
+    if (entry->row.state == State::kRunning) {
+      auto look = [this, &entry] { return IsBusy(entry, SleepOf(entry->row).stop_after); };
+      bool busy = co_await runtime.blocking().Run(look);
+      if (busy) continue;
+    }
     Result<Stopped> stopped;
     co_await StopInto(id, true, "nobody has used it for long", stopped);
     if (stopped) log::Info("sandbox {} is stopped: nobody has used it for long", id);

@@ -101,6 +101,28 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
   co_return ids;
 }
 
+bool Registry::Impl::IsUp(const EntryPtr& entry) const {
+  std::lock_guard guard(mutex);
+  State state = entry->row.state;
+  return state == State::kRunning || state == State::kPaused || state == State::kStopping;
+}
+
+async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry) {
+  bool save = false;
+  {
+    std::lock_guard guard(mutex);
+    save = PolicyOf(entry->row).on_stop && !entry->row.unsaved;
+  }
+  if (save) {
+    auto write = [this, &entry] { return rows.SetUnsaved(entry->row.iid, true); };
+    CO_TRY(co_await runtime.blocking().Run(write));
+    std::lock_guard guard(mutex);
+    entry->row.unsaved = true;
+  }
+  Result<void> ended = co_await StopContainer(entry, "it had ended");
+  co_return ended;
+}
+
 async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::string why,
                                        Result<Stopped>& result) {
   co_await async::DisableCancellation();
@@ -112,6 +134,10 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
     if (!entry) {
       result =
           Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
+      co_return;
+    }
+    if (retired) {
+      result = Replaced();
       co_return;
     }
     // In this order everywhere: who transfers may have to start the sandbox.
@@ -130,6 +156,14 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
   Stopped stopped;
   std::shared_ptr<Sandbox> sandbox = Living(entry);
   if (!sandbox) {
+    // One whose PID 1 has died has still to be cleared away, and is saved later.
+    if (IsUp(entry)) {
+      Result<void> ended = co_await ClearDead(entry);
+      if (!ended) {
+        result = Unexpected(std::move(ended).error());
+        co_return;
+      }
+    }
     stopped.save_failure = entry->row.unsaved ? "what it holds has not been saved yet" : "";
     result = std::move(stopped);
     co_return;
@@ -138,7 +172,10 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
   bool save = false;
   {
     std::lock_guard guard(mutex);
-    if (idle_only && entry->activity->uses() > 0) {
+    auto stops_after = SleepOf(entry->row).StopsAfter();
+    auto idle = std::chrono::steady_clock::now() - entry->activity->idle_since();
+    // Much may have happened since it was found idle.
+    if (idle_only && (entry->activity->uses() > 0 || !stops_after || idle < *stops_after)) {
       result = Fail(Code::kFailedPrecondition, fmt::format("sandbox {} is in use", id),
                     "SANDBOX_IN_USE");
       co_return;

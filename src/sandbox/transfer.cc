@@ -115,8 +115,13 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
   CO_TRY(co_await registry.Acquire(id));
   EntryPtr entry = Lookup(id);
   if (!entry) co_return Fail(Code::kNotFound, "the sandbox is gone", "SANDBOX_NOT_FOUND");
+  if (retired) co_return Replaced();
   async::Mutex::Lock lock = co_await entry->transfer.Acquire();
   CO_ASSIGN(std::shared_ptr<Sandbox> sandbox, co_await registry.Acquire(id));
+  if (Lookup(id) != entry) {
+    co_return Fail(Code::kUnavailable, fmt::format("sandbox {} was made anew meanwhile", id),
+                   "CONTAINER_UNAVAILABLE");
+  }
   co_return Transfer{
       .entry = std::move(entry), .lock = std::move(lock), .sandbox = std::move(sandbox)};
 }
@@ -244,7 +249,7 @@ async::Task<Result<void>> Registry::Impl::NoteRestoring(Row row, bool begins) {
   auto write = [this, &row, begins]() -> Result<void> {
     // It may have been deleted, or stopped, meanwhile.
     if (!begins) return rows.EndRestoring(row.iid);
-    return rows.SetState(row.iid, State::kRestoring, {}, "a snapshot is restored");
+    return rows.BeginRestoring(row.iid);
   };
   Result<void> written = co_await runtime.blocking().Run(write);
   co_return written;
