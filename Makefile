@@ -58,8 +58,8 @@ fuzz: ## Run each fuzzer for SECONDS (default 60)
 	@scripts/build.sh fuzz
 	@scripts/run_fuzzers.sh build/fuzz $(SECONDS)
 
-chaos: root setup build image opencode ## Kill the daemon in the middle of things, for MINUTES (default 10)
-	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),10) tests/crash.test.mjs tests/snapshot.test.mjs tests/repository.test.mjs
+chaos: root setup build image opencode ## Kill everything in the middle of things, for MINUTES (default 10), with SEED
+	@ATOLL_BUILD_DIR=$(RELEASE) node tests/chaos/chaos.mjs --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(WRITE)
 
 soak: root setup build image opencode ## Use sandboxes again and again, for MINUTES (default 60)
 	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs

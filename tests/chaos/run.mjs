@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run: workers and a killer for a while, then everything must be as the workers know it.
+
+import {Daemon} from '../support/daemon.mjs';
+import {GitServer} from '../support/git_server.mjs';
+import {assertSound} from '../support/restic.mjs';
+import {Killer} from './killer.mjs';
+import {Violation} from './model.mjs';
+import {Worker} from './worker.mjs';
+import {World} from './world.mjs';
+
+const WORKERS = 4;
+
+/** {seed, ms, operations, kills, snapshots, checks}; throws at the first violation. */
+export async function chaos({seed, ms, say = () => {}}) {
+  const git = await GitServer.start();
+  let daemon;
+  try {
+    daemon = await Daemon.start({sections: {
+      egress: {host_ports: [git.port]}, sleep: {after: '5s', stop_after: '10s'}, snapshots: {ttl: 'never'},
+      // Creates without a limit of disk take what waits there, the others are made.
+      pool: {warm_target: 2, opencode: false, refresh_interval: '1s'}}});
+    const world = new World({daemon, git, seed, workers: WORKERS});
+    const workers = Array.from({length: WORKERS}, (_, number) => new Worker(world, number));
+    const killer = new Killer(world);
+    let first;
+    // The first violation ends the run of all.
+    const guard = async (who, task) => {
+      try {
+        await task;
+      } catch (error) {
+        first ??= report(error, {seed, who, world});
+        world.over = true;
+        world.openGate();
+      }
+    };
+    const ticker = setInterval(() => say(line(world)), 30_000);
+    const timer = setTimeout(() => { world.over = true; world.openGate(); }, ms);
+    await Promise.all([...workers.map((worker) => guard(worker, worker.run())),
+                       guard(killer, killer.run()), guard(world, world.watch())]);
+    clearInterval(ticker);
+    clearTimeout(timer);
+    world.gate = null;
+    if (!first && !daemon.isRunning()) await daemon.launch();
+    if (!first) {
+      say('everything is looked at');
+      await Promise.all(workers.map((worker) => guard(worker, worker.finish())));
+    }
+    if (!first) {
+      await guard(world, (async () => {
+        daemon.assertNoLeaks();
+        assertSound(daemon, '--read-data');
+        world.checks += 1;
+      })());
+    }
+    if (first) throw first;
+    await daemon.cleanup();
+    daemon = null;
+    return {seed, ms, operations: world.operations, kills: world.kills, snapshots: world.snapshots, checks: world.checks};
+  } finally {
+    // What a violation was found in is kept for who looks into it; its processes are not.
+    await daemon?.cleanup().catch((error) => say(`after the violation: ${error.message.split('\n')[0]}`));
+    await git.stop();
+  }
+}
+
+function line(world) {
+  const sum = (map, of) => [...map.values()].reduce((total, one) => total + of(one), 0);
+  return `${sum(world.operations, (one) => one.done)} done, ${sum(world.operations, (one) => one.cut)} cut off, ` +
+      `${sum(world.kills, (one) => one)} kills`;
+}
+
+function report(error, {seed, who, world}) {
+  const model = who instanceof Worker ? who.current : null;
+  const lines = [`seed ${seed}` + (who instanceof Worker ? `, worker ${who.number}, step ${who.step}` : `, ${who.constructor.name}`),
+                 error instanceof Violation ? error.message : error.stack];
+  if (model) lines.push(`history of ${model.id}:`, ...model.history.map((one) => `  ${one}`));
+  lines.push(`log (${world.daemon.log}):`, world.log());
+  return new Error(lines.join('\n'));
+}
