@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 
 import {sleep} from '../support/daemon.mjs';
-import {assertSound} from '../support/restic.mjs';
+import {assertSoundBeside} from '../support/restic.mjs';
 import {Violation} from './model.mjs';
 import {Random} from './random.mjs';
 
@@ -121,7 +121,7 @@ export class Killer {
     if (leaks.status !== 0) throw new Violation(`after a kill of the daemon:\n${leaks.stdout}${leaks.stderr}`);
     if (quiet) {
       await world.everybodyWaits();
-      assertSound(daemon);
+      await assertSoundBeside(daemon);
       world.checks += 1;
       world.openGate();
     }

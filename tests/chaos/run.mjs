@@ -3,7 +3,7 @@
 
 import {Daemon} from '../support/daemon.mjs';
 import {GitServer} from '../support/git_server.mjs';
-import {assertSound} from '../support/restic.mjs';
+import {assertSoundBeside} from '../support/restic.mjs';
 import {Killer} from './killer.mjs';
 import {Violation} from './model.mjs';
 import {Worker} from './worker.mjs';
@@ -49,7 +49,7 @@ export async function chaos({seed, ms, say = () => {}}) {
     if (!first) {
       await guard(world, (async () => {
         daemon.assertNoLeaks();
-        assertSound(daemon, '--read-data');
+        await assertSoundBeside(daemon, '--read-data');
         world.checks += 1;
       })());
     }

@@ -4,6 +4,8 @@
 import assert from 'node:assert/strict';
 import {spawnSync} from 'node:child_process';
 
+import {eventually} from './daemon.mjs';
+
 export function repositoryEnv(daemon) {
   const result = daemon.cli('--config', daemon.config, 'repo', 'env', '--json');
   assert.equal(result.status, 0, result.stderr);
@@ -29,4 +31,14 @@ export function restic(daemon, args, options) {
 /** Its own check finds nothing. */
 export function assertSound(daemon, ...args) {
   assert.match(restic(daemon, ['check', ...args]), /no errors were found/);
+}
+
+/** The same beside a daemon that may save something at any time: restic's check wants to be alone. */
+export async function assertSoundBeside(daemon, ...args) {
+  const result = await eventually('nobody holds the repository', () => {
+    const tried = tryRestic(daemon, ['check', ...args]);
+    return /already locked/.test(tried.stderr) ? null : tried;
+  }, 120_000);
+  assert.equal(result.status, 0, `restic check\n${result.stdout}${result.stderr}`);
+  assert.match(result.stdout, /no errors were found/);
 }
