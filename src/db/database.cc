@@ -7,6 +7,8 @@
 
 #include <cerrno>
 
+#include "base/log.h"
+#include "db/backup.h"
 #include "db/migrations.h"
 #include "sys/fd.h"
 
@@ -147,6 +149,8 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode m
   sqlite3_busy_timeout(connection, 10'000);
   TRY(wrap(ExecuteScript(connection, "PRAGMA foreign_keys=ON")));
   if (mode == Mode::kReadOnly) return database;
+  TRY(CheckWhole(connection, path));
+  TRY(wrap(database->Backup(path)));
   TRY(wrap(ExecuteScript(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")));
   TRY(wrap(database->Migrate()));
   return database;
@@ -158,14 +162,31 @@ Result<Transaction> Database::Begin() {
   return Transaction(connection_, std::move(lock));
 }
 
+namespace {
+
+Result<int64_t> VersionOf(Transaction& transaction) {
+  ASSIGN(Statement statement, transaction.Prepare("PRAGMA user_version"));
+  TRY(statement.Step());
+  return statement.Int(0);
+}
+
+}  // namespace
+
+Result<void> Database::Backup(const std::string& path) {
+  {
+    ASSIGN(Transaction transaction, Begin());
+    ASSIGN(int64_t version, VersionOf(transaction));
+    if (version == 0) return {};
+  }
+  // Without room for a copy the daemon is of use all the same.
+  auto kept = KeepBackup(connection_, path);
+  if (!kept) log::Warning("{}", kept.error().message);
+  return {};
+}
+
 Result<void> Database::Migrate() {
   ASSIGN(Transaction transaction, Begin());
-  int64_t version = 0;
-  {
-    ASSIGN(Statement statement, transaction.Prepare("PRAGMA user_version"));
-    TRY(statement.Step());
-    version = statement.Int(0);
-  }
+  ASSIGN(int64_t version, VersionOf(transaction));
   auto known = static_cast<int64_t>(Migrations().size());
   if (version > known) {
     return Fail(Code::kFailedPrecondition,
@@ -173,6 +194,8 @@ Result<void> Database::Migrate() {
                             "has used it",
                             version, known));
   }
+  // Nothing is written, so that a daemon starts on a disk that is full.
+  if (version == known) return {};
   for (int64_t next = version; next < known; ++next) {
     const Migration& migration = Migrations()[static_cast<size_t>(next)];
     Result<void> applied = ExecuteScript(connection_, std::string(migration.sql));

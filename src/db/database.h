@@ -86,7 +86,7 @@ class Transaction {
 class Database {
  public:
   enum class Mode {
-    kReadWrite,  // makes and migrates it
+    kReadWrite,  // makes, checks, copies (backup.h) and migrates it
     kReadOnly,   // beside a running daemon
   };
   static Result<std::unique_ptr<Database>> Open(const std::string& path,
@@ -101,6 +101,8 @@ class Database {
 
  private:
   explicit Database(sqlite3* connection, Mode mode) : connection_(connection), mode_(mode) {}
+  // What is there before this program changes it.
+  Result<void> Backup(const std::string& path);
   Result<void> Migrate();
 
   sqlite3* connection_;
