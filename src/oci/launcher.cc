@@ -100,6 +100,8 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   ASSIGN(launcher->seccomp_base64_,
          LoadSeccomp(config.seccomp_profile, config.state_dir + "/seccomp.bpf"));
   ASSIGN(launcher->cgroups_, sys::CgroupTree::Open(config.cgroup_root));
+  // The group may be there from before, and the hierarchy read-only now.
+  TRY(launcher->cgroups_.CheckWritable());
   launcher->layers_ = Layers(config.state_dir + "/sandboxes");
   launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun");
   launcher->config_ = std::move(config);

@@ -18,9 +18,20 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kControllers = {"memory", "pids", "cpu", "freezer"};
 
+// What a refusal means in a container, or in a unit without delegation.
+Unexpected Refused(int error, std::string_view what, const std::string& path) {
+  std::string_view advice;
+  if (error == EROFS || error == EACCES || error == EPERM) {
+    advice =
+        " (Atoll needs cgroups that it may write: Delegate=yes in a systemd unit, a writable "
+        "/sys/fs/cgroup in a container)";
+  }
+  return FailErrno(error, fmt::format("{} {}{}", what, path, advice));
+}
+
 Result<void> MakeGroup(const std::string& path) {
   if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
-    return FailErrno(errno, fmt::format("making the cgroup {}", path));
+    return Refused(errno, "making the cgroup", path);
   }
   return {};
 }
@@ -181,7 +192,7 @@ Result<std::vector<std::string>> CgroupTree::List() const {
 Result<void> CgroupTree::CheckWritable() const {
   for (const Cgroup::Place& place : places_) {
     if (::access(place.path.c_str(), W_OK) != 0) {
-      return FailErrno(errno, fmt::format("make cgroups below {}", place.path));
+      return Refused(errno, "make cgroups below", place.path);
     }
   }
   return {};
