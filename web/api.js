@@ -54,6 +54,7 @@ export const createSandbox = (id, options) => json('POST', of(id) + '/create', o
 export const deleteSandbox = (id) => json('DELETE', of(id));
 export const gitClone = (id, options) => json('POST', of(id) + '/gitClone', options);
 export const sleepSandbox = (id) => json('POST', of(id) + '/sleep', {});
+export const usage = (id) => json('GET', of(id) + '/usage');
 export const stopSandbox = (id) => json('POST', of(id) + '/stop');
 
 /** Hands every event of a stream to onEvent, as it comes. */

@@ -10,6 +10,7 @@ import {keeping} from './keep.js';
 import {restoring} from './restore.js';
 import {timeline} from './timeline.js';
 import {transfers} from './transfers.js';
+import {memoryShare, usage} from './usage.js';
 import * as words from './words.js';
 
 const POLL_MS = 2000;
@@ -26,7 +27,7 @@ function dashboard() {
     selected: '',
     view: 'sandbox',
     creating: false,
-    createForm: {id: '', opencode: true, memory: '', cpus: '', error: null, touched: false},
+    createForm: {id: '', opencode: true, memory: '', cpus: '', disk: '', error: null, touched: false},
     clone: {repo: '', branch: '', busy: false, error: null, result: null},
     created: {},
     stop: {id: '', error: null},
@@ -109,6 +110,14 @@ function dashboard() {
       return words.summary(sandbox);
     },
 
+    hasUsage(sandbox) {
+      return sandbox.state === 'running' && sandbox.usage?.memory !== undefined;
+    },
+
+    memoryShare(sandbox) {
+      return memoryShare(sandbox);
+    },
+
     get facts() {
       return words.facts(this.current);
     },
@@ -173,6 +182,7 @@ function dashboard() {
       const options = form.opencode ? {} : {opencode: false};
       if (form.memory) options.memory = form.memory;
       if (form.cpus) options.cpus = Number(form.cpus);
+      if (form.disk) options.disk = form.disk;
       const id = form.id;
       this.creating = true;
       try {
@@ -341,6 +351,6 @@ function dashboard() {
 }
 
 document.addEventListener('alpine:init', () => {
-  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping};
+  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping, usage};
   for (const [name, component] of Object.entries(components)) window.Alpine.data(name, component);
 });

@@ -90,6 +90,7 @@ export function facts(sandbox) {
   if (sandbox.memory) rows.push({name: 'memory', value: bytes(sandbox.memory)});
   if (sandbox.cpus) rows.push({name: 'cpus', value: String(sandbox.cpus)});
   if (sandbox.pids) rows.push({name: 'processes', value: String(sandbox.pids)});
+  if (sandbox.disk) rows.push({name: 'disk', value: bytes(sandbox.disk)});
   if (sandbox.image) rows.push({name: 'image', value: sandbox.image});
   if (sandbox.createdAt) rows.push({name: 'since', value: when(sandbox.createdAt)});
   return rows;
@@ -107,6 +108,7 @@ export function cloneResult(result) {
 
 export function exitBadge(event) {
   if (event.timedOut) return 'timed out';
+  if (event.outOfMemory) return 'out of memory';
   if (event.exitCode > 128 && event.exitCode <= 192) return `signal ${event.exitCode - 128}`;
   return `exit ${event.exitCode}`;
 }

@@ -52,6 +52,31 @@ TEST_F(ConfigTest, TheEnvironmentGoesBeforeTheFile) {
   EXPECT_EQ(config.host_ports, (std::vector<uint16_t>{3000, 4000}));
 }
 
+TEST_F(ConfigTest, Limits) {
+  LimitsConfig none = Load("").value().limits;
+  EXPECT_EQ(none.disk_bytes, 0U);
+  EXPECT_FALSE(none.admission.disk_reserve);
+  LimitsConfig limits =
+      Load(
+          "[limits]\ndisk = \"2G\"\ninodes = 5000\nopen_files = 1024\nweight = 10\n"
+          "max_sandboxes = 7\ndisk_reserve = 0\nmemory_reserve = \"1G\"\n"
+          "memory_overcommit = 1.5\nmemory_pressure = 0\n")
+          .value()
+          .limits;
+  EXPECT_EQ(limits.disk_bytes, 2ULL << 30U);
+  EXPECT_EQ(limits.inodes, 5000U);
+  EXPECT_EQ(limits.open_files, 1024U);
+  EXPECT_EQ(limits.weight, 10U);
+  EXPECT_EQ(limits.admission.max_sandboxes, 7U);
+  EXPECT_EQ(limits.admission.disk_reserve, 0U);
+  EXPECT_EQ(limits.admission.memory_reserve, 1ULL << 30U);
+  EXPECT_EQ(limits.admission.overcommit, 1.5);
+  for (const char* bad :
+       {"disk = \"lots\"", "weight = 0", "max_sandboxes = -1", "open_files = 3"}) {
+    EXPECT_FALSE(Load(std::string("[limits]\n") + bad + "\n")) << bad;
+  }
+}
+
 TEST_F(ConfigTest, WhatIsWrongIsNamed) {
   for (const auto& [text, named] :
        std::map<std::string, std::string>{{"liste = []\n", "liste"},

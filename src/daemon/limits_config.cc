@@ -1,11 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/limits_config.h"
 
+#include <optional>
+#include <string_view>
+
 namespace atl::daemon {
 namespace {
 
 constexpr std::string_view kSection = "limits";
 constexpr double kMostInodes = 4294967295.0;
+
+constexpr double kMostSandboxes = 61439;  // as many as there are ranges of ids
+constexpr double kMostOvercommit = 1000;
+
+// Nothing when it is not configured.
+Result<std::optional<uint64_t>> ReadReserve(Source& source, std::string_view key) {
+  constexpr uint64_t kAbsent = ~0ULL;
+  uint64_t bytes = kAbsent;
+  TRY(source.ReadBytes(kSection, key, bytes));
+  if (bytes == kAbsent) return std::nullopt;
+  return bytes;
+}
 
 }  // namespace
 
@@ -17,6 +32,14 @@ Result<LimitsConfig> ReadLimits(Source& source) {
   limits.inodes = static_cast<uint64_t>(inodes);
   TRY(source.Read(kSection, "weight", limits.weight, 1, 10'000));
   TRY(source.Read(kSection, "open_files", limits.open_files, 256, 1U << 20U));
+  sandbox::AdmissionRules& rules = limits.admission;
+  double most = 0;
+  TRY(source.Read(kSection, "max_sandboxes", most, 0, kMostSandboxes));
+  rules.max_sandboxes = static_cast<uint64_t>(most);
+  ASSIGN(rules.memory_reserve, ReadReserve(source, "memory_reserve"));
+  ASSIGN(rules.disk_reserve, ReadReserve(source, "disk_reserve"));
+  TRY(source.Read(kSection, "memory_overcommit", rules.overcommit, 0, kMostOvercommit));
+  TRY(source.Read(kSection, "memory_pressure", rules.memory_pressure, 0, 100));
   return limits;
 }
 

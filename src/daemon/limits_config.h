@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// [limits]: what a sandbox may use beside memory, CPUs and processes.
+// [limits]: what a sandbox may use beside memory, CPUs and processes, and how many fit on the host.
 #pragma once
 
 #include <cstdint>
 
 #include "base/result.h"
 #include "daemon/config_source.h"
+#include "sandbox/admission.h"
 
 namespace atl::daemon {
 
@@ -14,6 +15,7 @@ struct LimitsConfig {
   uint64_t inodes = 0;
   uint32_t weight = 100;
   uint32_t open_files = 65536;
+  sandbox::AdmissionRules admission;
 };
 
 Result<LimitsConfig> ReadLimits(Source& source);

@@ -92,6 +92,7 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
                     .inodes = config.limits.inodes,
                     .weight = config.limits.weight};
   options.open_files = config.limits.open_files;
+  options.admission = config.limits.admission;
   options.snapshots = config.snapshots.automatic;
   options.retention = config.snapshots.retention;
   options.prune_interval = config.snapshots.prune_interval;

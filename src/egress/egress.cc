@@ -16,6 +16,9 @@ class LinkAttachment : public Attachment {
   ~LinkAttachment() override { link_->closing.Set(); }
   LinkAttachment(const LinkAttachment&) = delete;
   LinkAttachment& operator=(const LinkAttachment&) = delete;
+  Traffic traffic() const override {
+    return {.sent_bytes = link_->sent_bytes, .received_bytes = link_->received_bytes};
+  }
 
  private:
   std::shared_ptr<Link> link_;

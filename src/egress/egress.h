@@ -28,10 +28,18 @@ struct Options {
 // Answers HTTP requests to gateway.atoll:80 from inside the sandbox `iid`.
 using GatewayHandler = std::function<async::Task<>(std::string iid, http::Exchange& exchange)>;
 
+// Of connections that have ended.
+struct Traffic {
+  uint64_t sent_bytes = 0;
+  uint64_t received_bytes = 0;
+};
+
 // The daemon's ends of one sandbox's network. Destroying it closes listeners and connections.
 class Attachment {
  public:
   virtual ~Attachment() = default;
+  // May be called from any thread.
+  virtual Traffic traffic() const { return {}; }
 };
 
 class Egress {

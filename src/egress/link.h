@@ -2,6 +2,7 @@
 // What the parts that serve one sandbox's network share. Internal to this room.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -27,6 +28,9 @@ struct Link {
   async::Event closing;
   int connections = 0;
   int lookups = 0;
+  // Of connections that have ended; read by other threads.
+  std::atomic<uint64_t> sent_bytes = 0;
+  std::atomic<uint64_t> received_bytes = 0;
 };
 
 // Counts one for as long as it lives.

@@ -119,7 +119,9 @@ async::Task<> Route(std::shared_ptr<Link> link, async::Stream stream) {
   metrics::Get().egress_connections.With({"ok"}).Add();
   metrics::Held open(metrics::Get().egress_open);
   KeepAlive(upstream->fd());
-  co_await async::Relay(stream, *upstream, kRelayIdle);
+  async::Relayed relayed = co_await async::Relay(stream, *upstream, kRelayIdle);
+  link->sent_bytes += relayed.a_to_b;
+  link->received_bytes += relayed.b_to_a;
 }
 
 async::Task<> ServeOne(std::shared_ptr<Link> link, sys::Fd fd) {

@@ -149,7 +149,11 @@ ResponseHead ErrorHead(const Error& error) {
   head.headers.Add("Content-Type", "application/json");
   head.headers.Add("Cache-Control", "no-store");
   head.headers.Add("X-Content-Type-Options", "nosniff");
-  if (head.status == 503) head.headers.Add("Retry-After", "1");
+  if (head.status == 503) {
+    // Somebody else has to end first.
+    bool full = ReasonOf(error) == "CAPACITY_EXCEEDED";
+    head.headers.Add("Retry-After", full ? "5" : "1");
+  }
   return head;
 }
 

@@ -179,6 +179,13 @@ Result<void> Layers::Remove(const std::string& iid) const {
   return sys::RemoveTree(Dir(iid));
 }
 
+bool Layers::IsCheapToMeasure(const std::string& iid) const {
+  if (IsThere(Image(iid))) return true;
+  if (!quota_) return false;
+  auto project = sys::ProjectOf(Dir(iid));
+  return project && *project != 0;
+}
+
 Result<LayerUsage> Layers::Usage(const std::string& iid, int pid, uint64_t most_entries) const {
   if (IsThere(Image(iid))) {
     struct statfs info{};

@@ -69,6 +69,8 @@ class Layers {
   // The same, and no limit of it: it can be moved away.
   Result<void> Release(const std::string& iid) const;
   Result<void> Remove(const std::string& iid) const;
+  // Whether Usage is a matter of one call.
+  bool IsCheapToMeasure(const std::string& iid) const;
   // `pid`: its PID 1, which sees what is in an image; 0: it does not run. Directories without a
   // quota are walked through, `most_entries` at most.
   Result<LayerUsage> Usage(const std::string& iid, int pid, uint64_t most_entries) const;

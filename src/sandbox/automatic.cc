@@ -145,6 +145,7 @@ void Registry::StartAutomatic() {
 
 void Registry::StartIdle() {
   async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunIdle(), "idleness");
+  async::Spawn(impl_->runtime.NextShard(), RunUsage(), "look at what sandboxes use");
 }
 
 namespace {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 
 #include "base/log.h"
 #include "metrics/atoll.h"
@@ -26,24 +27,28 @@ int64_t NowMs() {
 }
 
 // Says whether the sandbox's count of programs that were ended for want of memory has grown.
-AgentClient::OomCheck MakeOomCheck(sys::Cgroup cgroup) {
-  auto count = [cgroup = std::move(cgroup)] {
+AgentClient::OomCheck MakeOomCheck(sys::Cgroup cgroup, uint64_t known,
+                                   std::function<void(uint64_t)> note) {
+  auto seen = std::make_shared<std::atomic<uint64_t>>(known);
+  return [cgroup = std::move(cgroup), seen = std::move(seen), note = std::move(note)] {
     auto usage = cgroup.Usage();
-    return usage ? usage->oom_kills : 0;
-  };
-  auto seen = std::make_shared<std::atomic<uint64_t>>(count());
-  return [count = std::move(count), seen = std::move(seen)] {
-    uint64_t now = count();
-    return now > seen->exchange(now);
+    if (!usage || usage->oom_kills <= seen->exchange(usage->oom_kills)) return false;
+    note(usage->oom_kills);
+    return true;
   };
 }
 
 }  // namespace
 
-std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) const {
+std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) {
+  sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
+  auto counted = cgroup.Usage();
+  uint64_t known = counted ? counted->oom_kills : 0;
+  usage_book.Begin(row.iid, known);
+  auto note = [this, id = row.id, iid = row.iid](uint64_t count) { NoteOom(id, iid, count); };
   return std::make_unique<AgentClient>(launcher.RunDir(row.iid) + "/agent.sock",
                                        ProgramEnv(options.env, row.env),
-                                       MakeOomCheck(launcher.CgroupOf(row.iid)));
+                                       MakeOomCheck(std::move(cgroup), known, std::move(note)));
 }
 
 Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, Phases& phases) {

@@ -15,6 +15,9 @@ Unexpected NotFound(std::string_view id) {
   return Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
 }
 
+// A request to a stopped sandbox starts it, and would rather wait a little than fail.
+constexpr std::chrono::seconds kStartWait{20};
+
 bool HasEnded(int pidfd) {
   pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&poll, 1, 0) > 0;
@@ -179,6 +182,7 @@ async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id, 
   Impl::EntryPtr entry = impl_->Lookup(id);
   if (!entry) co_return NotFound(id);
   if (std::shared_ptr<Sandbox> sandbox = impl_->Lease(entry)) co_return sandbox;
+  CO_ASSIGN(Admission::Ticket ticket, co_await impl_->Admit(id, std::nullopt, kStartWait));
   async::Executor executor = co_await async::ThisExecutor();
   Result<std::shared_ptr<Sandbox>> result;
   Waited own;
@@ -243,6 +247,8 @@ async::Task<Result<void>> Registry::Impl::MakeRun(EntryPtr entry, Phases& phases
 
 async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOptions options) {
   CO_TRY(ValidateId(id));
+  CO_ASSIGN(Admission::Ticket ticket,
+            co_await impl_->Admit(id, options.memory_bytes, options.wait));
   async::Executor executor = co_await async::ThisExecutor();
   Result<Created> result;
   co_await async::RunOn(executor, impl_->CreateInto(std::move(id), std::move(options), result));

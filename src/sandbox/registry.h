@@ -17,6 +17,7 @@
 #include "db/database.h"
 #include "egress/egress.h"
 #include "oci/launcher.h"
+#include "sandbox/admission.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/event_log.h"
 #include "sandbox/fork.h"
@@ -24,6 +25,7 @@
 #include "sandbox/pool.h"
 #include "sandbox/sleep_policy.h"
 #include "sandbox/state.h"
+#include "sandbox/usage.h"
 #include "snapshot/backup.h"
 #include "snapshot/policy.h"
 #include "snapshot/restore.h"
@@ -39,6 +41,7 @@ struct CreateOptions {
   std::optional<uint64_t> disk_bytes;
   std::optional<uint64_t> inodes;
   std::optional<uint64_t> weight;
+  std::chrono::milliseconds wait{0};  // for room, if there is none now
   std::vector<std::pair<std::string, std::string>> env;
   std::optional<snapshot::AutoPolicy> snapshots;  // nothing: what is configured
   std::optional<SleepPolicy> sleep;               // the same
@@ -78,6 +81,7 @@ struct Options {
   std::string default_image = "default";
   Limits limits{.memory_bytes = 4ULL << 30U, .cpus = 2, .pids = 2048};
   uint64_t open_files = 65536;  // of a process, unless it raises that itself
+  AdmissionRules admission;
   std::vector<std::pair<std::string, std::string>> env;  // of every program inside
   snapshot::AutoPolicy snapshots;
   snapshot::Retention retention;
@@ -174,7 +178,8 @@ class Registry {
   bool reconciled() const;
 
   // Idempotent: a sandbox that exists and runs is returned as it is; one that is stopped is
-  // started. Concurrent calls for one id wait for each other.
+  // started. Concurrent calls for one id wait for each other. CAPACITY_EXCEEDED when the host has
+  // no room, and has none after `wait`, which can be cancelled.
   struct Created {
     Info info;
     Phases phases;
@@ -202,6 +207,9 @@ class Registry {
   // Wakes or starts it.
   async::Task<Result<void>> Wake(std::string id);
   async::Task<Result<Info>> Change(std::string id, Changes changes);
+
+  // Nothing for one that does not exist or has not run since this daemon started.
+  std::optional<UsageReport> Usage(std::string_view id, bool with_history) const;
 
   std::vector<Info> List() const;
   std::optional<Info> Find(std::string_view id) const;
@@ -277,6 +285,7 @@ class Registry {
   async::Task<> OpenVault();
   async::Task<> RunAutomatic();
   async::Task<> RunIdle();
+  async::Task<> RunUsage();
   async::Task<> SaveSome(const std::vector<std::string>& ids, size_t begin, size_t step);
   async::Task<> SaveEach(const std::vector<std::string>& ids, size_t begin, size_t step);
   std::unique_ptr<Impl> impl_;

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -81,6 +82,9 @@ struct Registry::Impl {
   Options options;
   snapshot::KnownFilesStore known_files{options.state_dir + "/known"};
   AroundRestore around_restore;
+  UsageBook usage_book;
+  Admission admission{options.admission, [this] { return ReadHostState(options.state_dir); },
+                      [this](const auto& starting) { return CountLoad(starting); }};
   std::stop_source ending;       // of the daemon: what can be given up is
   std::atomic<int> at_work = 0;  // snapshots and restores
   async::Event automatic_stops;
@@ -185,7 +189,7 @@ struct Registry::Impl {
   async::Task<Result<void>> ClaimAll(Row source, ForkRequest request, std::vector<Held>& claimed);
   async::Task<Result<void>> LaunchFork(EntryPtr entry, ForkFacts facts, std::vector<Created>& made);
 
-  std::unique_ptr<AgentClient> MakeAgent(const Row& row) const;
+  std::unique_ptr<AgentClient> MakeAgent(const Row& row);
   Result<oci::Launched> LaunchBlocking(const Row& row, Phases& phases);
 
   // One snapshot or restore of a sandbox at a time.
@@ -237,6 +241,18 @@ struct Registry::Impl {
   async::Task<> DeleteAgainRound();
 
   async::Task<> LoadInto(Result<void>& result);
+
+  // usage_round.cc
+  struct Looked;
+  std::vector<Looked> WhoRuns();
+  void LookAt(Looked& one);
+  void NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills);
+  async::Task<> WriteOom(std::string id, std::string iid);
+  Occupancy CountLoad(const std::set<std::string>& starting) const;
+  // Room for one that is created or started; none is needed by one that runs.
+  async::Task<Result<Admission::Ticket>> Admit(std::string id, std::optional<uint64_t> memory_bytes,
+                                               std::chrono::milliseconds wait);
+
   async::Task<> ReconcileInto(Result<void>& result);
   async::Task<> ReconcileAll(size_t begin, size_t end);
   async::Task<> ReconcileOne(EntryPtr entry);

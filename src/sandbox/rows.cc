@@ -52,7 +52,9 @@ Result<int64_t> FreeIndex(db::Transaction& transaction) {
   TRY(statement.Step());
   int64_t index = statement.Int(0);
   if (index <= kMaxIndex) return index;
-  return Fail(Code::kResourceExhausted, "every range of user ids is taken");
+  return Fail(Code::kResourceExhausted,
+              "there is no room for one sandbox more: every range of user ids is taken",
+              "CAPACITY_EXCEEDED");
 }
 
 Result<Row> ReadRow(const db::Statement& statement) {

@@ -224,11 +224,13 @@ Result<CgroupUsage> Cgroup::Usage() const {
   }
   if (mode_ == CgroupMode::kV2) {
     usage.memory_bytes = ReadNumber(memory + "/memory.current");
+    usage.inactive_file_bytes = ReadField(memory + "/memory.stat", "inactive_file");
     usage.oom_kills = ReadField(memory + "/memory.events", "oom_kill");
     usage.cpu_usec = ReadField(memory + "/cpu.stat", "usage_usec");
   } else {
     if (!memory.empty()) {
       usage.memory_bytes = ReadNumber(memory + "/memory.usage_in_bytes");
+      usage.inactive_file_bytes = ReadField(memory + "/memory.stat", "total_inactive_file");
       usage.oom_kills = ReadField(memory + "/memory.oom_control", "oom_kill");
     }
     std::string cpuacct = WorkOf("cpuacct");

@@ -27,7 +27,8 @@ struct CgroupLimits {
 };
 
 struct CgroupUsage {
-  uint64_t memory_bytes = 0;
+  uint64_t memory_bytes = 0;         // files that were read or written lately included
+  uint64_t inactive_file_bytes = 0;  // of those: what is given up first when memory is short
   uint64_t pids = 0;
   uint64_t cpu_usec = 0;   // where the host does not count it: of the processes that live
   uint64_t oom_kills = 0;  // processes of `work` ended for want of memory, since it was made

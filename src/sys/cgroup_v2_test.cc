@@ -156,12 +156,14 @@ TEST_F(CgroupV2Test, ReadsUsageAndOutOfMemory) {
   ASSERT_TRUE(empty);
   EXPECT_EQ(0U, empty->oom_kills);
   Write(work + "/memory.current", "12345678\n");
+  Write(work + "/memory.stat", "anon 10\nfile 6000\ninactive_anon 7\ninactive_file 5000\n");
   Write(work + "/memory.events", "low 0\nhigh 4\nmax 17\noom 3\noom_kill 2\noom_group_kill 9\n");
   Write(work + "/cpu.stat", "usage_usec 987654\nuser_usec 600000\nsystem_usec 387654\n");
   Write(work + "/pids.current", "7\n");
   auto usage = group.Usage();
   ASSERT_TRUE(usage);
   EXPECT_EQ(12345678U, usage->memory_bytes);
+  EXPECT_EQ(5000U, usage->inactive_file_bytes);
   EXPECT_EQ(2U, usage->oom_kills) << "neither oom nor oom_group_kill";
   EXPECT_EQ(987654U, usage->cpu_usec);
   EXPECT_EQ(7U, usage->pids);

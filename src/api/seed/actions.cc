@@ -30,13 +30,27 @@ void AddPhase(sandbox::Phases& phases, std::string name, double ms) {
   phases.emplace(total, std::move(name), ms);
 }
 
+async::Task<> CreateInto(const Services& services, std::string id, sandbox::CreateOptions options,
+                         Result<sandbox::Registry::Created>& result) {
+  result = co_await services.registry.Create(std::move(id), std::move(options));
+}
+
 async::Task<Result<std::string>> DoCreate(const Services& services, std::string id,
                                           http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
   CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy(),
                                                services.registry.default_sleep()));
-  CO_ASSIGN(sandbox::Registry::Created created,
-            co_await services.registry.Create(id, std::move(request.options)));
+  auto wait = PreferredWait(exchange.request().headers.Joined("Prefer"));
+  request.options.wait = std::max(request.options.wait, wait);
+  Result<sandbox::Registry::Created> result = Fail(Code::kCancelled, "the client has gone away");
+  if (request.options.wait.count() > 0) {
+    // Who has gone away gives up the place in the queue.
+    co_await async::Race(CreateInto(services, id, std::move(request.options), result),
+                         exchange.WaitForHangup());
+  } else {
+    result = co_await services.registry.Create(id, std::move(request.options));
+  }
+  CO_ASSIGN(sandbox::Registry::Created created, std::move(result));
   if (!request.opencode) {
     services.servers.Start(id);
   } else if (*request.opencode) {

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/seed/requests.h"
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <limits>
 
+#include "http/message.h"
 #include "sandbox/limits.h"
 
 namespace atl::api {
 namespace {
+
+constexpr std::chrono::seconds kUsualWait{60};
+constexpr std::chrono::seconds kLongestWait{600};
 
 // A week: longer commands are services.
 constexpr int64_t kMaxTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
@@ -35,7 +41,32 @@ Result<std::optional<uint64_t>> Bytes(const json::Object& body, std::string_view
   return Count(body, name, least, std::numeric_limits<int64_t>::max());
 }
 
+// true, or a number of seconds.
+Result<std::chrono::milliseconds> Wait(const json::Object& body) {
+  if (auto wait = body.OptionalBool("wait"))
+    return wait->value_or(false) ? kUsualWait : std::chrono::seconds(0);
+  ASSIGN(std::optional<double> seconds,
+         body.OptionalNumber("wait", 0, static_cast<double>(kLongestWait.count())));
+  return std::chrono::milliseconds(static_cast<int64_t>(*seconds * 1000));
+}
+
 }  // namespace
+
+std::chrono::milliseconds PreferredWait(std::string_view prefer) {
+  while (!prefer.empty()) {
+    size_t comma = std::min(prefer.find(','), prefer.size());
+    std::string_view one = http::Trim(prefer.substr(0, comma));
+    prefer.remove_prefix(std::min(comma + 1, prefer.size()));
+    constexpr std::string_view kName = "wait=";
+    if (!one.starts_with(kName)) continue;
+    one.remove_prefix(kName.size());
+    int64_t seconds = 0;
+    auto [end, error] = std::from_chars(one.data(), one.data() + one.size(), seconds);
+    if (error != std::errc() || seconds < 0) continue;
+    return std::chrono::seconds(std::min<int64_t>(seconds, kLongestWait.count()));
+  }
+  return std::chrono::milliseconds(0);
+}
 
 Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults,
                                   const sandbox::SleepPolicy& sleep) {
@@ -48,6 +79,7 @@ Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::Auto
   ASSIGN(request.options.disk_bytes, Bytes(body, "disk", 0));
   ASSIGN(request.options.inodes, Count(body, "inodes", 0, kMaxInodes));
   ASSIGN(request.options.weight, Count(body, "weight", 1, kMaxWeight));
+  ASSIGN(request.options.wait, Wait(body));
   ASSIGN(request.options.env, body.OptionalTextMap("env"));
   TRY(sandbox::ValidateEnv(request.options.env));
   ASSIGN(std::optional<json::Object> snapshots, body.OptionalObject("snapshots"));

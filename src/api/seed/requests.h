@@ -2,8 +2,10 @@
 // The bodies of the actions, parsed and checked as far as that needs no sandbox.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "json/reader.h"
@@ -21,6 +23,9 @@ struct CreateRequest {
 // `defaults`: what is configured of automatic snapshots.
 Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::AutoPolicy& defaults,
                                   const sandbox::SleepPolicy& sleep);
+
+// The seconds of `Prefer: wait=N` (RFC 7240); what is none of that asks for nothing.
+std::chrono::milliseconds PreferredWait(std::string_view prefer);
 
 Result<sandbox::RunRequest> ParseRun(const json::Object& body);
 Result<sandbox::CloneRequest> ParseClone(const json::Object& body);

@@ -205,6 +205,30 @@ TEST(ParseCreateTest, EveryFieldIsOptionalAndTyped) {
   }
 }
 
+TEST(ParseCreateTest, WaitIsATimeOrJustYes) {
+  using std::chrono::milliseconds;
+  auto wait = [](std::string_view body) {
+    return ParseCreate(Body(body), {}, {}).value().options.wait;
+  };
+  EXPECT_EQ(wait("{}"), milliseconds(0));
+  EXPECT_EQ(wait(R"({"wait":false})"), milliseconds(0));
+  EXPECT_EQ(wait(R"({"wait":true})"), milliseconds(60'000));
+  EXPECT_EQ(wait(R"({"wait":1.5})"), milliseconds(1500));
+  for (const char* bad : {R"({"wait":-1})", R"({"wait":601})", R"({"wait":"1s"})"}) {
+    EXPECT_FALSE(ParseCreate(Body(bad), {}, {})) << bad;
+  }
+}
+
+TEST(ParseCreateTest, PreferMayAskToWait) {
+  using std::chrono::milliseconds;
+  EXPECT_EQ(PreferredWait("wait=10"), milliseconds(10'000));
+  EXPECT_EQ(PreferredWait("respond-async, wait=7 ,x"), milliseconds(7'000));
+  EXPECT_EQ(PreferredWait("wait=999999"), milliseconds(600'000));
+  for (std::string_view none : {"", "wait", "wait=", "wait=x", "wait=-5", ",,", "await=5"}) {
+    EXPECT_EQ(PreferredWait(none), milliseconds(0)) << none;
+  }
+}
+
 TEST(ParseRunTest, CommandIsRequired) {
   sandbox::RunRequest run =
       ParseRun(Body(R"({"command":"ls","cwd":"/tmp","timeout":500,"env":{"A":"b"}})")).value();

@@ -14,6 +14,7 @@
 #include "api/v1/lifecycle.h"
 #include "api/v1/pool.h"
 #include "api/v1/snapshots.h"
+#include "api/v1/usage.h"
 #include "json/writer.h"
 #include "sandbox/id.h"
 
@@ -36,6 +37,10 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
   writer.Field("inodes", info.limits.inodes).Field("weight", info.limits.weight);
   WriteSleepPolicy(writer, info.sleep);
   WritePolicy(writer, info.snapshots);
+  if (auto usage = services.registry.Usage(info.id, false)) {
+    writer.Key("usage");
+    WriteUsage(writer, *usage);
+  }
   if (info.unsaved) writer.Field("unsaved", true).Field("saveFailure", info.save_failure);
   if (!info.failure.empty()) writer.Field("failure", info.failure);
   writer.EndObject();
@@ -140,6 +145,10 @@ async::Task<> V1::HandleAction(std::string id, std::vector<std::string> rest,
     if (name == "gitClone") action = GitClone;
     if (name == "snapshot") action = Snapshot;
     if (name == "stop") action = Stop;
+    if (name == "usage") {
+      co_await RespondUsage(services_, std::move(id), exchange);
+      co_return;
+    }
     if (name == "sleep") action = Sleep;
     if (name == "wake") action = Wake;
     if (name == "snapshots" || name == "events") {
