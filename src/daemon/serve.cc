@@ -15,43 +15,18 @@
 #include <span>
 #include <thread>
 
-#include "api/ops/ops.h"
-#include "api/seed/seed.h"
-#include "api/v1/v1.h"
-#include "async/runtime.h"
 #include "base/log.h"
-#include "daemon/host_state.h"
-#include "daemon/notify.h"
+#include "daemon/daemon.h"
 #include "daemon/open_vault.h"
 #include "daemon/pool_setup.h"
 #include "daemon/ready.h"
-#include "daemon/run_dir.h"
-#include "daemon/takeover.h"
-#include "db/database.h"
-#include "egress/egress.h"
-#include "egress/model_gateway.h"
-#include "gateway/gateway.h"
-#include "http/server.h"
 #include "metrics/atoll.h"
-#include "oci/launcher.h"
-#include "opencode/server.h"
-#include "opencode/ui_cache.h"
-#include "sandbox/registry.h"
-#include "snapshot/vault.h"
 #include "sys/mounts.h"
 
 namespace atl::daemon {
 namespace {
 
 constexpr int kBlockingThreads = 16;
-constexpr std::chrono::milliseconds kDrainLimit{10'000};
-constexpr std::chrono::milliseconds kTrashLimit{3'000};
-// What streams have that began before a newer daemon took over.
-constexpr std::chrono::minutes kReplacedLimit{15};
-constexpr std::chrono::seconds kSuccessorLimit{60};
-constexpr int kLockAttempts = 200;
-// What requests have that are under way when the newer daemon can run.
-constexpr std::chrono::milliseconds kRequestsLimit{500};
 
 // A program beside this one, or in the library directory that belongs to where it is installed.
 Result<std::string> Sibling(std::string_view name) {
@@ -118,65 +93,14 @@ Result<egress::Options> EgressOptions(const Config& config) {
   return options;
 }
 
-struct BoundListener {
-  sys::Fd fd;
-  uint16_t port = 0;
-  std::string address;
-};
+}  // namespace
 
-// Everything that lives as long as the daemon, made from the bottom up.
-class Daemon {
- public:
-  static Result<std::unique_ptr<Daemon>> Make(Config config, Origin origin,
-                                              std::optional<Predecessor> predecessor,
-                                              Notifier notifier);
-  Result<void> Start(std::vector<async::Endpoint> endpoints);
-
- private:
-  explicit Daemon(Config config, RunDirLock lock)
-      : config_(std::move(config)),
-        lock_(std::move(lock)),
-        runtime_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 2U, 8U)),
-                 kBlockingThreads),
-        model_gateway_(config_.model.upstream) {}
-
-  Result<void> MakeParts();
-  void OpenUi();
-  void MakeRoutes();
-  async::Task<> HandleBare(http::Exchange& exchange);
-  async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
-  Result<std::vector<BoundListener>> Bind(const std::vector<async::Endpoint>& endpoints);
-  Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
-  async::Task<> AroundRestore(std::string id, std::string dir, bool begins);
-  async::Task<> Drain();
-  async::Task<> Upgrade();
-  async::Task<Result<void>> HandOver(Successor& successor);
-  async::Task<> StartIdle();
-  Result<void> Serve(std::span<const BoundListener> listeners);
-
-  Config config_;
-  Origin origin_;
-  std::optional<Predecessor> predecessor_;
-  std::vector<BoundListener> bound_;  // copies, for a successor
-  Notifier notifier_;
-  RunDirLock lock_;
-  async::Runtime runtime_;
-  egress::ModelGateway model_gateway_;
-  std::unique_ptr<db::Database> database_;
-  std::unique_ptr<oci::Launcher> launcher_;
-  std::unique_ptr<egress::Egress> egress_;
-  std::unique_ptr<snapshot::Vault> vault_;
-  std::unique_ptr<sandbox::Registry> registry_;
-  std::unique_ptr<opencode::Servers> servers_;
-  std::unique_ptr<opencode::UiCache> ui_;
-  std::unique_ptr<api::Seed> seed_;
-  std::unique_ptr<api::V1> v1_;
-  std::unique_ptr<api::Ops> ops_;
-  std::unique_ptr<gateway::Gateway> gateway_;
-  std::unique_ptr<http::Server> server_;
-  bool draining_ = false;
-  bool upgrading_ = false;
-};
+Daemon::Daemon(Config config, RunDirLock lock)
+    : config_(std::move(config)),
+      lock_(std::move(lock)),
+      runtime_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 2U, 8U)),
+               kBlockingThreads),
+      model_gateway_(config_.model.upstream) {}
 
 Result<void> Daemon::MakeParts() {
   TRY(sys::MakeDirs(config_.state_dir, 0711));
@@ -264,57 +188,6 @@ Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
   return daemon;
 }
 
-// Binds every address, or says why not; a host without IPv6 goes on without it.
-Result<std::vector<BoundListener>> Daemon::Bind(const std::vector<async::Endpoint>& endpoints) {
-  std::vector<BoundListener> bound;
-  for (const async::Endpoint& endpoint : endpoints) {
-    sys::Fd inherited;
-    if (predecessor_) inherited = predecessor_->TakeListener(endpoint.address, endpoint.port);
-    Result<sys::Fd> fd =
-        inherited ? Result<sys::Fd>(std::move(inherited)) : async::Listener::BindTcp(endpoint);
-    bool absent =
-        !fd && (fd.error().sys_errno == EADDRNOTAVAIL || fd.error().sys_errno == EAFNOSUPPORT);
-    if (absent && &endpoint != &endpoints.front()) {
-      log::Warning("{}; going on without it", fd.error().message);
-      continue;
-    }
-    if (!fd) {
-      return std::unexpected(
-          std::move(fd).error().Wrap("is another daemon running? set `listen` to another port"));
-    }
-    ASSIGN(sys::Fd copy, fd->Duplicate());
-    uint16_t port = async::Listener(runtime_.shard(0), std::move(copy)).port();
-    if (std::ranges::find(config_.host_ports, port) != config_.host_ports.end()) {
-      return Fail(Code::kInvalidArgument,
-                  fmt::format("[egress] host_ports: {} is Atoll's own port; a sandbox that reached "
-                              "it could command every other one",
-                              port),
-                  "BAD_CONFIG");
-    }
-    bool v6 = endpoint.address.find(':') != std::string::npos;
-    bound.push_back(
-        {.fd = std::move(*fd),
-         .port = port,
-         .address = fmt::format(fmt::runtime(v6 ? "[{}]:{}" : "{}:{}"), endpoint.address, port)});
-  }
-  return bound;
-}
-
-Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
-  ASSIGN(std::vector<BoundListener> bound, Bind(endpoints));
-  TRY(WriteAddress(config_.run_dir, bound.front().address));
-  uint16_t port = bound.front().port;
-  TRY(Serve(bound));
-  bound_ = std::move(bound);
-  if (predecessor_) predecessor_->SayServing();
-  fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
-  std::fflush(stdout);
-  // The manager knows the process that it has started; this may be another.
-  notifier_.Tell(
-      fmt::format("READY=1\nMAINPID={}\nSTATUS=serving at {}", ::getpid(), bound_.front().address));
-  return {};
-}
-
 async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result) {
   result = co_await registry_->Load();
   // Served from here on: whoever asks for a sandbox that is not yet looked at waits for it alone.
@@ -327,117 +200,6 @@ async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<v
   }
   if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();
-}
-
-async::Task<> Daemon::Drain() {
-  auto look = [] { return HostIsGoingDown(); };
-  notifier_.Tell("STOPPING=1");
-  bool host_ends = co_await runtime_.blocking().Run(look);
-  if (host_ends) {
-    log::Info("stopping with the host: sandboxes are saved");
-  } else {
-    log::Info("stopping: sandboxes go on running and are adopted at the next start");
-  }
-  if (host_ends) co_await registry_->SaveAll();
-  co_await server_->Drain(kDrainLimit);
-  co_await registry_->GiveUpTransfers();
-  // What stays is removed at the next start.
-  auto empty = [this] { return launcher_->trash().AwaitEmpty(kTrashLimit); };
-  co_await runtime_.blocking().Run(empty);
-  if (registry_->Count() == 0) (void)launcher_->cgroups().RemoveRoot();
-  std::fflush(nullptr);
-  // What sandboxes and connections refer to is not taken apart in an order that suits everybody,
-  // and nothing of it needs an end: state is in the database, the kernel closes the rest.
-  ::_exit(0);
-}
-
-Result<void> Daemon::Serve(std::span<const BoundListener> listeners) {
-  for (const BoundListener& listener : listeners) {
-    ASSIGN(sys::Fd copy, listener.fd.Duplicate());
-    server_->Listen(std::move(copy), runtime_.shard(0), [this] { return runtime_.NextShard(); });
-  }
-  return {};
-}
-
-async::Task<> Daemon::StartIdle() {
-  if (predecessor_) {
-    async::Executor executor = co_await async::ThisExecutor();
-    async::Stream line(executor, predecessor_->TakeLine());
-    char byte = 0;
-    Result<size_t> read = co_await line.ReadSome(std::span<char>(&byte, 1));
-    (void)read;  // the end, whichever way it comes
-  }
-  registry_->StartIdle();
-}
-
-// Everything that may go wrong does so before the newer daemon is told to go.
-async::Task<Result<void>> Daemon::HandOver(Successor& successor) {
-  auto can_run = [&successor] { return successor.Await(kCanRun, kSuccessorLimit); };
-  CO_TRY(co_await runtime_.blocking().Run(can_run));
-  // Who connects from here on is served by the newer one.
-  server_->StopAccepting();
-  auto until = std::chrono::steady_clock::now() + kRequestsLimit;
-  while (!server_->CloseIdle() && std::chrono::steady_clock::now() < until) {
-    co_await async::Sleep(std::chrono::milliseconds(5));
-  }
-  CO_TRY(co_await registry_->Retire());
-  lock_.Release();
-  Result<void> serves = successor.Say(kGo);
-  if (serves) {
-    auto await = [&successor] { return successor.Await(kServes, kSuccessorLimit); };
-    serves = co_await runtime_.blocking().Run(await);
-  }
-  if (serves) co_return serves;
-  // It may hold the lock: it must be gone before this one goes on.
-  successor.End();
-  auto take = [this] { return RunDirLock::Take(config_.run_dir); };
-  for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
-    Result<RunDirLock> lock = co_await runtime_.blocking().Run(take);
-    if (lock) {
-      lock_ = *std::move(lock);
-      co_return serves;
-    }
-    co_await async::Sleep(std::chrono::milliseconds(50));
-  }
-  log::Error("the newer daemon holds {} and does not end: this one gives up", config_.run_dir);
-  std::fflush(nullptr);
-  ::_exit(1);
-}
-
-async::Task<> Daemon::Upgrade() {
-  std::vector<sys::Fd> listeners;
-  for (const BoundListener& listener : bound_) {
-    if (auto copy = listener.fd.Duplicate()) listeners.push_back(*std::move(copy));
-  }
-  auto start = [this, &listeners] { return Successor::Start(origin_, listeners); };
-  Result<Successor> successor = co_await runtime_.blocking().Run(start);
-  Result<void> replaced;
-  if (successor) {
-    log::Info("{} (pid {}) is to take over", origin_.program, successor->pid());
-    replaced = co_await HandOver(*successor);
-  } else {
-    replaced = std::unexpected(successor.error());
-  }
-  if (!replaced) {
-    log::Error("no newer daemon takes over, this one goes on: {}", replaced.error().message);
-    if (successor) successor->End();
-    registry_->Unretire();
-    server_->StopAccepting();  // what listens still would listen twice
-    server_->Resume();
-    Result<void> serving = Serve(bound_);
-    if (!serving) log::Error("{}", serving.error().message);
-    upgrading_ = false;
-    co_return;
-  }
-  log::Info("pid {} serves; what began here goes on to its end", successor->pid());
-  notifier_.Tell(fmt::format("MAINPID={}", successor->pid()));
-  notifier_.Silence();
-  bound_.clear();
-  draining_ = true;
-  servers_->Retire();
-  co_await server_->Drain(kReplacedLimit);
-  std::fflush(nullptr);
-  ::_exit(0);
 }
 
 Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
@@ -463,8 +225,6 @@ Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
   runtime_.Run();
   return result;
 }
-
-}  // namespace
 
 Result<void> Serve(Config config) {
   ASSIGN(std::optional<Predecessor> predecessor, Predecessor::FromEnvironment());
