@@ -33,8 +33,8 @@ describe('a state directory', () => {
         await box.sh('echo kept > /workspace/file');
         disk[fill]();
         for (let round = 0; round < 3; ++round) {
-          const body = assertError(await create(daemon, 'more'), 503, 'NO_SPACE');
-          assert.match(body.message, /space|full/i);
+          const body = assertError(await create(daemon, 'more'), 503, 'CAPACITY_EXCEEDED');
+          assert.match(body.message, /free where sandboxes are stored/);
         }
         assert.equal(await box.sh('cat /workspace/file; hostname'), 'kept\nbefore\n');
         assert.notEqual((await box.run('mkdir /workspace/new && head -c 1M /dev/zero > /workspace/new/x')).exitCode, 0);
