@@ -4,6 +4,8 @@
 #include <optional>
 #include <string_view>
 
+#include "sandbox/registry.h"
+
 namespace atl::daemon {
 namespace {
 
@@ -41,6 +43,14 @@ Result<LimitsConfig> ReadLimits(Source& source) {
   TRY(source.Read(kSection, "memory_overcommit", rules.overcommit, 0, kMostOvercommit));
   TRY(source.Read(kSection, "memory_pressure", rules.memory_pressure, 0, 100));
   return limits;
+}
+
+void ApplyLimits(const LimitsConfig& limits, sandbox::Options& options) {
+  options.limits.disk_bytes = limits.disk_bytes;
+  options.limits.inodes = limits.inodes;
+  options.limits.weight = limits.weight;
+  options.open_files = limits.open_files;
+  options.admission = limits.admission;
 }
 
 }  // namespace atl::daemon

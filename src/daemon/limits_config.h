@@ -8,6 +8,10 @@
 #include "daemon/config_source.h"
 #include "sandbox/admission.h"
 
+namespace atl::sandbox {
+struct Options;
+}
+
 namespace atl::daemon {
 
 struct LimitsConfig {
@@ -19,5 +23,8 @@ struct LimitsConfig {
 };
 
 Result<LimitsConfig> ReadLimits(Source& source);
+
+// What sandboxes are made with, beside the limits that [sandbox] sets.
+void ApplyLimits(const LimitsConfig& limits, sandbox::Options& options);
 
 }  // namespace atl::daemon

@@ -60,14 +60,8 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
   options.opencode_binary = config.opencode_binary();
   options.cgroup = config.cgroup;
   options.default_image = config.image;
-  options.limits = {.memory_bytes = config.memory_bytes,
-                    .cpus = config.cpus,
-                    .pids = config.pids,
-                    .disk_bytes = config.limits.disk_bytes,
-                    .inodes = config.limits.inodes,
-                    .weight = config.limits.weight};
-  options.open_files = config.limits.open_files;
-  options.admission = config.limits.admission;
+  options.limits = {.memory_bytes = config.memory_bytes, .cpus = config.cpus, .pids = config.pids};
+  ApplyLimits(config.limits, options);
   options.snapshots = config.snapshots.automatic;
   options.retention = config.snapshots.retention;
   options.prune_interval = config.snapshots.prune_interval;

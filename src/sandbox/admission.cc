@@ -84,6 +84,7 @@ std::optional<Error> WhyNoMemory(const AdmissionRules& rules, const HostState& h
 }
 
 std::optional<Error> WhyNoDisk(const AdmissionRules& rules, const HostState& host) {
+  if (rules.disk_reserve == uint64_t{0}) return std::nullopt;
   if (host.disk_total != 0) {
     uint64_t reserve =
         rules.disk_reserve.value_or(std::min(kDiskReserve, host.disk_total / kReserveShare));

@@ -20,7 +20,7 @@ namespace atl::sandbox {
 struct AdmissionRules {
   uint64_t max_sandboxes = 0;  // that exist; 0: as many as there are ranges of ids
   // What stays available of the host. Nothing: 512 MiB of memory or a twentieth of it, 1 GiB of
-  // disk or a twentieth, whichever is less.
+  // disk or a twentieth, whichever is less. 0 of disk: it is not looked at.
   std::optional<uint64_t> memory_reserve;
   std::optional<uint64_t> disk_reserve;
   // The memory limits of all that run may add up to this many times the host's memory. 0: what is

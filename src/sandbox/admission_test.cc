@@ -88,6 +88,7 @@ TEST(AdmissionTest, TheDiskKeepsAReserve) {
   full = kRoomy;
   full.inodes_free = 50;
   EXPECT_NE("", Why({}, full, {}));
+  EXPECT_EQ("", Why({.disk_reserve = 0}, full, {})) << "not looked at";
 }
 
 TEST(AdmissionTest, ReadsWhatTheHostSays) {

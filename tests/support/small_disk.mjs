@@ -13,10 +13,13 @@ function must(name, ...args) {
 }
 
 export class SmallDisk {
-  /** A daemon whose state is on a file system of `size`, with `inodes` files at the most. */
-  static async start({size = '192M', inodes = 20_000} = {}) {
+  /**
+   * A daemon whose state is on a file system of `size`, with `inodes` files at the most. `sections`:
+   * additions to its configuration.
+   */
+  static async start({size = '192M', inodes = 20_000, sections = {}} = {}) {
     const disk = new SmallDisk();
-    disk.daemon = new Daemon({}, {});
+    disk.daemon = new Daemon(sections, {});
     disk.image = `${disk.daemon.dir}.img`;
     disk.dir = disk.daemon.stateDir;
     fs.mkdirSync(disk.dir);
