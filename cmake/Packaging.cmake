@@ -34,7 +34,7 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # crun: what a sandbox is made by; 1.8 is what is tested. The seccomp profile is one of
 # golang-github-containers-common's files.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS
-    "crun (>= 1.8), nftables (>= 1.0), iproute2, procps, util-linux, golang-github-containers-common, ca-certificates")
+    "crun (>= 1.8), nftables (>= 1.0), iproute2, procps, util-linux, e2fsprogs, golang-github-containers-common, ca-certificates")
 # For `atoll setup`: images are made and OpenCode is fetched on the host.
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "mmdebstrap, nodejs (>= 18), npm, python3, git")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "restic")
