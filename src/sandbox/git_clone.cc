@@ -49,8 +49,15 @@ git -c protocol.allow=never -c protocol.http.allow=always -c protocol.https.allo
   -c core.askPass= clone --quiet "$@" -- "$url" "$temporary" || exit
 taken && exit 90
 mv -T -- "$temporary" "$target" || exit 92
-git -C "$target" symbolic-ref --short -q HEAD || echo HEAD
-git -C "$target" rev-parse --verify -q HEAD || true
+# A git that is killed may have printed already: what it says counts when it ended by itself.
+ask() {
+  said=$(git -C "$target" "$@") && return
+  [ $? -le 128 ] || said=$(git -C "$target" "$@") || said=
+}
+ask symbolic-ref --short -q HEAD
+echo "${said:-HEAD}"
+ask rev-parse --verify -q HEAD
+echo "$said"
 )sh";
 
 std::string TemporaryBeside(const std::string& dir) {
