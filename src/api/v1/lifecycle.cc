@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/seed/output_events.h"
+#include "api/v1/route.h"
 #include "http/sse.h"
 #include "json/reader.h"
 #include "snapshot/policy.h"
@@ -191,10 +192,7 @@ async::Task<> Events(const Services& services, std::string id, http::Exchange& e
   }
   // What has happened to one that is gone can still be read.
   if (events->empty() && !services.registry.Find(id) && !*after) {
-    Error error{.code = Code::kNotFound,
-                .message = fmt::format("there is no sandbox {}", id),
-                .reason = "SANDBOX_NOT_FOUND"};
-    co_await http::RespondError(exchange, std::move(error));
+    co_await http::RespondError(exchange, NoSuchSandbox(id));
     co_return;
   }
   bool stream = request.headers.Joined("Accept").contains("text/event-stream") ||

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/v1/pool.h"
 
-#include <fmt/format.h>
-
 #include "json/writer.h"
 
 namespace atl::api {
@@ -32,34 +30,40 @@ std::string StatsJson(const sandbox::PoolStats& stats) {
   return writer.Take();
 }
 
-async::Task<> Answer(http::Exchange& exchange, std::string json) {
-  Result<void> sent = co_await http::RespondJson(exchange, 200, std::move(json));
-  (void)sent;  // the client has gone away
+async::Task<> Stats(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  co_await RespondResult(exchange, StatsJson(services.registry.pool_stats()));
 }
+
+async::Task<> Prime(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  services.registry.PrimePool();
+  co_await RespondResult(exchange, R"({"ok":true})");
+}
+
+async::Task<> Empty(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  co_await services.registry.EmptyPool();
+  co_await RespondResult(exchange, R"({"ok":true})");
+}
+
+constexpr Route kRoutes[] = {
+    {.method = "GET",
+     .pattern = "/v1/pool/stats",
+     .operation = "getPoolStats",
+     .summary = "How many sandboxes wait, and how many were given away.",
+     .handler = Stats},
+    {.method = "POST",
+     .pattern = "/v1/pool/prime",
+     .operation = "primePool",
+     .summary = "Fills the pool now.",
+     .handler = Prime},
+    {.method = "POST",
+     .pattern = "/v1/pool/shutdown-prewarmed",
+     .operation = "shutdownPrewarmed",
+     .summary = "Ends the sandboxes that wait.",
+     .handler = Empty},
+};
 
 }  // namespace
 
-async::Task<> HandlePool(const Services& services, std::vector<std::string> rest,
-                         http::Exchange& exchange) {
-  const http::RequestHead& request = exchange.request();
-  std::string name = rest.size() == 1 ? rest[0] : std::string();
-  bool stats = name == "stats";
-  bool prime = name == "prime";
-  bool empty = name == "shutdown-prewarmed";
-  bool read = request.method == "GET" || request.method == "HEAD";
-  if (!stats && !prime && !empty) {
-    Error error{.code = Code::kNotFound,
-                .message = fmt::format("there is nothing at {:.200}", request.path())};
-    co_await http::RespondError(exchange, std::move(error));
-  } else if (stats ? !read : request.method != "POST") {
-    co_await RespondMethodNotAllowed(exchange, stats ? "GET, HEAD" : "POST");
-  } else if (stats) {
-    co_await Answer(exchange, StatsJson(services.registry.pool_stats()));
-  } else {
-    if (prime) services.registry.PrimePool();
-    if (empty) co_await services.registry.EmptyPool();
-    co_await Answer(exchange, R"({"ok":true})");
-  }
-}
+std::span<const Route> PoolRoutes() { return kRoutes; }
 
 }  // namespace atl::api

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// /v1/pool/…: the warm pool's statistics and calls, named as those of Cloudflare's Sandbox SDK.
+// /v1/pool/…: the warm pool, with the names of Cloudflare's.
 #pragma once
 
-#include <string>
-#include <vector>
+#include <span>
 
-#include "api/seed/actions.h"
-#include "async/task.h"
-#include "http/server.h"
+#include "api/v1/route.h"
 
 namespace atl::api {
 
-// `rest`: what follows /v1/pool. Always answers.
-async::Task<> HandlePool(const Services& services, std::vector<std::string> rest,
-                         http::Exchange& exchange);
+std::span<const Route> PoolRoutes();
 
 }  // namespace atl::api

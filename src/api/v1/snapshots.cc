@@ -35,10 +35,6 @@ struct Filter {
   std::string tag;
 };
 
-std::string Query(const http::RequestHead& request, std::string_view name) {
-  return http::QueryParameter(request.query(), name).value_or("");
-}
-
 Result<uint64_t> Number(const http::RequestHead& request, std::string_view name, uint64_t fallback,
                         uint64_t most) {
   std::string text = Query(request, name);
@@ -194,15 +190,6 @@ Result<std::string> PatchJson(const std::string& text, repository::Repository& r
   return ShowJson(repository, changed);
 }
 
-async::Task<> Answer(http::Exchange& exchange, Result<std::string> json) {
-  if (json) {
-    Result<void> sent = co_await http::RespondJson(exchange, 200, std::move(*json));
-    (void)sent;  // the client has gone away
-  } else {
-    co_await http::RespondError(exchange, std::move(json).error());
-  }
-}
-
 async::Task<> Remove(const Services& services, std::string id, http::Exchange& exchange) {
   OnSnapshot remove = [](repository::Repository& repository,
                          const SnapshotRecord& record) -> Result<std::string> {
@@ -242,44 +229,49 @@ async::Task<> Patch(const Services& services, std::string id, http::Exchange& ex
     return PatchJson(text, repository, record);
   };
   Result<std::string> json = co_await WithSnapshot(services, std::move(id), std::move(patch));
-  co_await Answer(exchange, std::move(json));
+  co_await RespondResult(exchange, std::move(json));
 }
 
-async::Task<> Read(const Services& services, std::string id, const std::string& what,
+async::Task<> Read(const Services& services, std::string id, OnSnapshot on_snapshot,
                    http::Exchange& exchange) {
-  const http::RequestHead& request = exchange.request();
-  OnSnapshot on_snapshot;
-  if (what.empty()) {
-    on_snapshot = ShowJson;
-  } else if (what == "diff") {
-    Result<uint64_t> limit = Number(request, "limit", kDiffPage, kMostDiff);
-    if (!limit) {
-      co_await http::RespondError(exchange, std::move(limit).error());
-      co_return;
-    }
-    on_snapshot = [&services, to = Query(request, "to"), limit = *limit](
-                      repository::Repository& repository, const SnapshotRecord& record) {
-      return DiffJson(services, to, limit, repository, record);
-    };
-  } else {
-    Result<uint64_t> limit = Number(request, "limit", kMostPerPage, 10 * kMostPerPage);
-    if (!limit) {
-      co_await http::RespondError(exchange, std::move(limit).error());
-      co_return;
-    }
-    on_snapshot = [path = Query(request, "path"), after = Query(request, "cursor"), limit = *limit](
-                      repository::Repository& repository, const SnapshotRecord& record) {
-      return TreeJson(path, after, limit, repository, record);
-    };
-  }
   Result<std::string> json = co_await WithSnapshot(services, std::move(id), std::move(on_snapshot));
-  co_await Answer(exchange, std::move(json));
+  co_await RespondResult(exchange, std::move(json));
 }
 
-async::Task<> NotFound(http::Exchange& exchange) {
-  Error error{.code = Code::kNotFound,
-              .message = fmt::format("there is nothing at {:.200}", exchange.request().path())};
-  co_await http::RespondError(exchange, std::move(error));
+async::Task<> Show(const Services& services, Values values, http::Exchange& exchange) {
+  co_await Read(services, std::move(values[0]), ShowJson, exchange);
+}
+
+async::Task<> ShowDiff(const Services& services, Values values, http::Exchange& exchange) {
+  Result<uint64_t> limit = Number(exchange.request(), "limit", kDiffPage, kMostDiff);
+  if (!limit) {
+    co_await http::RespondError(exchange, std::move(limit).error());
+    co_return;
+  }
+  OnSnapshot diff = [&services, to = Query(exchange.request(), "to"), limit = *limit](
+                        repository::Repository& repository, const SnapshotRecord& record) {
+    return DiffJson(services, to, limit, repository, record);
+  };
+  co_await Read(services, std::move(values[0]), std::move(diff), exchange);
+}
+
+async::Task<> ShowTree(const Services& services, Values values, http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  Result<uint64_t> limit = Number(request, "limit", kMostPerPage, 10 * kMostPerPage);
+  if (!limit) {
+    co_await http::RespondError(exchange, std::move(limit).error());
+    co_return;
+  }
+  OnSnapshot tree = [path = Query(request, "path"), after = Query(request, "cursor"),
+                     limit = *limit](repository::Repository& repository,
+                                     const SnapshotRecord& record) {
+    return TreeJson(path, after, limit, repository, record);
+  };
+  co_await Read(services, std::move(values[0]), std::move(tree), exchange);
+}
+
+async::Task<> ListAll(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  return ListSnapshotsOf(services, Query(exchange.request(), "sandbox"), exchange);
 }
 
 }  // namespace
@@ -293,34 +285,98 @@ async::Task<> ListSnapshotsOf(const Services& services, std::string sandbox,
                 .trigger = Query(request, "trigger"),
                 .tag = Query(request, "tag")};
   Result<std::string> json = co_await DoList(services, std::move(filter), request);
-  co_await Answer(exchange, std::move(json));
+  co_await RespondResult(exchange, std::move(json));
 }
 
-async::Task<> HandleSnapshots(const Services& services, std::vector<std::string> rest,
-                              http::Exchange& exchange) {
-  const http::RequestHead& request = exchange.request();
-  bool read = request.method == "GET" || request.method == "HEAD";
-  std::string what = rest.size() > 1 ? rest[1] : "";
-  bool known =
-      what.empty() || what == "diff" || what == "tree" || what == "file" || what == "archive";
-  if (rest.size() > 2 || !known || (rest.size() == 2 && what.empty())) {
-    co_await NotFound(exchange);
-  } else if (rest.size() == 1 && request.method == "DELETE") {
-    co_await Remove(services, std::move(rest[0]), exchange);
-  } else if (rest.size() == 1 && request.method == "PATCH") {
-    co_await Patch(services, std::move(rest[0]), exchange);
-  } else if (!read) {
-    co_await RespondMethodNotAllowed(exchange,
-                                     rest.size() == 1 ? "GET, HEAD, PATCH, DELETE" : "GET, HEAD");
-  } else if (rest.empty()) {
-    co_await ListSnapshotsOf(services, Query(request, "sandbox"), exchange);
-  } else if (what == "file") {
-    co_await SendFile(services, std::move(rest[0]), exchange);
-  } else if (what == "archive") {
-    co_await SendArchive(services, std::move(rest[0]), exchange);
-  } else {
-    co_await Read(services, std::move(rest[0]), what, exchange);
-  }
-}
+namespace {
+
+constexpr Field kListQuery[] = {
+    {.name = "sandbox", .about = "Of this sandbox."},
+    kSnapshotQuery[0],
+    kSnapshotQuery[1],
+    kSnapshotQuery[2],
+    kSnapshotQuery[3],
+    kSnapshotQuery[4],
+    kSnapshotQuery[5],
+};
+constexpr Field kPatchFields[] = {
+    {.name = "name"},
+    {.name = "tags", .kind = Kind::kTextList},
+    {.name = "pinned", .kind = Kind::kBoolean, .about = "Kept whatever the rules say."},
+    {.name = "ttl", .about = "\"3d\" or \"never\"."},
+};
+constexpr Field kDiffQuery[] = {
+    {.name = "to", .about = "The other snapshot.", .required = true},
+    {.name = "limit", .kind = Kind::kInteger, .min = 1, .max = kMostDiff},
+};
+constexpr Field kTreeQuery[] = {
+    {.name = "path", .about = "A directory of the snapshot."},
+    {.name = "limit", .kind = Kind::kInteger, .min = 1, .max = 10 * kMostPerPage},
+    {.name = "cursor", .about = "Of the answer before."},
+};
+constexpr Field kFileQuery[] = {
+    {.name = "path", .about = "A file of the snapshot.", .required = true},
+};
+constexpr Field kArchiveQuery[] = {
+    {.name = "presign", .kind = Kind::kInteger, .about = "1: answer an expiring URL."},
+    {.name = "valid", .kind = Kind::kInteger, .about = "Seconds that the URL works.", .min = 1},
+};
+
+constexpr Route kRoutes[] = {
+    {.method = "GET",
+     .pattern = "/v1/snapshots",
+     .operation = "listSnapshots",
+     .summary = "Every snapshot of the repository, newest first.",
+     .handler = ListAll,
+     .query = kListQuery},
+    {.method = "GET",
+     .pattern = "/v1/snapshots/{snapshotId}",
+     .operation = "getSnapshot",
+     .summary = "One snapshot.",
+     .handler = Show},
+    {.method = "PATCH",
+     .pattern = "/v1/snapshots/{snapshotId}",
+     .operation = "updateSnapshot",
+     .summary = "Changes what it is called and how long it is kept.",
+     .handler = OfSandbox<Patch>,
+     .body = Media::kJson,
+     .fields = kPatchFields},
+    {.method = "DELETE",
+     .pattern = "/v1/snapshots/{snapshotId}",
+     .operation = "deleteSnapshot",
+     .summary = "Removes it.",
+     .handler = OfSandbox<Remove>,
+     .answer = Media::kNone},
+    {.method = "GET",
+     .pattern = "/v1/snapshots/{snapshotId}/diff",
+     .operation = "diffSnapshots",
+     .summary = "What another snapshot has that this one has not.",
+     .handler = ShowDiff,
+     .query = kDiffQuery},
+    {.method = "GET",
+     .pattern = "/v1/snapshots/{snapshotId}/tree",
+     .operation = "listSnapshotFiles",
+     .summary = "The entries of one of its directories.",
+     .handler = ShowTree,
+     .query = kTreeQuery},
+    {.method = "GET",
+     .pattern = "/v1/snapshots/{snapshotId}/file",
+     .operation = "readSnapshotFile",
+     .summary = "The bytes of one of its files; Range is honoured.",
+     .handler = OfSandbox<SendFile>,
+     .answer = Media::kOctets,
+     .query = kFileQuery},
+    {.method = "GET",
+     .pattern = "/v1/snapshots/{snapshotId}/archive",
+     .operation = "downloadSnapshot",
+     .summary = "All of it as .tar.zst.",
+     .handler = OfSandbox<SendArchive>,
+     .answer = Media::kOctets,
+     .query = kArchiveQuery},
+};
+
+}  // namespace
+
+std::span<const Route> SnapshotRoutes() { return kRoutes; }
 
 }  // namespace atl::api

@@ -11,17 +11,23 @@
 // Restored are they by POST /v1/sandboxes/<id>/restore/<snapshot id>, into any sandbox.
 #pragma once
 
+#include <span>
 #include <string>
-#include <vector>
 
-#include "api/seed/actions.h"
-#include "http/server.h"
+#include "api/v1/route.h"
 
 namespace atl::api {
 
-// `rest`: the parts of the path behind "/v1/snapshots". Always answers.
-async::Task<> HandleSnapshots(const Services& services, std::vector<std::string> rest,
-                              http::Exchange& exchange);
+inline constexpr Field kSnapshotQuery[] = {
+    {.name = "dir", .about = "Of this directory."},
+    {.name = "name"},
+    {.name = "trigger", .about = "manual, stop, interval, …"},
+    {.name = "tag"},
+    {.name = "limit", .kind = Kind::kInteger, .about = "At most so many.", .min = 1, .max = 1000},
+    {.name = "cursor", .about = "Of the answer before."},
+};
+
+std::span<const Route> SnapshotRoutes();
 
 // GET /v1/sandboxes/<id>/snapshots: the same list, of one sandbox.
 async::Task<> ListSnapshotsOf(const Services& services, std::string sandbox,

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/v1/usage.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <optional>
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "api/v1/route.h"
 
 namespace atl::api {
 namespace {
@@ -42,17 +41,9 @@ void WriteUsage(json::Writer& writer, const sandbox::UsageReport& report) {
 }
 
 async::Task<> RespondUsage(const Services& services, std::string id, http::Exchange& exchange) {
-  const http::RequestHead& request = exchange.request();
-  if (request.method != "GET" && request.method != "HEAD") {
-    co_await RespondMethodNotAllowed(exchange, "GET, HEAD");
-    co_return;
-  }
   std::optional<sandbox::Info> info = services.registry.Find(id);
   if (!info) {
-    Error error{.code = Code::kNotFound,
-                .message = fmt::format("there is no sandbox {}", id),
-                .reason = "SANDBOX_NOT_FOUND"};
-    co_await http::RespondError(exchange, std::move(error));
+    co_await http::RespondError(exchange, NoSuchSandbox(id));
     co_return;
   }
   // One that has not run since the daemon started uses nothing that is known.
@@ -69,8 +60,7 @@ async::Task<> RespondUsage(const Services& services, std::string id, http::Excha
   writer.Key("history").BeginArray();
   for (const sandbox::UsageSample& sample : report.history) WriteSample(writer, sample);
   writer.EndArray().EndObject();
-  Result<void> sent = co_await http::RespondJson(exchange, 200, writer.Take());
-  (void)sent;  // the client has gone away
+  co_await RespondResult(exchange, writer.Take());
 }
 
 }  // namespace atl::api

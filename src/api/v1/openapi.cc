@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/v1/openapi.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "api/v1/v1.h"
+#include "json/writer.h"
+
+namespace atl::api {
+namespace {
+
+void WriteBounds(json::Writer& writer, const Field& field) {
+  if (field.min != std::numeric_limits<double>::lowest()) writer.Field("minimum", field.min);
+  if (field.max != std::numeric_limits<double>::max()) writer.Field("maximum", field.max);
+}
+
+// A member that is null counts as one that is not there.
+void WriteType(json::Writer& writer, std::string_view type, bool required) {
+  if (required) {
+    writer.Field("type", type);
+  } else {
+    writer.Key("type").BeginArray().String(type).String("null").EndArray();
+  }
+}
+
+void WriteSchema(json::Writer& writer, const Field& field, bool required) {
+  writer.BeginObject();
+  switch (field.kind) {
+    case Kind::kText:
+      WriteType(writer, "string", required);
+      break;
+    case Kind::kInteger:
+      WriteType(writer, "integer", required);
+      break;
+    case Kind::kNumber:
+      WriteType(writer, "number", required);
+      break;
+    case Kind::kBoolean:
+      WriteType(writer, "boolean", required);
+      break;
+    case Kind::kTextMap:
+      WriteType(writer, "object", required);
+      writer.Key("additionalProperties").BeginObject().Field("type", "string").EndObject();
+      break;
+    case Kind::kTextList:
+      WriteType(writer, "array", required);
+      writer.Key("items").BeginObject().Field("type", "string").EndObject();
+      break;
+    case Kind::kObject:
+      WriteType(writer, "object", required);
+      break;
+    case Kind::kBytes:
+      writer.Key("type").BeginArray().String("integer").String("string");
+      if (!required) writer.String("null");
+      writer.EndArray();
+      break;
+    case Kind::kAny:
+      break;
+  }
+  WriteBounds(writer, field);
+  if (!field.about.empty()) writer.Field("description", field.about);
+  writer.EndObject();
+}
+
+void WriteParameter(json::Writer& writer, const Field& field, std::string_view place) {
+  bool required = field.required || place == "path";
+  writer.BeginObject().Field("name", field.name).Field("in", place).Field("required", required);
+  if (!field.about.empty()) writer.Field("description", field.about);
+  writer.Key("schema");
+  WriteSchema(writer, {.name = field.name, .kind = field.kind, .min = field.min, .max = field.max},
+              true);
+  writer.EndObject();
+}
+
+// "{name...}" as OpenAPI writes it: "{name}".
+std::string PathOf(std::string_view pattern) {
+  std::string path(pattern);
+  if (size_t dots = path.find("...}"); dots != std::string::npos) path.erase(dots, 3);
+  return path;
+}
+
+void WriteParameters(json::Writer& writer, const Route& route) {
+  writer.Key("parameters").BeginArray();
+  std::string path = PathOf(route.pattern);
+  for (size_t at = path.find('{'); at != std::string::npos; at = path.find('{', at + 1)) {
+    std::string name = path.substr(at + 1, path.find('}', at) - at - 1);
+    WriteParameter(writer, {.name = name}, "path");
+  }
+  for (const Field& field : route.query) WriteParameter(writer, field, "query");
+  writer.EndArray();
+}
+
+void WriteBody(json::Writer& writer, const Route& route) {
+  if (route.body == Media::kNone) return;
+  bool required = std::ranges::any_of(route.fields, &Field::required);
+  writer.Key("requestBody").BeginObject().Field("required", required).Key("content").BeginObject();
+  if (route.body == Media::kOctets) {
+    writer.Key("application/octet-stream").BeginObject().EndObject();
+  } else {
+    writer.Key("application/json").BeginObject().Key("schema").BeginObject();
+    writer.Field("type", "object").Key("properties").BeginObject();
+    for (const Field& field : route.fields) {
+      writer.Key(field.name);
+      WriteSchema(writer, field, field.required);
+    }
+    writer.EndObject();
+    if (required) {
+      writer.Key("required").BeginArray();
+      for (const Field& field : route.fields) {
+        if (field.required) writer.String(field.name);
+      }
+      writer.EndArray();
+    }
+    writer.EndObject().EndObject();
+  }
+  writer.EndObject().EndObject();
+}
+
+void WriteContent(json::Writer& writer, std::initializer_list<std::string_view> types) {
+  writer.Key("content").BeginObject();
+  for (std::string_view type : types) {
+    writer.Key(type).BeginObject().Key("schema").BeginObject();
+    writer.Field("type", type == "application/json" ? "object" : "string");
+    writer.EndObject().EndObject();
+  }
+  writer.EndObject();
+}
+
+void WriteResponses(json::Writer& writer, const Route& route) {
+  writer.Key("responses").BeginObject();
+  switch (route.answer) {
+    case Media::kNone:
+      writer.Key("204").BeginObject().Field("description", "Done");
+      break;
+    case Media::kWebSocket:
+      writer.Key("101").BeginObject().Field("description", "A WebSocket");
+      break;
+    default:
+      writer.Key("200").BeginObject().Field("description", "Done");
+      break;
+  }
+  if (route.answer == Media::kJson) WriteContent(writer, {"application/json"});
+  if (route.answer == Media::kEvents) {
+    WriteContent(writer, {"application/json", "text/event-stream"});
+  }
+  if (route.answer == Media::kOctets) WriteContent(writer, {"application/octet-stream"});
+  if (route.answer == Media::kText) WriteContent(writer, {"text/html"});
+  writer.EndObject();
+  writer.Key("default").BeginObject().Field("$ref", "#/components/responses/Error").EndObject();
+  writer.EndObject();
+}
+
+void WriteOperation(json::Writer& writer, const Route& route) {
+  std::string method(route.method);
+  std::ranges::transform(method, method.begin(),
+                         [](char c) { return static_cast<char>(c - 'A' + 'a'); });
+  writer.Key(method).BeginObject().Field("operationId", route.operation);
+  writer.Field("summary", route.summary);
+  WriteParameters(writer, route);
+  WriteBody(writer, route);
+  WriteResponses(writer, route);
+  writer.EndObject();
+}
+
+void WriteComponents(json::Writer& writer) {
+  writer.Key("components").BeginObject().Key("schemas").BeginObject();
+  writer.Key("Error").BeginObject().Field("type", "object");
+  writer.Key("required").BeginArray().String("code").String("message").EndArray();
+  writer.Key("properties").BeginObject();
+  writer.Key("code").BeginObject().Field("type", "string").EndObject();
+  writer.Key("message").BeginObject().Field("type", "string").EndObject();
+  writer.EndObject().EndObject().EndObject();
+  writer.Key("responses").BeginObject().Key("Error").BeginObject();
+  writer.Field("description", "What was tried and why it failed");
+  writer.Key("content").BeginObject().Key("application/json").BeginObject();
+  writer.Key("schema").BeginObject().Field("$ref", "#/components/schemas/Error").EndObject();
+  writer.EndObject().EndObject().EndObject().EndObject().EndObject();
+}
+
+async::Task<> SendOpenApi(const Services& /*services*/, Values /*values*/,
+                          http::Exchange& exchange) {
+  static const std::string json = OpenApiJson(AllRoutes());
+  co_await RespondResult(exchange, json);
+}
+
+constexpr Route kRoutes[] = {
+    {.method = "GET",
+     .pattern = "/v1/openapi.json",
+     .operation = "getOpenApi",
+     .summary = "This description.",
+     .handler = SendOpenApi},
+};
+
+}  // namespace
+
+std::span<const Route> OpenApiRoutes() { return kRoutes; }
+
+std::string OpenApiJson(const RouteTable& table) {
+  json::Writer writer;
+  writer.BeginObject().Field("openapi", "3.1.0");
+  writer.Key("info").BeginObject().Field("title", "Atoll").Field("version", "1");
+  writer.Field("description", "Linux sandboxes for coding agents.").EndObject();
+  writer.Key("paths").BeginObject();
+  std::vector<Route> routes = table.routes();
+  std::ranges::sort(routes, {},
+                    [](const Route& route) { return std::pair(route.pattern, route.method); });
+  std::string_view path;
+  for (const Route& route : routes) {
+    if (route.pattern != path) {
+      if (!path.empty()) writer.EndObject();
+      path = route.pattern;
+      writer.Key(PathOf(path)).BeginObject();
+    }
+    WriteOperation(writer, route);
+  }
+  if (!path.empty()) writer.EndObject();
+  writer.EndObject();
+  WriteComponents(writer);
+  writer.EndObject();
+  return writer.Take();
+}
+
+}  // namespace atl::api

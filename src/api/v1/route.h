@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// The routes of the bare domain, as tables: what is routed is what /v1/openapi.json describes.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/seed/actions.h"
+#include "async/task.h"
+#include "http/server.h"
+
+namespace atl::api {
+
+// What a field of a body or a parameter of a query may be.
+enum class Kind : uint8_t {
+  kText,      // a string without NUL
+  kInteger,   // within [min, max]
+  kNumber,    // within [min, max]
+  kBoolean,   //
+  kTextMap,   // an object of strings without NUL
+  kTextList,  // an array of strings without NUL
+  kObject,    // described by its own words
+  kBytes,     // a number of bytes, or text as "512M"
+  kAny,       // described by its own words
+};
+
+struct Field {
+  std::string_view name;
+  Kind kind = Kind::kText;
+  std::string_view about;
+  bool required = false;
+  double min = std::numeric_limits<double>::lowest();
+  double max = std::numeric_limits<double>::max();
+};
+
+// What a request carries or an answer is.
+enum class Media : uint8_t {
+  kNone,       // nothing: an answer is 204
+  kJson,       // an object
+  kEvents,     // server-sent events, or JSON when they are not asked for
+  kOctets,     // bytes as they are
+  kText,       //
+  kWebSocket,  // 101
+};
+
+// The parts of the path that stand in braces, in order, percent-decoded, without NUL and not empty.
+// "{id}" is a valid id of a sandbox. "{name...}", at the end, is the rest with its slashes.
+using Values = std::vector<std::string>;
+using RouteHandler = async::Task<> (*)(const Services& services, Values values,
+                                       http::Exchange& exchange);
+
+struct Route {
+  std::string_view method;  // GET answers HEAD too
+  std::string_view pattern;
+  std::string_view operation;  // a name for clients: "createSandbox"
+  std::string_view summary;    // one sentence
+  RouteHandler handler = nullptr;
+  Media answer = Media::kJson;
+  Media body = Media::kNone;
+  std::span<const Field> fields;  // of a JSON body; all are optional but those that say so
+  std::span<const Field> query;
+};
+
+// A handler for what asks for the sandbox alone.
+template <async::Task<> (*F)(const Services&, std::string, http::Exchange&)>
+async::Task<> OfSandbox(const Services& services, Values values, http::Exchange& exchange) {
+  return F(services, std::move(values.at(0)), exchange);
+}
+
+class RouteTable {
+ public:
+  RouteTable(std::initializer_list<std::span<const Route>> parts);
+
+  struct Match {
+    const Route* route = nullptr;  // null: nothing is there for this method
+    Values values;
+    std::string allow;  // the methods that the path has, when this is not one of them
+  };
+  // kInvalidArgument for a path that a route has, with a value that it cannot have.
+  Result<Match> Find(std::string_view method, std::string_view path) const;
+
+  const std::vector<Route>& routes() const { return routes_; }
+
+ private:
+  std::vector<Route> routes_;
+};
+
+// 200 with a JSON text, or the error.
+async::Task<> RespondResult(http::Exchange& exchange, Result<std::string> json);
+// 404 SANDBOX_NOT_FOUND
+Error NoSuchSandbox(std::string_view id);
+
+// The value of a parameter of the query, or "".
+std::string Query(const http::RequestHead& request, std::string_view name);
+
+}  // namespace atl::api

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/v1/sandboxes.h"
+
+#include <optional>
+#include <utility>
+
+#include "api/seed/fork.h"
+#include "api/seed/output_events.h"
+#include "api/seed/snapshots.h"
+#include "api/v1/lifecycle.h"
+#include "api/v1/snapshots.h"
+#include "api/v1/usage.h"
+#include "json/writer.h"
+
+namespace atl::api {
+namespace {
+
+void WriteSandbox(json::Writer& writer, const Services& services, const sandbox::Info& info,
+                  const http::RequestHead& request) {
+  writer.BeginObject().Field("id", info.id).Field("url", SandboxUrl(services, info.id, request));
+  writer.Field("state", sandbox::StateName(info.state)).Field("image", info.image);
+  writer.Field("createdAt", IsoTime(info.created_at_ms));
+  writer.Field("opencode", OpencodeState(services, info));
+  writer.Field("memory", info.limits.memory_bytes).Field("cpus", info.limits.cpus);
+  writer.Field("pids", info.limits.pids).Field("disk", info.limits.disk_bytes);
+  writer.Field("inodes", info.limits.inodes).Field("weight", info.limits.weight);
+  WriteSleepPolicy(writer, info.sleep);
+  WritePolicy(writer, info.snapshots);
+  if (auto usage = services.registry.Usage(info.id, false)) {
+    writer.Key("usage");
+    WriteUsage(writer, *usage);
+  }
+  if (info.unsaved) writer.Field("unsaved", true).Field("saveFailure", info.save_failure);
+  if (!info.failure.empty()) writer.Field("failure", info.failure);
+  writer.EndObject();
+}
+
+async::Task<> List(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  json::Writer writer;
+  writer.BeginObject().Key("sandboxes").BeginArray();
+  for (const sandbox::Info& info : services.registry.List()) {
+    WriteSandbox(writer, services, info, exchange.request());
+  }
+  writer.EndArray().EndObject();
+  co_await RespondResult(exchange, writer.Take());
+}
+
+async::Task<> Show(const Services& services, Values values, http::Exchange& exchange) {
+  std::optional<sandbox::Info> info = services.registry.Find(values[0]);
+  if (!info) {
+    co_await http::RespondError(exchange, NoSuchSandbox(values[0]));
+    co_return;
+  }
+  json::Writer writer;
+  WriteSandbox(writer, services, *info, exchange.request());
+  co_await RespondResult(exchange, writer.Take());
+}
+
+async::Task<> Patch(const Services& services, Values values, http::Exchange& exchange) {
+  Result<sandbox::Info> changed = co_await Change(services, std::move(values[0]), exchange);
+  if (!changed) {
+    co_await http::RespondError(exchange, std::move(changed).error());
+    co_return;
+  }
+  json::Writer writer;
+  WriteSandbox(writer, services, *changed, exchange.request());
+  co_await RespondResult(exchange, writer.Take());
+}
+
+// Who commands every sandbox may copy from one to another.
+async::Task<> RestoreNamed(const Services& services, Values values, http::Exchange& exchange) {
+  return Restore(services, std::move(values.at(0)), std::move(values.at(1)), true, exchange);
+}
+
+constexpr Field kSleepAfter{.name = "sleepAfter",
+                            .kind = Kind::kAny,
+                            .about = "Seconds, or text as \"10m\", without use until it sleeps."};
+constexpr Field kStopAfter{.name = "stopAfter",
+                           .kind = Kind::kAny,
+                           .about = "The same, asleep, until it is saved and stopped."};
+constexpr Field kKeepAlive{
+    .name = "keepAlive", .kind = Kind::kBoolean, .about = "It neither sleeps nor stops by itself."};
+constexpr Field kSnapshots{
+    .name = "snapshots",
+    .kind = Kind::kObject,
+    .about = "When it is saved by itself: onStop, onStart, interval, paths."};
+constexpr Field kOpencode{
+    .name = "opencode",
+    .kind = Kind::kBoolean,
+    .about = "true: answer when OpenCode is healthy; false: do not start it."};
+
+constexpr Field kCreateFields[] = {
+    kOpencode,
+    {.name = "image", .about = "The image that it is made of."},
+    {.name = "memory", .kind = Kind::kBytes, .about = "The most memory that its programs have."},
+    {.name = "cpus", .kind = Kind::kNumber, .about = "CPUs.", .min = 0, .max = 1024},
+    {.name = "pids", .kind = Kind::kInteger, .about = "Processes.", .min = 1, .max = 4'194'304},
+    {.name = "disk", .kind = Kind::kBytes, .about = "The most that its files take."},
+    {.name = "inodes", .kind = Kind::kInteger, .about = "Files.", .min = 0, .max = 4'294'967'295},
+    {.name = "weight",
+     .kind = Kind::kInteger,
+     .about = "Its share of a busy host; 100 is usual.",
+     .min = 1,
+     .max = 10'000},
+    {.name = "wait",
+     .kind = Kind::kAny,
+     .about = "true, or seconds: wait for room when the host has none."},
+    {.name = "env", .kind = Kind::kTextMap, .about = "The environment of what runs in it."},
+    kSnapshots,
+    kSleepAfter,
+    kStopAfter,
+    kKeepAlive,
+};
+constexpr Field kPatchFields[] = {kSleepAfter, kStopAfter, kKeepAlive, kSnapshots};
+constexpr Field kForkFields[] = {
+    {.name = "id", .about = "The id of the copy; a new one when it is not there."},
+    {.name = "count",
+     .kind = Kind::kInteger,
+     .about = "How many.",
+     .min = 1,
+     .max = sandbox::kMostForks},
+    kOpencode,
+};
+constexpr Field kRunFields[] = {
+    {.name = "command", .about = "For bash.", .required = true},
+    {.name = "cwd", .about = "/workspace when it is not there."},
+    {.name = "env", .kind = Kind::kTextMap, .about = "Added to the sandbox's."},
+    {.name = "timeout",
+     .kind = Kind::kInteger,
+     .about = "Milliseconds.",
+     .min = 1,
+     .max = 604'800'000},
+};
+constexpr Field kCloneFields[] = {
+    {.name = "repo", .about = "An URL: https, http, git or ssh.", .required = true},
+    {.name = "branch"},
+    {.name = "dir", .about = "Below /workspace; the repository's name when it is not there."},
+    {.name = "depth", .kind = Kind::kInteger, .about = "Commits.", .min = 1, .max = 2'147'483'647},
+};
+constexpr Field kSnapshotFields[] = {
+    {.name = "dir", .about = "What is saved.", .required = true},
+    {.name = "name"},
+    {.name = "freeze", .kind = Kind::kBoolean, .about = "Its programs stand still meanwhile."},
+    {.name = "ttl", .kind = Kind::kAny, .about = "Seconds, \"3d\" or \"never\"."},
+    {.name = "tags", .kind = Kind::kTextList},
+    {.name = "exclude", .kind = Kind::kTextList, .about = "Patterns as restic's."},
+};
+constexpr Field kRestoreFields[] = {
+    {.name = "dir", .about = "Where to; where it was saved when it is not there."},
+    {.name = "from", .about = "A directory of the snapshot."},
+    {.name = "mode", .about = "\"replace\", or \"merge\": keep what the snapshot does not have."},
+};
+constexpr Field kSleepFields[] = {
+    {.name = "force", .kind = Kind::kBoolean, .about = "Even when it is in use."},
+};
+constexpr Field kEventQuery[] = {
+    {.name = "after", .kind = Kind::kInteger, .about = "What came later than that one.", .min = 0},
+    {.name = "follow", .kind = Kind::kBoolean, .about = "A stream that goes on."},
+};
+
+constexpr Route kRoutes[] = {
+    {.method = "GET",
+     .pattern = "/v1/sandboxes",
+     .operation = "listSandboxes",
+     .summary = "Every sandbox.",
+     .handler = List},
+    {.method = "GET",
+     .pattern = "/v1/sandboxes/{id}",
+     .operation = "getSandbox",
+     .summary = "One sandbox.",
+     .handler = Show},
+    {.method = "PATCH",
+     .pattern = "/v1/sandboxes/{id}",
+     .operation = "updateSandbox",
+     .summary = "Changes what it does by itself.",
+     .handler = Patch,
+     .body = Media::kJson,
+     .fields = kPatchFields},
+    {.method = "DELETE",
+     .pattern = "/v1/sandboxes/{id}",
+     .operation = "deleteSandbox",
+     .summary = "Ends it and removes its files; its snapshots stay.",
+     .handler = OfSandbox<Delete>,
+     .answer = Media::kNone},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/create",
+     .operation = "createSandbox",
+     .summary = "Makes it if there is none of this id; starts it if it is stopped.",
+     .handler = OfSandbox<Create>,
+     .body = Media::kJson,
+     .fields = kCreateFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/fork",
+     .operation = "forkSandbox",
+     .summary = "New sandboxes with its files and conversations.",
+     .handler = OfSandbox<Fork>,
+     .body = Media::kJson,
+     .fields = kForkFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/run",
+     .operation = "runCommand",
+     .summary = "Runs a command; its output comes as events.",
+     .handler = OfSandbox<Run>,
+     .answer = Media::kEvents,
+     .body = Media::kJson,
+     .fields = kRunFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/gitClone",
+     .operation = "cloneRepository",
+     .summary = "Clones a git repository into it.",
+     .handler = OfSandbox<GitClone>,
+     .body = Media::kJson,
+     .fields = kCloneFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/snapshot",
+     .operation = "createSnapshot",
+     .summary = "Saves a directory; answers when it is durable.",
+     .handler = OfSandbox<Snapshot>,
+     .answer = Media::kEvents,
+     .body = Media::kJson,
+     .fields = kSnapshotFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/restore/{snapshotId}",
+     .operation = "restoreSnapshot",
+     .summary = "Puts the files of a snapshot into it, any sandbox's.",
+     .handler = RestoreNamed,
+     .answer = Media::kEvents,
+     .body = Media::kJson,
+     .fields = kRestoreFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/stop",
+     .operation = "stopSandbox",
+     .summary = "Saves it and ends its programs; its files stay.",
+     .handler = OfSandbox<Stop>},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/sleep",
+     .operation = "sleepSandbox",
+     .summary = "Its programs stand still until it is used.",
+     .handler = OfSandbox<Sleep>,
+     .body = Media::kJson,
+     .fields = kSleepFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/wake",
+     .operation = "wakeSandbox",
+     .summary = "Its programs go on.",
+     .handler = OfSandbox<Wake>},
+    {.method = "GET",
+     .pattern = "/v1/sandboxes/{id}/usage",
+     .operation = "getUsage",
+     .summary = "What it uses now, has used in ten minutes, and may use.",
+     .handler = OfSandbox<RespondUsage>},
+    {.method = "GET",
+     .pattern = "/v1/sandboxes/{id}/events",
+     .operation = "listEvents",
+     .summary = "What happened to it and why.",
+     .handler = OfSandbox<Events>,
+     .answer = Media::kEvents,
+     .query = kEventQuery},
+    {.method = "GET",
+     .pattern = "/v1/sandboxes/{id}/snapshots",
+     .operation = "listSandboxSnapshots",
+     .summary = "Its snapshots, newest first.",
+     .handler = OfSandbox<ListSnapshotsOf>,
+     .query = kSnapshotQuery},
+};
+
+}  // namespace
+
+std::span<const Route> SandboxRoutes() { return kRoutes; }
+
+}  // namespace atl::api
