@@ -22,7 +22,7 @@ place() {
   cmp -s "$1" "$out/$2" || cp "$1" "$out/$2"
 }
 
-for file in *.css *.js *.svg; do
+for file in *.css *.js *.svg explore.html; do
   place "$file" "$file"
 done
 

@@ -2,6 +2,7 @@
 #include "gateway/gateway.h"
 
 #include "gateway/origin.h"
+#include "http/request_id.h"
 #include "metrics/atoll.h"
 
 namespace atl::gateway {
@@ -62,6 +63,7 @@ Gateway::Gateway(Options options, sandbox::Registry& registry, opencode::Servers
 async::Task<> Gateway::Handle(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
   CountedRequest counted(exchange);
+  exchange.SetRequestId(http::ChooseRequestId(request));
   Route route = RouteHost(request.host, options_.domain);
   counted.SetRoute(NameOf(route));
   if (std::holds_alternative<UnknownHost>(route)) {

@@ -175,6 +175,7 @@ class Connection::ExchangeImpl : public Exchange {
     } else if (head_.minor_version == 0) {
       head.headers.Add("Connection", "keep-alive");
     }
+    if (!request_id().empty()) head.headers.Set("X-Request-Id", request_id());
     for (const auto& [name, ms] : timings()) {
       head.headers.Add("Server-Timing", fmt::format("{};dur={:.1f}", name, ms));
     }

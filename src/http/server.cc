@@ -35,6 +35,13 @@ struct Server::Impl {
 
 namespace {
 
+constexpr size_t kMostPathShown = 200;
+
+std::atomic<Suggest>& Suggestions() {
+  static std::atomic<Suggest> suggest{nullptr};
+  return suggest;
+}
+
 constexpr std::string_view kFullAnswer =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
     "Connection: close\r\n\r\n";
@@ -157,26 +164,35 @@ ResponseHead ErrorHead(const Error& error) {
   return head;
 }
 
-std::string ErrorBody(const Error& error) {
-  std::string body = R"({"code":)";
-  json::AppendString(body, ReasonOf(error));
-  body += R"(,"message":)";
-  json::AppendString(body, error.message);
-  body += "}\n";
-  return body;
+void SetSuggest(Suggest suggest) { Suggestions() = suggest; }
+
+std::string ErrorBody(const Error& error, const Exchange* exchange) {
+  json::Writer body;
+  body.BeginObject().Field("code", ReasonOf(error)).Field("message", error.message);
+  Suggest suggest = Suggestions().load();
+  std::string_view suggestion = suggest == nullptr ? std::string_view() : suggest(ReasonOf(error));
+  if (!suggestion.empty()) body.Field("suggestion", suggestion);
+  if (exchange != nullptr && !exchange->request_id().empty()) {
+    body.Key("context").BeginObject().Field("requestId", exchange->request_id());
+    body.Field("method", exchange->request().method);
+    body.Field("path", exchange->request().path().substr(0, kMostPathShown)).EndObject();
+  }
+  body.EndObject();
+  return body.Take() + "\n";
 }
 
 async::Task<> RespondError(Exchange& exchange, Error error) {
   const RequestHead& request = exchange.request();
   metrics::CountError(ReasonOf(error));
   if (HttpStatus(error.code) >= 500) {
-    log::Warning("{} http://{}{}: {}", request.method, request.host, request.path(), error.message);
+    log::Warning("{} http://{}{}: {} [{}]", request.method, request.host, request.path(),
+                 error.message, exchange.request_id());
   }
   if (exchange.response_started()) {
     exchange.Abort();
     co_return;
   }
-  (void)co_await exchange.Respond(ErrorHead(error), ErrorBody(error));
+  (void)co_await exchange.Respond(ErrorHead(error), ErrorBody(error, &exchange));
 }
 
 async::Task<Result<void>> RespondJson(Exchange& exchange, int status, std::string json) {

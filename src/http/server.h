@@ -46,6 +46,9 @@ class Exchange {
   // What the answer had to wait for: goes out as Server-Timing with a head that is not yet sent.
   // `name` is a token.
   void AddTiming(std::string name, double ms) { timings_.emplace_back(std::move(name), ms); }
+  // Goes out as X-Request-Id with the head of the answer.
+  void SetRequestId(std::string id) { request_id_ = std::move(id); }
+  const std::string& request_id() const { return request_id_; }
   // Sends an informational (1xx) head.
   virtual async::Task<Result<void>> Inform(ResponseHead head) = 0;
 
@@ -63,6 +66,7 @@ class Exchange {
 
  private:
   std::vector<std::pair<std::string, double>> timings_;
+  std::string request_id_;
 };
 
 using Handler = std::function<async::Task<>(Exchange&)>;
@@ -102,9 +106,15 @@ class Server {
   std::shared_ptr<Impl> impl_;
 };
 
-// `{"code":…,"message":…}` with the error's status.
+// What helps against errors of a code; "" when nothing is known to.
+using Suggest = std::string_view (*)(std::string_view code);
+// Called once, before anything is served.
+void SetSuggest(Suggest suggest);
+
+// `{"code":…,"message":…}` with the error's status; behind them what could help ("suggestion") and
+// which request it was ("context"), where that is known.
 ResponseHead ErrorHead(const Error& error);
-std::string ErrorBody(const Error& error);
+std::string ErrorBody(const Error& error, const Exchange* exchange = nullptr);
 async::Task<> RespondError(Exchange& exchange, Error error);
 // A JSON text with a status.
 async::Task<Result<void>> RespondJson(Exchange& exchange, int status, std::string json);

@@ -106,7 +106,7 @@ async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::stri
   Source source;
   for (int round = 0; round < 2; ++round) {
     EntryPtr entry = Lookup(id);
-    if (!entry) co_return Fail(Code::kNotFound, "there is no sandbox " + id, "SANDBOX_NOT_FOUND");
+    if (!entry) co_return Unexpected(NoSuchSandbox(id));
     if (retired) co_return Replaced();
     source.transfer = co_await entry->transfer.Acquire();
     CO_ASSIGN(source.held, co_await Hold(id, false));

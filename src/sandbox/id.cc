@@ -7,6 +7,7 @@
 #include <array>
 
 #include "crypto/bytes.h"
+#include "crypto/sha256.h"
 
 namespace atl::sandbox {
 namespace {
@@ -43,6 +44,32 @@ Result<void> ValidateId(std::string_view id) {
   std::string shown = printable ? std::string(id.substr(0, 64)) : std::string("…");
   return Fail(Code::kInvalidArgument, fmt::format("\"{}\" is no sandbox id: {}", shown, objection),
               "INVALID_SANDBOX_ID");
+}
+
+std::string NewId(std::string_view key) {
+  std::array<unsigned char, 16> bytes{};
+  if (key.empty()) {
+    crypto::FillRandom(bytes);
+  } else {
+    auto digest = crypto::Sha256Of(fmt::format("sandbox of {}", key));
+    std::copy_n(digest.begin(), bytes.size(), bytes.begin());
+  }
+  constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz234567";
+  std::string id;
+  unsigned held = 0;
+  unsigned bits = 0;
+  for (unsigned char byte : bytes) {
+    held = (held << 8U | byte) & 0xFFFU;
+    for (bits += 8; bits >= 5; bits -= 5) id += kAlphabet[(held >> (bits - 5U)) & 31U];
+  }
+  id += kAlphabet[(held << (5U - bits)) & 31U];
+  return id;
+}
+
+Error NoSuchSandbox(std::string_view id) {
+  return Error{.code = Code::kNotFound,
+               .message = fmt::format("there is no sandbox {}", id),
+               .reason = "SANDBOX_NOT_FOUND"};
 }
 
 std::string NewInternalId() { return crypto::RandomHex(8); }

@@ -14,6 +14,13 @@ namespace atl::sandbox {
 // Fails with kInvalidArgument, INVALID_SANDBOX_ID, and a message that names the rule.
 Result<void> ValidateId(std::string_view id);
 
+// A new id for whoever wants none of their own: 26 of `a-z2-7`, which are 128 bits (RFC 4648
+// base32). With a `key` the same key gives the same id.
+std::string NewId(std::string_view key = {});
+
+// kNotFound, SANDBOX_NOT_FOUND.
+Error NoSuchSandbox(std::string_view id);
+
 // 16 lowercase hex characters, random: names directories, cgroups and crun containers.
 std::string NewInternalId();
 

@@ -11,10 +11,6 @@
 namespace atl::sandbox {
 namespace {
 
-Unexpected NotFound(std::string_view id) {
-  return Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
-}
-
 // A request to a stopped sandbox starts it, and would rather wait a little than fail.
 constexpr std::chrono::seconds kStartWait{20};
 
@@ -72,14 +68,14 @@ async::Task<Result<Registry::Impl::Held>> Registry::Impl::Hold(std::string id, b
   while (true) {
     if (retired) co_return Replaced();
     EntryPtr entry = make ? Obtain(id) : Lookup(id);
-    if (!entry) co_return NotFound(id);
+    if (!entry) co_return Unexpected(NoSuchSandbox(id));
     async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
     if (retired) co_return Replaced();
     {
       std::lock_guard guard(mutex);
       // Deleted while we waited: whoever comes next makes a new entry.
       if (entry->removed) continue;
-      if (!entry->exists && !make) co_return NotFound(id);
+      if (!entry->exists && !make) co_return Unexpected(NoSuchSandbox(id));
     }
     co_return Held{.entry = std::move(entry), .lock = std::move(lock)};
   }
@@ -180,7 +176,7 @@ std::shared_ptr<Sandbox> Registry::Observe(std::string_view id) const {
 
 async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id, Waited* waited) {
   Impl::EntryPtr entry = impl_->Lookup(id);
-  if (!entry) co_return NotFound(id);
+  if (!entry) co_return Unexpected(NoSuchSandbox(id));
   if (std::shared_ptr<Sandbox> sandbox = impl_->Lease(entry)) co_return sandbox;
   CO_ASSIGN(Admission::Ticket ticket, co_await impl_->Admit(id, std::nullopt, kStartWait));
   async::Executor executor = co_await async::ThisExecutor();

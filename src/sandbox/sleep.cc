@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "metrics/atoll.h"
+#include "sandbox/id.h"
 #include "sandbox/registry_impl.h"
 
 namespace atl::sandbox {
@@ -81,7 +82,7 @@ async::Task<> Registry::Impl::SleepInto(std::string id, bool force, Result<void>
   co_await async::DisableCancellation();
   EntryPtr entry = Lookup(id);
   if (!entry) {
-    result = Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
+    result = Unexpected(NoSuchSandbox(id));
     co_return;
   }
   if (retired) {

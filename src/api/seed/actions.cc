@@ -36,8 +36,7 @@ async::Task<> CreateInto(const Services& services, std::string id, sandbox::Crea
 }
 
 async::Task<Result<std::string>> DoCreate(const Services& services, std::string id,
-                                          http::Exchange& exchange) {
-  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
+                                          json::Object body, http::Exchange& exchange) {
   CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy(),
                                                services.registry.default_sleep()));
   auto wait = PreferredWait(exchange.request().headers.Joined("Prefer"));
@@ -144,7 +143,17 @@ std::string CreatedJson(const Services& services, const sandbox::Registry::Creat
 }
 
 async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange) {
-  Result<std::string> json = co_await DoCreate(services, std::move(id), exchange);
+  Result<json::Object> body = co_await ReadObject(exchange);
+  if (!body) {
+    co_await http::RespondError(exchange, std::move(body).error());
+    co_return;
+  }
+  co_await CreateFrom(services, std::move(id), *std::move(body), exchange);
+}
+
+async::Task<> CreateFrom(const Services& services, std::string id, json::Object body,
+                         http::Exchange& exchange) {
+  Result<std::string> json = co_await DoCreate(services, std::move(id), std::move(body), exchange);
   co_await Answer(exchange, std::move(json));
 }
 

@@ -9,6 +9,7 @@
 
 #include "async/task.h"
 #include "http/server.h"
+#include "json/reader.h"
 #include "json/writer.h"
 #include "opencode/server.h"
 #include "sandbox/registry.h"
@@ -26,6 +27,9 @@ struct Services {
 };
 
 async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange);
+// The same with a body that was read already.
+async::Task<> CreateFrom(const Services& services, std::string id, json::Object body,
+                         http::Exchange& exchange);
 async::Task<> Run(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange);

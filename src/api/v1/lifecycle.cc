@@ -13,6 +13,7 @@
 #include "api/v1/route.h"
 #include "http/sse.h"
 #include "json/reader.h"
+#include "sandbox/id.h"
 #include "snapshot/policy.h"
 
 namespace atl::api {
@@ -192,7 +193,7 @@ async::Task<> Events(const Services& services, std::string id, http::Exchange& e
   }
   // What has happened to one that is gone can still be read.
   if (events->empty() && !services.registry.Find(id) && !*after) {
-    co_await http::RespondError(exchange, NoSuchSandbox(id));
+    co_await http::RespondError(exchange, sandbox::NoSuchSandbox(id));
     co_return;
   }
   bool stream = request.headers.Joined("Accept").contains("text/event-stream") ||

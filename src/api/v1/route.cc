@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -117,14 +118,22 @@ async::Task<> RespondResult(http::Exchange& exchange, Result<std::string> json) 
   (void)sent;  // the client has gone away
 }
 
-Error NoSuchSandbox(std::string_view id) {
-  return Error{.code = Code::kNotFound,
-               .message = fmt::format("there is no sandbox {}", id),
-               .reason = "SANDBOX_NOT_FOUND"};
-}
-
 std::string Query(const http::RequestHead& request, std::string_view name) {
   return http::QueryParameter(request.query(), name).value_or("");
+}
+
+Result<uint64_t> QueryNumber(const http::RequestHead& request, std::string_view name,
+                             uint64_t fallback, uint64_t most) {
+  std::string text = Query(request, name);
+  if (text.empty()) return fallback;
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value == 0 || value > most) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("\"{}\" must be a number from 1 to {}", name, most),
+                "VALIDATION_FAILED");
+  }
+  return value;
 }
 
 }  // namespace atl::api

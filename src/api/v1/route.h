@@ -92,10 +92,11 @@ class RouteTable {
 
 // 200 with a JSON text, or the error.
 async::Task<> RespondResult(http::Exchange& exchange, Result<std::string> json);
-// 404 SANDBOX_NOT_FOUND
-Error NoSuchSandbox(std::string_view id);
 
 // The value of a parameter of the query, or "".
 std::string Query(const http::RequestHead& request, std::string_view name);
+// A parameter that is a number from 1 to `most`.
+Result<uint64_t> QueryNumber(const http::RequestHead& request, std::string_view name,
+                             uint64_t fallback, uint64_t most);
 
 }  // namespace atl::api

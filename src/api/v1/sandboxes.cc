@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/v1/sandboxes.h"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <utility>
 
@@ -11,9 +13,13 @@
 #include "api/v1/snapshots.h"
 #include "api/v1/usage.h"
 #include "json/writer.h"
+#include "sandbox/id.h"
 
 namespace atl::api {
 namespace {
+
+constexpr uint64_t kMostListed = 100'000;
+constexpr size_t kMostKeyBytes = 255;
 
 void WriteSandbox(json::Writer& writer, const Services& services, const sandbox::Info& info,
                   const http::RequestHead& request) {
@@ -35,20 +41,66 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
   writer.EndObject();
 }
 
+// In the order of their ids; all of them unless there is a limit.
 async::Task<> List(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  Result<uint64_t> limit = QueryNumber(request, "limit", kMostListed, kMostListed);
+  if (!limit) {
+    co_await http::RespondError(exchange, std::move(limit).error());
+    co_return;
+  }
+  std::string after = Query(request, "cursor");
   json::Writer writer;
   writer.BeginObject().Key("sandboxes").BeginArray();
+  uint64_t count = 0;
+  std::string last;
+  bool more = false;
   for (const sandbox::Info& info : services.registry.List()) {
-    WriteSandbox(writer, services, info, exchange.request());
+    if (!after.empty() && info.id <= after) continue;
+    more = count == *limit;
+    if (more) break;
+    WriteSandbox(writer, services, info, request);
+    last = info.id;
+    ++count;
   }
-  writer.EndArray().EndObject();
+  writer.EndArray();
+  if (more) writer.Field("cursor", last);
+  writer.EndObject();
   co_await RespondResult(exchange, writer.Take());
+}
+
+// A key that was used before gives the sandbox that it gave then, as long as that exists.
+Result<std::string> NewIdFor(const json::Object& body, const http::RequestHead& request) {
+  ASSIGN(std::optional<std::string> id, body.OptionalText("id"));
+  std::string key = request.headers.Joined("Idempotency-Key");
+  if (key.size() > kMostKeyBytes) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("Idempotency-Key has more than {} bytes", kMostKeyBytes),
+                "VALIDATION_FAILED");
+  }
+  if (!id) return sandbox::NewId(key);
+  TRY(sandbox::ValidateId(*id));
+  return *std::move(id);
+}
+
+async::Task<> New(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  Result<std::string> text = co_await exchange.ReadBody(kMaxBodyBytes);
+  Result<json::Object> body = Fail(Code::kInternal, "the body has not been read");
+  if (text) body = json::Object::Parse(*text, true);
+  Result<std::string> id = Fail(Code::kInternal, "there is no body");
+  if (body) id = NewIdFor(*body, exchange.request());
+  if (!text || !body || !id) {
+    Error error = !text ? text.error() : !body ? body.error() : id.error();
+    co_await http::RespondError(exchange, std::move(error));
+    co_return;
+  }
+  co_await CreateFrom(services, *std::move(id), *std::move(body), exchange);
 }
 
 async::Task<> Show(const Services& services, Values values, http::Exchange& exchange) {
   std::optional<sandbox::Info> info = services.registry.Find(values[0]);
   if (!info) {
-    co_await http::RespondError(exchange, NoSuchSandbox(values[0]));
+    co_await http::RespondError(exchange, sandbox::NoSuchSandbox(values[0]));
     co_return;
   }
   json::Writer writer;
@@ -89,7 +141,8 @@ constexpr Field kOpencode{
     .kind = Kind::kBoolean,
     .about = "true: answer when OpenCode is healthy; false: do not start it."};
 
-constexpr Field kCreateFields[] = {
+constexpr Field kNewFields[] = {
+    {.name = "id", .about = "Its id; a new one when it is not there."},
     kOpencode,
     {.name = "image", .about = "The image that it is made of."},
     {.name = "memory", .kind = Kind::kBytes, .about = "The most memory that its programs have."},
@@ -111,6 +164,8 @@ constexpr Field kCreateFields[] = {
     kStopAfter,
     kKeepAlive,
 };
+// A path that has an id needs none in the body.
+constexpr auto kCreateFields = std::span(kNewFields).subspan(1);
 constexpr Field kPatchFields[] = {kSleepAfter, kStopAfter, kKeepAlive, kSnapshots};
 constexpr Field kForkFields[] = {
     {.name = "id", .about = "The id of the copy; a new one when it is not there."},
@@ -153,6 +208,14 @@ constexpr Field kRestoreFields[] = {
 constexpr Field kSleepFields[] = {
     {.name = "force", .kind = Kind::kBoolean, .about = "Even when it is in use."},
 };
+constexpr Field kListQuery[] = {
+    {.name = "limit",
+     .kind = Kind::kInteger,
+     .about = "At most so many.",
+     .min = 1,
+     .max = kMostListed},
+    {.name = "cursor", .about = "Of the answer before."},
+};
 constexpr Field kEventQuery[] = {
     {.name = "after", .kind = Kind::kInteger, .about = "What came later than that one.", .min = 0},
     {.name = "follow", .kind = Kind::kBoolean, .about = "A stream that goes on."},
@@ -162,8 +225,16 @@ constexpr Route kRoutes[] = {
     {.method = "GET",
      .pattern = "/v1/sandboxes",
      .operation = "listSandboxes",
-     .summary = "Every sandbox.",
-     .handler = List},
+     .summary = "Every sandbox, by id.",
+     .handler = List,
+     .query = kListQuery},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes",
+     .operation = "newSandbox",
+     .summary = "Makes a sandbox. The same Idempotency-Key gives the same one.",
+     .handler = New,
+     .body = Media::kJson,
+     .fields = kNewFields},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}",
      .operation = "getSandbox",

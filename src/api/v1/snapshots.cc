@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <mutex>
 #include <optional>
 #include <ranges>
@@ -34,20 +33,6 @@ struct Filter {
   std::string trigger;
   std::string tag;
 };
-
-Result<uint64_t> Number(const http::RequestHead& request, std::string_view name, uint64_t fallback,
-                        uint64_t most) {
-  std::string text = Query(request, name);
-  if (text.empty()) return fallback;
-  uint64_t value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value == 0 || value > most) {
-    return Fail(Code::kInvalidArgument,
-                fmt::format("\"{}\" must be a number from 1 to {}", name, most),
-                "VALIDATION_FAILED");
-  }
-  return value;
-}
 
 bool Matches(const Filter& filter, const SnapshotRecord& record) {
   repository::Tags tags = record.decoded_tags();
@@ -93,7 +78,7 @@ std::string ListJson(const std::vector<SnapshotRecord>& all, const Filter& filte
 
 async::Task<Result<std::string>> DoList(const Services& services, Filter filter,
                                         const http::RequestHead& request) {
-  CO_ASSIGN(uint64_t limit, Number(request, "limit", kPage, kMostPerPage));
+  CO_ASSIGN(uint64_t limit, QueryNumber(request, "limit", kPage, kMostPerPage));
   std::string cursor = Query(request, "cursor");
   auto list = [&]() -> Result<std::string> {
     ASSIGN(snapshot::Vault::Repo repository, services.registry.vault().GetFresh(kListAge));
@@ -175,9 +160,8 @@ std::mutex& EditMutex() {
   return mutex;
 }
 
-Result<std::string> PatchJson(const std::string& text, repository::Repository& repository,
+Result<std::string> PatchJson(const json::Object& body, repository::Repository& repository,
                               const SnapshotRecord& seen) {
-  ASSIGN(json::Object body, json::Object::Parse(text));
   std::lock_guard turn(EditMutex());
   ASSIGN(auto lock, repository.LockShared());
   ASSIGN(SnapshotRecord record, repository.FindSnapshot(seen.id().Hex()));
@@ -218,15 +202,23 @@ async::Task<> Remove(const Services& services, std::string id, http::Exchange& e
   (void)sent;  // the client has gone away
 }
 
+// Wrong fields are refused whether or not there is such a snapshot.
+async::Task<Result<json::Object>> ReadPatch(http::Exchange& exchange) {
+  CO_ASSIGN(std::string text, co_await exchange.ReadBody(kMaxBodyBytes));
+  CO_ASSIGN(json::Object body, json::Object::Parse(text));
+  repository::Tags tags;
+  CO_TRY(ApplyPatch(body, tags));
+  co_return body;
+}
+
 async::Task<> Patch(const Services& services, std::string id, http::Exchange& exchange) {
-  Result<std::string> body = co_await exchange.ReadBody(kMaxBodyBytes);
+  Result<json::Object> body = co_await ReadPatch(exchange);
   if (!body) {
     co_await http::RespondError(exchange, std::move(body).error());
     co_return;
   }
-  OnSnapshot patch = [text = *body](repository::Repository& repository,
-                                    const SnapshotRecord& record) {
-    return PatchJson(text, repository, record);
+  OnSnapshot patch = [&body](repository::Repository& repository, const SnapshotRecord& record) {
+    return PatchJson(*body, repository, record);
   };
   Result<std::string> json = co_await WithSnapshot(services, std::move(id), std::move(patch));
   co_await RespondResult(exchange, std::move(json));
@@ -243,7 +235,7 @@ async::Task<> Show(const Services& services, Values values, http::Exchange& exch
 }
 
 async::Task<> ShowDiff(const Services& services, Values values, http::Exchange& exchange) {
-  Result<uint64_t> limit = Number(exchange.request(), "limit", kDiffPage, kMostDiff);
+  Result<uint64_t> limit = QueryNumber(exchange.request(), "limit", kDiffPage, kMostDiff);
   if (!limit) {
     co_await http::RespondError(exchange, std::move(limit).error());
     co_return;
@@ -257,7 +249,7 @@ async::Task<> ShowDiff(const Services& services, Values values, http::Exchange& 
 
 async::Task<> ShowTree(const Services& services, Values values, http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
-  Result<uint64_t> limit = Number(request, "limit", kMostPerPage, 10 * kMostPerPage);
+  Result<uint64_t> limit = QueryNumber(request, "limit", kMostPerPage, 10 * kMostPerPage);
   if (!limit) {
     co_await http::RespondError(exchange, std::move(limit).error());
     co_return;

@@ -7,6 +7,7 @@
 
 #include "api/seed/output_events.h"
 #include "api/v1/route.h"
+#include "sandbox/id.h"
 
 namespace atl::api {
 namespace {
@@ -43,7 +44,7 @@ void WriteUsage(json::Writer& writer, const sandbox::UsageReport& report) {
 async::Task<> RespondUsage(const Services& services, std::string id, http::Exchange& exchange) {
   std::optional<sandbox::Info> info = services.registry.Find(id);
   if (!info) {
-    co_await http::RespondError(exchange, NoSuchSandbox(id));
+    co_await http::RespondError(exchange, sandbox::NoSuchSandbox(id));
     co_return;
   }
   // One that has not run since the daemon started uses nothing that is known.

@@ -62,7 +62,8 @@ async::Task<> V1::Handle(http::Exchange& exchange) {
 
 async::Task<> V1::ServePage(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
-  const Asset* asset = FindAsset(std::string(request.path()));
+  bool explore = request.path() == "/v1/openapi.html";
+  const Asset* asset = FindAsset(explore ? "/explore.html" : std::string(request.path()));
   if (asset == nullptr) {
     co_await RespondNotFound(exchange);
   } else if (request.method != "GET" && request.method != "HEAD") {

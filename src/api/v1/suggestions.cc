@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/v1/suggestions.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace atl::api {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kSuggestions = {{
+    {"SANDBOX_NOT_FOUND", "POST /create on the sandbox's host makes it."},
+    {"INVALID_SANDBOX_ID", "Use 1 to 39 of a-z, 0-9 and single hyphens, as \"my-agent-2\"."},
+    {"CAPACITY_EXCEEDED",
+     "Come again after Retry-After, or wait in the queue with \"wait\": true."},
+    {"TOO_MANY_FILES", "Raise the daemon's limit of open files; it needs about 40 to create."},
+    {"NO_SPACE", "Delete sandboxes or snapshots, or give the state directory a larger disk."},
+    {"BACKUP_NOT_FOUND", "GET /v1/snapshots lists those that exist."},
+    {"SNAPSHOT_PINNED", "PATCH it with {\"pinned\": false} first."},
+    {"INVALID_JSON", "Send one JSON object in UTF-8 with Content-Type: application/json."},
+    {"SERVICE_NOT_RESPONDING", "Start a server inside that listens on 127.0.0.1 or 0.0.0.0."},
+}};
+
+}  // namespace
+
+std::string_view SuggestionFor(std::string_view code) {
+  const auto* found =
+      std::ranges::find(kSuggestions, code, [](const auto& one) { return one.first; });
+  return found == kSuggestions.end() ? std::string_view() : found->second;
+}
+
+}  // namespace atl::api

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// What holds for the whole API: its description, what every answer has, and what every field refuses.
+
+import assert from 'node:assert/strict';
+import {after, before, describe, it} from 'node:test';
+
+import {Daemon} from './support/daemon.mjs';
+import {assertError} from './support/http.mjs';
+
+describe('the API', () => {
+  let daemon;
+  let api;
+  before(async () => {
+    daemon = await Daemon.start();
+    api = (await daemon.request('', {path: '/v1/openapi.json'})).json();
+  });
+  after(async () => { await daemon?.cleanup(); });
+
+  const json = (method, path, body, headers = {}) =>
+    daemon.request('', {method, path, json: body, headers, limitMs: 60_000});
+
+  it('describes itself as OpenAPI 3.1', () => {
+    assert.match(api.openapi, /^3\.1\./);
+    const names = new Set();
+    for (const [path, operations] of Object.entries(api.paths)) {
+      assert.match(path, /^\/v1\//);
+      for (const operation of Object.values(operations)) {
+        assert.ok(!names.has(operation.operationId), operation.operationId);
+        names.add(operation.operationId);
+        assert.ok(operation.summary.length > 0);
+        const inPath = operation.parameters.filter((one) => one.in === 'path').map((one) => `{${one.name}}`);
+        assert.deepEqual(inPath, path.match(/\{[^}]*\}/g) ?? []);
+      }
+    }
+    for (const name of ['createSandbox', 'deleteSandbox', 'runCommand', 'listSnapshots', 'getOpenApi']) {
+      assert.ok(names.has(name), name);
+    }
+  });
+
+  it('names every request in its answer', async () => {
+    const trace = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const traced = await daemon.request('', {
+      path: '/v1/sandboxes', headers: {traceparent: `00-${trace}-00f067aa0ba902b7-01`},
+    });
+    assert.equal(traced.headers['x-request-id'], trace);
+    const own = await daemon.request('', {path: '/v1/nothing', headers: {'X-Request-Id': 'mine-1'}});
+    assert.equal(own.headers['x-request-id'], 'mine-1');
+    const body = assertError(own, 404);
+    assert.deepEqual(body.context, {requestId: 'mine-1', method: 'GET', path: '/v1/nothing'});
+    const one = await daemon.request('none', {path: '/'});
+    assert.match(one.headers['x-request-id'], /^[0-9a-f]{32}$/);
+    assert.match(assertError(await daemon.request('', {path: '/v1/sandboxes/none'}), 404, 'SANDBOX_NOT_FOUND').suggestion,
+                 /create/);
+  });
+
+  it('makes one sandbox for one idempotency key', async () => {
+    const make = (key, body = {}) =>
+      json('POST', '/v1/sandboxes', {opencode: false, ...body}, key ? {'Idempotency-Key': key} : {});
+    const [first, again, other, none] = await Promise.all([make('order 7'), make('order 7'), make('order 8'), make()]);
+    for (const answer of [first, again, other, none]) {
+      assert.equal(answer.status, 200, answer.text);
+      assert.match(answer.json().id, /^[a-z2-7]{26}$/);
+    }
+    assert.equal(first.json().id, again.json().id);
+    assert.equal(new Set([first, other, none].map((answer) => answer.json().id)).size, 3);
+    const named = await make('order 7', {id: 'named'});
+    assert.equal(named.json().id, 'named');
+    assertError(await make('x'.repeat(256)), 400, 'VALIDATION_FAILED');
+    assertError(await make(null, {id: 'No'}), 400, 'INVALID_SANDBOX_ID');
+  });
+
+  it('lists page by page', async () => {
+    const all = (await json('GET', '/v1/sandboxes')).json();
+    assert.equal(all.cursor, undefined);
+    const ids = [];
+    for (let cursor = ''; cursor !== undefined;) {
+      const page = (await json('GET', `/v1/sandboxes?limit=1&cursor=${cursor}`)).json();
+      assert.ok(page.sandboxes.length <= 1);
+      ids.push(...page.sandboxes.map((one) => one.id));
+      cursor = page.cursor;
+    }
+    assert.deepEqual(ids, all.sandboxes.map((one) => one.id));
+    for (const limit of ['0', '-1', 'x', '1e9', '99999999999999999999']) {
+      assertError(await json('GET', `/v1/sandboxes?limit=${limit}`), 400, 'VALIDATION_FAILED');
+    }
+  });
+
+  it('has a page to try it', async () => {
+    const page = await daemon.request('', {path: '/v1/openapi.html'});
+    assert.equal(page.status, 200);
+    assert.match(page.headers['content-type'], /^text\/html/);
+    assert.match(page.headers['content-security-policy'], /default-src 'none'/);
+    for (const [, file] of page.text.matchAll(/(?:src|href)="(\/[^"]*\.(?:js|css|svg))"/g)) {
+      assert.equal((await daemon.request('', {path: file})).status, 200, file);
+    }
+  });
+
+  // Values that are none of the type, by the type that a schema names.
+  const wrong = {
+    string: [7, true, [], {}, 'a\0b'],
+    integer: ['x', 1.5, true, [], {}, 1e300],
+    number: ['x', true, [], {}],
+    boolean: ['x', 1, [], {}],
+    array: ['x', 1, {}, [1], [['x']], ['a\0b']],
+    object: ['x', 1, [], {a: 1}, {a: {}}],
+  };
+
+  it('refuses in every field what is not of its type', async () => {
+    await json('POST', '/v1/sandboxes/typed/create', {opencode: false});
+    let tried = 0;
+    for (const [path, operations] of Object.entries(api.paths)) {
+      for (const [method, operation] of Object.entries(operations)) {
+        const schema = operation.requestBody?.content['application/json']?.schema;
+        if (!schema) continue;
+        const url = path.replace('{id}', 'typed').replace(/\{[^}]*\}/g, 'x');
+        const good = Object.fromEntries((schema.required ?? []).map((name) => [name, 'x']));
+        for (const [name, field] of Object.entries(schema.properties)) {
+          const types = [field.type ?? []].flat().filter((type) => type !== 'null');
+          if (types.length === 0) continue;
+          const allowed = new Set(types.flatMap((type) => (type === 'string' ? ['string'] : [type])));
+          let values = types.length > 1 ? [true, [], {}] : wrong[types[0]];
+          // Described by its own words: only what it is not.
+          if (types[0] === 'object' && field.additionalProperties === undefined) values = ['x', 1, []];
+          if (field.minimum !== undefined) values = [...values, field.minimum - 1];
+          if (field.maximum !== undefined && field.maximum < 2 ** 52) values = [...values, field.maximum + 1];
+          assert.ok(allowed.size > 0);
+          for (const value of values) {
+            const answer = await json(method.toUpperCase(), url, {...good, [name]: value});
+            assertError(answer, 400);
+            ++tried;
+          }
+        }
+        for (const body of ['{', '[]', '"x"', '7', '{"a":NaN}', '\xff', '{"a":"\xff"}', '{}{}']) {
+          const answer = await daemon.request('', {
+            method: method.toUpperCase(), path: url, body: Buffer.from(body, 'latin1'),
+            headers: {'Content-Type': 'application/json'},
+          });
+          assertError(answer, 400);
+          ++tried;
+        }
+      }
+    }
+    assert.ok(tried > 100, `${tried} values tried`);
+  });
+
+  it('refuses in every path what is no id', async () => {
+    for (const [path, operations] of Object.entries(api.paths)) {
+      if (!path.includes('{id}')) continue;
+      for (const method of Object.keys(operations)) {
+        for (const id of ['Upper', '-x', 'a--b', '3000-x', 'a%00b', '%ff', '%', 'x'.repeat(40), '..']) {
+          const url = path.replace('{id}', id).replace(/\{[^}]*\}/g, 'x');
+          assertError(await daemon.request('', {method: method.toUpperCase(), path: url}), 400);
+        }
+      }
+    }
+  });
+});
