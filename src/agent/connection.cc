@@ -5,6 +5,7 @@
 
 #include "agent/configure.h"
 #include "agent/dial.h"
+#include "agent/file_requests.h"
 #include "agent/read_files.h"
 #include "agent/restore.h"
 #include "agent/spawn_session.h"
@@ -82,6 +83,9 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       return Answer(outbox, protocol::Ok{});
     }
     default:
+      if (IsFileRequest(frame.type)) {
+        return DispatchFileRequest(frame, socket, parser, agent->processes);
+      }
       return Fail(Code::kInvalidArgument, "the first frame is not a request");
   }
 }

@@ -41,6 +41,21 @@ bool IsKnown(FrameType type) {
     case FrameType::kRelay:
     case FrameType::kTree:
     case FrameType::kRelayEnd:
+    case FrameType::kStatFile:
+    case FrameType::kReadFile:
+    case FrameType::kWriteFile:
+    case FrameType::kMakeDir:
+    case FrameType::kMoveFile:
+    case FrameType::kCopyFile:
+    case FrameType::kRemoveFile:
+    case FrameType::kSetFile:
+    case FrameType::kListFiles:
+    case FrameType::kFileCommit:
+    case FrameType::kFileInfo:
+    case FrameType::kFileOpened:
+    case FrameType::kListEnd:
+    case FrameType::kFileData:
+    case FrameType::kFileEntries:
       return true;
   }
   return false;

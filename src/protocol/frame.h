@@ -63,10 +63,28 @@ enum class FrameType : uint8_t {
 
   // Either end of a relayed connection has sent everything (half-close). No payload.
   kRelayEnd = 72,
+
+  // Files: 100 to 139, see files.h. Requests, what the client says meanwhile, answers, data.
+  kStatFile = 100,
+  kReadFile = 101,
+  kWriteFile = 102,
+  kMakeDir = 103,
+  kMoveFile = 104,
+  kCopyFile = 105,
+  kRemoveFile = 106,
+  kSetFile = 107,
+  kListFiles = 108,
+  kFileCommit = 116,
+  kFileInfo = 120,
+  kFileOpened = 121,
+  kListEnd = 122,
+  kFileData = 132,
+  kFileEntries = 133,
 };
 
 bool IsKnown(FrameType type);
 constexpr bool IsData(FrameType type) {
+  if (type >= FrameType::kFileData && type <= FrameType::kFileEntries) return true;
   return type >= FrameType::kStdin && type <= FrameType::kTree;
 }
 // The longest payload of a frame of this type.

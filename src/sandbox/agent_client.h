@@ -89,6 +89,9 @@ class AgentClient {
   // nothing listens.
   virtual async::Task<Result<async::Stream>> Dial(uint16_t port);
 
+  // Where operations that have a file of their own (files.h) connect to.
+  const std::string& socket_path() const { return socket_path_; }
+
  private:
   std::string socket_path_;
   std::vector<std::pair<std::string, std::string>> base_env_;

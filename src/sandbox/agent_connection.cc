@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/agent_connection.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -59,6 +61,12 @@ async::Task<Result<void>> AgentConnection::SendEmpty(protocol::FrameType type) {
   protocol::Header header = protocol::EncodeHeader(type, 0);
   Result<void> sent = co_await stream_.Write(std::string_view(header.data(), header.size()));
   co_return sent;
+}
+
+bool AgentConnection::HungUp() const {
+  if (!stream_.is_open()) return true;
+  pollfd poll{.fd = stream_.fd(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&poll, 1, 0) > 0;
 }
 
 async::Task<Result<size_t>> AgentConnection::Fill() {

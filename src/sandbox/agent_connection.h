@@ -42,6 +42,8 @@ class AgentConnection {
   sys::Fd TakeDescriptor() { return std::move(descriptor_); }
 
   void Close() { stream_.Close(); }
+  // The agent has closed its end, be it that it is gone; what it sent before may not be read yet.
+  bool HungUp() const;
 
  private:
   async::Task<Result<size_t>> Fill();

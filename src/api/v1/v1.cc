@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "api/v1/assets.h"
+#include "api/v1/files.h"
+#include "api/v1/fs.h"
 #include "api/v1/openapi.h"
 #include "api/v1/pool.h"
 #include "api/v1/sandboxes.h"
@@ -39,7 +41,8 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 }  // namespace
 
 RouteTable AllRoutes() {
-  return RouteTable({SandboxRoutes(), SnapshotRoutes(), PoolRoutes(), OpenApiRoutes()});
+  return RouteTable(
+      {SandboxRoutes(), FileRoutes(), FsRoutes(), SnapshotRoutes(), PoolRoutes(), OpenApiRoutes()});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, std::string domain)

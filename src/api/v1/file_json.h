@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the routes about files have in common.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "api/v1/route.h"
+#include "json/reader.h"
+#include "json/writer.h"
+#include "sandbox/files.h"
+
+namespace atl::api {
+
+// {"path","name","type","size","mode","uid","gid","modifiedAt","target"?}
+void WriteFileInfo(json::Writer& writer, std::string_view path, const sandbox::FileInfo& info);
+std::string FileJson(std::string_view path, const sandbox::FileInfo& info);
+
+// "0644" or "644"; VALIDATION_FAILED.
+Result<uint32_t> ParseMode(std::string_view text);
+
+// A number of a query. VALIDATION_FAILED.
+Result<std::optional<uint64_t>> QueryNumber(const http::RequestHead& request,
+                                            std::string_view name);
+// "1", "true" or nothing behind the name.
+bool QueryFlag(const http::RequestHead& request, std::string_view name);
+
+// A sandbox to work with; what it took to wake or start it is said in the answer.
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Services& services,
+                                                                   std::string id,
+                                                                   http::Exchange& exchange);
+
+// The body, which is an object.
+async::Task<Result<json::Object>> ReadJsonBody(http::Exchange& exchange);
+
+// Content of a sandbox never runs on this origin, whatever it says that it is.
+void AddContentPolicy(http::ResponseHead& head);
+// `attachment` with the last part of the path.
+std::string Attachment(std::string_view path, std::string_view suffix = {});
+
+async::Task<> RespondNothing(http::Exchange& exchange);  // 204
+
+}  // namespace atl::api
