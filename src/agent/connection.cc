@@ -33,6 +33,10 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       if (request.detached) return agent->detached->Start(request, outbox);
       return SpawnSession(socket, parser, agent->processes, outbox).Run(request);
     }
+    case FrameType::kExec: {
+      ASSIGN(auto request, protocol::Decode<protocol::Exec>(frame.payload));
+      return SpawnSession(socket, parser, agent->processes, outbox).Run(request);
+    }
     case FrameType::kAttach: {
       ASSIGN(auto request, protocol::Decode<protocol::Attach>(frame.payload));
       return agent->detached->Attach(request, socket, outbox);

@@ -30,6 +30,9 @@ class Outbox {
     return PutFrame(frame);
   }
 
+  // Nobody will take what is in it.
+  void Discard() { begin_ = end_ = 0; }
+
   // Sends what the socket takes without waiting.
   Result<void> Flush();
   // Sends everything, waiting as long as the client takes.

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +110,11 @@ std::optional<protocol::Exited> Processes::Status(const Child& child) {
   return child.status_;
 }
 
+protocol::Usage Processes::UsageOf(const Child& child) {
+  std::lock_guard lock(mutex_);
+  return child.usage_;
+}
+
 std::optional<std::chrono::steady_clock::time_point> Processes::EndBy(const Child& child) {
   std::lock_guard lock(mutex_);
   return child.end_by_;
@@ -169,28 +175,39 @@ void Processes::KillSessionLocked(pid_t session) {
   }
 }
 
-void Processes::NoteExit(Child& child, int status) {
-  child.status_ = WIFSIGNALED(status)
-                      ? protocol::Exited{.exit_code = 0, .signal = WTERMSIG(status)}
-                      : protocol::Exited{.exit_code = WEXITSTATUS(status), .signal = 0};
+Processes::End Processes::MakeEnd(int status, const rusage& used) {
+  auto micros = [](const timeval& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_usec);
+  };
+  return {.status = status,
+          .usage = {.cpu_us = micros(used.ru_utime) + micros(used.ru_stime),
+                    .max_rss_bytes = static_cast<uint64_t>(used.ru_maxrss) * 1024}};
+}
+
+void Processes::NoteExit(Child& child, const End& end) {
+  child.status_ = WIFSIGNALED(end.status)
+                      ? protocol::Exited{.exit_code = 0, .signal = WTERMSIG(end.status)}
+                      : protocol::Exited{.exit_code = WEXITSTATUS(end.status), .signal = 0};
+  child.usage_ = end.usage;
   eventfd_write(child.exited_.get(), 1);
 }
 
 void Processes::ReapAll() {
   std::lock_guard lock(mutex_);
   int status = 0;
+  rusage used{};
   pid_t pid = 0;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+  while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0) {
     if (pid == spawner_->pid()) {
       spawner_->NoteDeath();  // the next Spawn starts it again
       continue;
     }
     auto found = running_.find(pid);
     if (found == running_.end()) {
-      if (spawning_) unclaimed_[pid] = status;
+      if (spawning_) unclaimed_[pid] = MakeEnd(status, used);
       continue;
     }
-    NoteExit(*found->second, status);
+    NoteExit(*found->second, MakeEnd(status, used));
     running_.erase(found);
   }
 }

@@ -13,7 +13,10 @@
 #include <unordered_map>
 
 #include "agent/spawner.h"
+#include "protocol/exec.h"
 #include "protocol/messages.h"
+
+struct rusage;
 
 namespace atl::agent {
 
@@ -31,6 +34,7 @@ class Child {
   sys::Fd exited_;
   // Under Processes::mutex_.
   std::optional<protocol::Exited> status_;
+  protocol::Usage usage_;
   std::optional<std::chrono::steady_clock::time_point> end_by_;
 };
 
@@ -46,6 +50,8 @@ class Processes {
 
   // Nothing while it runs.
   std::optional<protocol::Exited> Status(const Child& child);
+  // Once it has exited.
+  protocol::Usage UsageOf(const Child& child);
   Result<void> Signal(const Child& child, int signo, bool group);
   // To any process that is running and was started by Start.
   Result<void> SignalPid(pid_t pid, int signo, bool group);
@@ -66,14 +72,21 @@ class Processes {
   void NoteEndLocked(Child* child, int signo);
   void KillSessionLocked(pid_t session);
   void ReapAll();
-  static void NoteExit(Child& child, int status);
+
+  // How a process ended, and what it used.
+  struct End {
+    int status = 0;
+    protocol::Usage usage;
+  };
+  static End MakeEnd(int status, const rusage& used);
+  static void NoteExit(Child& child, const End& end);
 
   std::mutex spawn_mutex_;  // before mutex_
   Spawner* spawner_;        // under spawn_mutex_, but for its pid
   std::mutex mutex_;
   bool spawning_ = false;
   // What was reaped while a program was being started: it may be that program.
-  std::unordered_map<pid_t, int> unclaimed_;
+  std::unordered_map<pid_t, End> unclaimed_;
   std::unordered_map<pid_t, std::shared_ptr<Child>> running_;
 };
 

@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "agent/user.h"
+
 namespace atl::agent {
 namespace {
 
@@ -19,6 +21,9 @@ constexpr int kSmallPipe = 64 << 10;
 constexpr int kLargePipe = 1 << 20;
 constexpr uint32_t kMaxGraceMs = 30'000;
 constexpr int kEndTickMs = 25;
+// What a program has after the SIGTERM that ends its time.
+constexpr std::chrono::seconds kTermGrace{5};
+constexpr uint64_t kMaxTimeoutMs = 1ULL << 40U;
 
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
@@ -82,27 +87,87 @@ Result<std::shared_ptr<Child>> StartWithPipes(Processes* processes, const Progra
   return child;
 }
 
-Result<void> SpawnSession::Run(const protocol::Spawn& request) {
-  ASSIGN(Program program, ToProgram(request));
-  ASSIGN(child_, StartWithPipes(processes_, program, request.want_stdin, false, &pipes_));
+Result<Program> ToProgram(const protocol::Exec& request) {
+  ASSIGN(Program program,
+         ToProgram(protocol::Spawn{.argv = request.argv, .env = request.env, .cwd = request.cwd}));
+  TRY(SetUser(request.user, &program));
+  return program;
+}
+
+Result<void> SpawnSession::Start(const Program& program, bool want_stdin) {
+  ASSIGN(child_, StartWithPipes(processes_, program, want_stdin, false, &pipes_));
   (void)outbox_->Put(protocol::Started{.pid = child_->pid()});
+  return {};
+}
+
+void SpawnSession::Follow(uint32_t kill_grace_ms) {
   // The client may have sent its stdin together with the request.
   client_gone_ = !HandleInput();
   while (!client_gone_ && Step()) {
   }
   pipes_ = {};
-  if (client_gone_) {
-    EndProgram(request.kill_grace_ms);
-    return {};
-  }
+  if (client_gone_) EndProgram(kill_grace_ms);
+}
+
+Result<void> SpawnSession::Run(const protocol::Spawn& request) {
+  ASSIGN(Program program, ToProgram(request));
+  TRY(Start(program, request.want_stdin));
+  Follow(request.kill_grace_ms);
+  if (client_gone_) return {};
   auto status = processes_->Status(*child_);
   if (status && outbox_->Put(*status)) (void)outbox_->FlushAll();
   return {};
 }
 
+Result<void> SpawnSession::Run(const protocol::Exec& request) {
+  ASSIGN(Program program, ToProgram(request));
+  TRY(Start(program, request.want_stdin));
+  keep_ = request.keep;
+  if (request.timeout_ms > 0) {
+    deadline_ =
+        Clock::now() + std::chrono::milliseconds(std::min(request.timeout_ms, kMaxTimeoutMs));
+  }
+  Follow(request.kill_grace_ms);
+  auto status = processes_->Status(*child_);
+  if (client_gone_ || alone_ || !status) return {};
+  protocol::Usage usage = processes_->UsageOf(*child_);
+  usage.timed_out = timed_out_;
+  ASSIGN(std::string end, protocol::Encode(usage));
+  ASSIGN(std::string exited, protocol::Encode(*status));
+  if (outbox_->PutFrame(end + exited)) (void)outbox_->FlushAll();
+  return {};
+}
+
 int SpawnSession::PollTimeout() const {
   if (ending_) return kEndTickMs;
-  return exited_ && outbox_->empty() ? kDrainMs : -1;
+  if (exited_) return outbox_->empty() ? kDrainMs : -1;
+  if (!deadline_) return -1;
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - Clock::now()).count();
+  return static_cast<int>(std::clamp<int64_t>(left, 0, 1'000'000));
+}
+
+bool SpawnSession::GoOnAlone() {
+  if (!keep_) {
+    client_gone_ = true;
+    return false;
+  }
+  alone_ = true;
+  outbox_->Discard();
+  // What it was still to be told will not come.
+  stdin_ended_ = true;
+  if (stdin_pending_.empty()) pipes_.in.Reset();
+  return true;
+}
+
+void SpawnSession::Expire() {
+  if (timed_out_) {
+    processes_->Kill(*child_);
+    deadline_.reset();
+    return;
+  }
+  // It may have ended by itself at this moment.
+  timed_out_ = processes_->Signal(*child_, SIGTERM, true).has_value();
+  deadline_ = timed_out_ ? std::optional(Clock::now() + kTermGrace) : std::nullopt;
 }
 
 void SpawnSession::EndRest() {
@@ -114,18 +179,16 @@ void SpawnSession::EndRest() {
 }
 
 bool SpawnSession::Step() {
-  if (!outbox_->Flush()) {
-    client_gone_ = true;
-    return false;
-  }
+  if (!outbox_->Flush() && !GoOnAlone()) return false;
   bool room = outbox_->empty();
   if (ending_) EndRest();
   if (exited_ && !ending_ && room && !pipes_.out && !pipes_.err) return false;
+  if (deadline_ && !exited_ && Clock::now() >= *deadline_) Expire();
   bool stdin_waits = !stdin_pending_.empty();
   auto events = static_cast<short>((room ? 0 : POLLOUT) | (stdin_waits ? 0 : POLLIN));
   // A negative descriptor is ignored by poll.
   std::array<pollfd, 5> fds{{
-      {.fd = socket_, .events = events, .revents = 0},
+      {.fd = alone_ ? -1 : socket_, .events = events, .revents = 0},
       {.fd = exited_ ? -1 : child_->exited_fd(), .events = POLLIN, .revents = 0},
       {.fd = room ? pipes_.out.get() : -1, .events = POLLIN, .revents = 0},
       {.fd = room ? pipes_.err.get() : -1, .events = POLLIN, .revents = 0},
@@ -133,18 +196,14 @@ bool SpawnSession::Step() {
   }};
   int ready = poll(fds.data(), fds.size(), PollTimeout());
   if (ready < 0) return errno == EINTR;
-  if (ready == 0) return ending_;  // exited, and silent since
-  if ((fds[0].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0 && (fds[0].revents & POLLIN) == 0) {
-    client_gone_ = true;
-    return false;
-  }
-  if ((fds[0].revents & POLLIN) != 0 && (!ReceiveSome(socket_, parser_) || !HandleInput())) {
-    client_gone_ = true;
-    return false;
-  }
+  if (ready == 0) return ending_ || !exited_;  // exited, and silent since
+  bool hung_up = (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+  bool input = (fds[0].revents & POLLIN) != 0;
+  if (hung_up && !input && !GoOnAlone()) return false;
+  if (input && (!ReceiveSome(socket_, parser_) || !HandleInput()) && !GoOnAlone()) return false;
   if (fds[4].revents != 0) {
     WriteStdin();
-    if (!HandleInput()) client_gone_ = true;
+    if (!alone_ && !HandleInput() && !GoOnAlone()) return false;
   }
   if (fds[1].revents != 0) {
     exited_ = true;
@@ -162,6 +221,7 @@ bool SpawnSession::Step() {
 bool SpawnSession::ReadOutput(sys::Fd* pipe, FrameType type) {
   ssize_t count = outbox_->ReadFrom(pipe->get(), type);
   if (count < 0 && errno == EAGAIN) return true;
+  if (alone_) outbox_->Discard();
   if (count <= 0) {
     pipe->Reset();
     return false;

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// One program whose output streams to the client, and whose life ends with the connection.
+// One program whose output streams to the client, and whose life ends with the connection, unless
+// it is to be kept.
 #pragma once
+
+#include <chrono>
+#include <optional>
 
 #include "agent/outbox.h"
 #include "agent/processes.h"
+#include "protocol/exec.h"
 
 namespace atl::agent {
 
 // Environment and arguments as exec wants them, checked.
 Result<Program> ToProgram(const protocol::Spawn& request);
+Result<Program> ToProgram(const protocol::Exec& request);
 
 // Pipes of a program, our ends non-blocking.
 struct ProgramPipes {
@@ -33,10 +39,19 @@ class SpawnSession {
 
   // An error is for the client; once the program runs there is none.
   Result<void> Run(const protocol::Spawn& request);
+  Result<void> Run(const protocol::Exec& request);
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  Result<void> Start(const Program& program, bool want_stdin);
+  void Follow(uint32_t kill_grace_ms);
   bool Step();  // false: it is over
   int PollTimeout() const;
+  // The client has left. True: the program goes on without it.
+  bool GoOnAlone();
+  // Its time is up, for the first time or for the second.
+  void Expire();
   bool HandleInput();
   bool HandleFrame(const protocol::Frame& frame);
   void WriteStdin();
@@ -59,6 +74,10 @@ class SpawnSession {
   bool ending_ = false;  // exited, as it was told to, and others of its session have not
   bool client_gone_ = false;
   bool err_first_ = false;
+  bool keep_ = false;
+  bool alone_ = false;  // nobody takes the output
+  std::optional<Clock::time_point> deadline_;
+  bool timed_out_ = false;
 };
 
 }  // namespace atl::agent

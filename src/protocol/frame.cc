@@ -41,6 +41,21 @@ bool IsKnown(FrameType type) {
     case FrameType::kRelay:
     case FrameType::kTree:
     case FrameType::kRelayEnd:
+    case FrameType::kExec:
+    case FrameType::kProcessStart:
+    case FrameType::kProcessList:
+    case FrameType::kProcessGet:
+    case FrameType::kProcessLogs:
+    case FrameType::kProcessSignal:
+    case FrameType::kProcessStop:
+    case FrameType::kSessionOpen:
+    case FrameType::kSessionExec:
+    case FrameType::kSessionClose:
+    case FrameType::kSessionList:
+    case FrameType::kUsage:
+    case FrameType::kProcessInfo:
+    case FrameType::kLogChunk:
+    case FrameType::kSessionInfo:
     case FrameType::kStatFile:
     case FrameType::kReadFile:
     case FrameType::kWriteFile:

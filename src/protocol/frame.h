@@ -64,6 +64,23 @@ enum class FrameType : uint8_t {
   // Either end of a relayed connection has sent everything (half-close). No payload.
   kRelayEnd = 72,
 
+  // Programs, processes and shells that are kept (exec.h): 80 to 99. Requests, then answers.
+  kExec = 80,
+  kProcessStart = 81,
+  kProcessList = 82,
+  kProcessGet = 83,
+  kProcessLogs = 84,
+  kProcessSignal = 85,
+  kProcessStop = 86,
+  kSessionOpen = 87,
+  kSessionExec = 88,
+  kSessionClose = 89,
+  kSessionList = 93,
+  kUsage = 90,
+  kProcessInfo = 91,
+  kLogChunk = 92,
+  kSessionInfo = 94,
+
   // Files: 100 to 139, see files.h. Requests, what the client says meanwhile, answers, data.
   kStatFile = 100,
   kReadFile = 101,

@@ -28,6 +28,14 @@ struct SpawnSpec {
   std::chrono::milliseconds kill_grace{0};
 };
 
+// What only Execute looks at.
+struct ExecSpec {
+  SpawnSpec program;
+  std::string user;                      // "name", "uid", "uid:gid" or "name:group"; empty: root
+  bool keep = false;                     // it goes on when nobody follows it any more
+  std::chrono::milliseconds timeout{0};  // 0: none; then SIGTERM to its group, 5 s, SIGKILL
+};
+
 struct ProcessEvent {
   enum class Kind { kStdout, kStderr, kExited };
   Kind kind = Kind::kStdout;
@@ -35,6 +43,9 @@ struct ProcessEvent {
   int exit_code = 0;      // kExited: the code, or 128+n for signal n
   int signal = 0;
   bool out_of_memory = false;  // kExited: the kernel's OOM killer ended it
+  bool timed_out = false;      // kExited: its limit of time has passed
+  uint64_t cpu_us = 0;         // kExited, of Execute: with the programs that it waited for
+  uint64_t max_rss_bytes = 0;
 };
 
 // A running program. Destroying it kills the program's process group.
@@ -73,6 +84,8 @@ class AgentClient {
   virtual async::Task<Result<void>> WaitReady(std::chrono::milliseconds limit);
 
   virtual async::Task<Result<std::unique_ptr<Process>>> Spawn(SpawnSpec spec);
+  // The same, limited and measured. AGENT_TOO_OLD when the agent in the sandbox cannot do that.
+  virtual async::Task<Result<std::unique_ptr<Process>>> Execute(ExecSpec spec);
 
   // Programs that outlive their connection and the daemon, by name.
   virtual async::Task<Result<int>> SpawnDetached(std::string name, SpawnSpec spec);

@@ -39,6 +39,13 @@ Error CleanAgentError(Error error) {
   return error;
 }
 
+Unexpected TooOld() {
+  return Fail(Code::kFailedPrecondition,
+              "the sandbox was started by an earlier release, whose agent cannot do this: stop it "
+              "and start it again",
+              "AGENT_TOO_OLD");
+}
+
 async::Task<Result<std::unique_ptr<AgentConnection>>> AgentConnection::Open(
     std::string socket_path) {
   Result<async::Stream> stream = co_await async::ConnectUnix(std::move(socket_path), kConnectLimit);

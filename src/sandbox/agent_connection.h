@@ -59,6 +59,9 @@ class AgentConnection {
 // What the agent says is wrong, made fit for logs and answers: it may be hostile.
 Error CleanAgentError(Error error);
 
+// AGENT_TOO_OLD: the sandbox was started by an earlier release.
+Unexpected TooOld();
+
 // The frame as an M, or the error that the agent sent instead.
 template <class M>
 Result<M> ExpectFromAgent(const protocol::Frame& frame) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "protocol/exec.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/agent_connection.h"
 
@@ -50,6 +51,10 @@ class AgentProcess : public Process {
                                                      : ProcessEvent::Kind::kStderr;
         co_return ProcessEvent{.kind = kind, .data = frame.payload};
       }
+      if (frame.type == FrameType::kUsage) {
+        CO_ASSIGN(usage_, ExpectFromAgent<protocol::Usage>(frame));
+        continue;
+      }
       CO_ASSIGN(auto exited, ExpectFromAgent<protocol::Exited>(frame));
       exited_ = true;
       co_return ExitEvent(exited);
@@ -82,6 +87,9 @@ class AgentProcess : public Process {
     ProcessEvent event{.kind = ProcessEvent::Kind::kExited};
     event.signal = std::clamp(exited.signal, 0, 127);
     event.exit_code = event.signal != 0 ? 128 + event.signal : exited.exit_code & 0xff;
+    event.timed_out = usage_.timed_out;
+    event.cpu_us = usage_.cpu_us;
+    event.max_rss_bytes = usage_.max_rss_bytes;
     // A shell says 137 of the program that it waited for.
     event.out_of_memory = event.exit_code == kKilledCode && oom_check_ && oom_check_();
     return event;
@@ -91,6 +99,7 @@ class AgentProcess : public Process {
   int pid_;
   std::string socket_path_;
   AgentClient::OomCheck oom_check_;
+  protocol::Usage usage_;
   bool exited_ = false;
 };
 
@@ -100,6 +109,24 @@ protocol::Spawn ToRequest(SpawnSpec spec, std::vector<std::pair<std::string, std
                          .cwd = std::move(spec.cwd),
                          .want_stdin = spec.want_stdin,
                          .kill_grace_ms = static_cast<uint32_t>(spec.kill_grace.count())};
+}
+
+// Without what is another user's unless somebody asked for it.
+protocol::Exec ToRequest(ExecSpec spec, std::vector<std::pair<std::string, std::string>> base) {
+  if (!spec.user.empty()) {
+    std::erase_if(base, [](const auto& entry) {
+      return entry.first == "HOME" || entry.first == "USER" || entry.first == "LOGNAME";
+    });
+  }
+  SpawnSpec& program = spec.program;
+  return protocol::Exec{.argv = std::move(program.argv),
+                        .env = MergeEnv(std::move(base), std::move(program.env)),
+                        .cwd = std::move(program.cwd),
+                        .user = std::move(spec.user),
+                        .want_stdin = program.want_stdin,
+                        .keep = spec.keep,
+                        .kill_grace_ms = static_cast<uint32_t>(program.kill_grace.count()),
+                        .timeout_ms = static_cast<uint64_t>(spec.timeout.count())};
 }
 
 Result<uint32_t> CheckPid(uint32_t pid) {
@@ -129,6 +156,16 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::Spawn(SpawnSpec spec)
   CO_ASSIGN(Begun begun, co_await Begin<protocol::Started>(socket_path_, request));
   CO_TRY(CheckPid(begun.pid));
   co_return std::make_unique<AgentProcess>(std::move(begun.connection), begun.pid, socket_path_,
+                                           oom_check_);
+}
+
+async::Task<Result<std::unique_ptr<Process>>> AgentClient::Execute(ExecSpec spec) {
+  protocol::Exec request = ToRequest(std::move(spec), base_env_);
+  Result<Begun> begun = co_await Begin<protocol::Started>(socket_path_, request);
+  if (!begun && protocol::IsUnknownRequest(begun.error())) co_return TooOld();
+  if (!begun) co_return Unexpected(std::move(begun).error());
+  CO_TRY(CheckPid(begun->pid));
+  co_return std::make_unique<AgentProcess>(std::move(begun->connection), begun->pid, socket_path_,
                                            oom_check_);
 }
 

@@ -46,14 +46,23 @@ void OutputEvents::End(std::string& out) {
   out.append(",\"timestamp\":\"").append(Timestamp()).append("\"}\n\n");
 }
 
-void OutputEvents::Start(std::string_view command, std::string& out) {
+void OutputEvents::Start(std::string_view command, std::string& out) { Start(command, {}, out); }
+
+void OutputEvents::Start(std::string_view command, std::string_view members, std::string& out) {
   out.append("data: {\"type\":\"start\",\"command\":");
   json::AppendString(out, command);
+  if (!members.empty()) out.append(",").append(members);
+  End(out);
+}
+
+void OutputEvents::Complete(std::string_view members, std::string& out) {
+  Flush(out);
+  out.append("data: {\"type\":\"complete\",").append(members);
   End(out);
 }
 
 void OutputEvents::Piece(Stream stream, std::string_view data, std::string& out) {
-  size_t text = json::ScanUtf8(data).valid;
+  size_t text = base64_ ? 0 : json::ScanUtf8(data).valid;
   if (text > 0) {
     out.append("data: {\"type\":\"").append(Name(stream)).append("\",\"data\":");
     json::AppendUtf8String(out, data.substr(0, text));
@@ -77,7 +86,7 @@ void OutputEvents::Output(Stream stream, std::string_view data, std::string& out
   }
   while (!data.empty()) {
     std::string_view piece = data.substr(0, kMaxEventBytes);
-    size_t tail = json::IncompleteTail(piece);
+    size_t tail = base64_ ? 0 : json::IncompleteTail(piece);
     if (piece.size() == data.size()) {
       waiting = piece.substr(piece.size() - tail);
       data = {};

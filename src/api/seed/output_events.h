@@ -22,10 +22,16 @@ class OutputEvents {
  public:
   using Stream = sandbox::ProcessEvent::Kind;
 
+  // `base64`: whatever the bytes are.
+  explicit OutputEvents(bool base64 = false) : base64_(base64) {}
+
   void Start(std::string_view command, std::string& out);
   // One event for every 64 KiB and what is left.
   void Output(Stream stream, std::string_view data, std::string& out);
-  // Also gives out what still waits for its rest.
+  // With more members, as JSON text without its braces.
+  void Start(std::string_view command, std::string_view members, std::string& out);
+  // Both also give out what still waits for its rest.
+  void Complete(std::string_view members, std::string& out);
   void Complete(const sandbox::RunOutcome& outcome, std::string& out);
   void Failure(const Error& error, std::string& out);
 
@@ -36,6 +42,7 @@ class OutputEvents {
   void End(std::string& out);
   std::string_view Timestamp();
 
+  bool base64_;
   std::array<std::string, 2> waiting_;  // of stdout and stderr
   int64_t timestamp_ms_ = -1;
   std::string timestamp_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "api/v1/assets.h"
+#include "api/v1/exec.h"
 #include "api/v1/files.h"
 #include "api/v1/fs.h"
 #include "api/v1/openapi.h"
@@ -41,8 +42,8 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 }  // namespace
 
 RouteTable AllRoutes() {
-  return RouteTable(
-      {SandboxRoutes(), FileRoutes(), FsRoutes(), SnapshotRoutes(), PoolRoutes(), OpenApiRoutes()});
+  return RouteTable({SandboxRoutes(), ExecRoutes(), FileRoutes(), FsRoutes(), SnapshotRoutes(),
+                     PoolRoutes(), OpenApiRoutes()});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, std::string domain)
