@@ -6,6 +6,7 @@
 #include "agent/configure.h"
 #include "agent/dial.h"
 #include "agent/file_requests.h"
+#include "agent/listening.h"
 #include "agent/read_files.h"
 #include "agent/restore.h"
 #include "agent/spawn_session.h"
@@ -13,6 +14,7 @@
 #include "agent/transfer_child.h"
 #include "agent/walk.h"
 #include "protocol/connection.h"
+#include "protocol/ports.h"
 
 namespace atl::agent {
 namespace {
@@ -85,6 +87,11 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       ASSIGN(auto request, protocol::Decode<protocol::Configure>(frame.payload));
       TRY(RunConfigure(request));
       return Answer(outbox, protocol::Ok{});
+    }
+    case FrameType::kListPorts: {
+      TRY(protocol::Decode<protocol::ListPorts>(frame.payload));
+      ASSIGN(protocol::Ports ports, ListeningPorts());
+      return Answer(outbox, ports);
     }
     default:
       if (IsFileRequest(frame.type)) {

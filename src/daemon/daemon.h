@@ -25,6 +25,7 @@
 #include "oci/launcher.h"
 #include "opencode/server.h"
 #include "opencode/ui_cache.h"
+#include "sandbox/ports.h"
 #include "sandbox/registry.h"
 #include "snapshot/vault.h"
 
@@ -74,6 +75,7 @@ class Daemon {
   std::unique_ptr<egress::Egress> egress_;
   std::unique_ptr<snapshot::Vault> vault_;
   std::unique_ptr<sandbox::Registry> registry_;
+  std::unique_ptr<sandbox::Ports> ports_;
   std::unique_ptr<opencode::Servers> servers_;
   std::unique_ptr<opencode::UiCache> ui_;
   std::unique_ptr<api::Seed> seed_;

@@ -115,6 +115,7 @@ Result<void> Daemon::MakeParts() {
   ASSIGN(egress_, egress::Egress::Make(runtime_, std::move(egress_options), model));
   registry_ = std::make_unique<sandbox::Registry>(runtime_, *database_, *launcher_, *egress_,
                                                   *vault_, std::move(options));
+  ASSIGN(ports_, sandbox::Ports::Open(*registry_, *database_, config_.state_dir));
   servers_ = std::make_unique<opencode::Servers>(runtime_, *registry_, OpencodeOptions(config_));
   registry_->OnRestore([this](std::string id, std::string dir, bool begins) {
     return AroundRestore(std::move(id), std::move(dir), begins);
@@ -145,9 +146,9 @@ void Daemon::OpenUi() {
 }
 
 void Daemon::MakeRoutes() {
-  seed_ = std::make_unique<api::Seed>(*registry_, *servers_, config_.domain);
+  seed_ = std::make_unique<api::Seed>(*registry_, *servers_, *ports_, config_.domain);
   http::SetSuggest(api::SuggestionFor);
-  v1_ = std::make_unique<api::V1>(*registry_, *servers_, config_.domain);
+  v1_ = std::make_unique<api::V1>(*registry_, *servers_, *ports_, config_.domain);
   auto seed = [this](std::string id, http::Exchange& exchange) {
     return seed_->Handle(std::move(id), exchange);
   };
@@ -160,7 +161,8 @@ void Daemon::MakeRoutes() {
   options.event_stream_is_activity = config_.event_stream_is_activity;
   OpenUi();
   options.ui = ui_.get();
-  gateway_ = std::make_unique<gateway::Gateway>(options, *registry_, *servers_, seed, bare);
+  gateway_ =
+      std::make_unique<gateway::Gateway>(options, *registry_, *servers_, *ports_, seed, bare);
   auto handle = [this](http::Exchange& exchange) { return gateway_->Handle(exchange); };
   server_ = std::make_unique<http::Server>(handle, http::ServerOptions());
 }

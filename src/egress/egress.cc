@@ -19,6 +19,7 @@ class LinkAttachment : public Attachment {
   Traffic traffic() const override {
     return {.sent_bytes = link_->sent_bytes, .received_bytes = link_->received_bytes};
   }
+  uint16_t relay_port() const override { return link_->relay_port; }
 
  private:
   std::shared_ptr<Link> link_;
@@ -41,6 +42,7 @@ class NetworkNamespaceEgress : public Egress {
     link->world = world_;
     async::Executor shard = runtime_.NextShard();
     async::Listener tcp(shard, std::move(listeners->tcp));
+    link->relay_port = tcp.port();
     async::Datagram dns(shard, std::move(listeners->dns));
     async::Spawn(shard, ServeConnections(link, std::move(tcp)), "serving a sandbox's connections");
     async::Spawn(shard, ServeDnsUdp(link, std::move(dns)), "serving a sandbox's DNS");

@@ -40,6 +40,8 @@ class Attachment {
   virtual ~Attachment() = default;
   // May be called from any thread.
   virtual Traffic traffic() const { return {}; }
+  // The TCP port inside that connections to elsewhere are led to; 0: none.
+  virtual uint16_t relay_port() const { return 0; }
 };
 
 class Egress {

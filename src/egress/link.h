@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -28,6 +29,7 @@ struct Link {
   async::Event closing;
   int connections = 0;
   int lookups = 0;
+  uint16_t relay_port = 0;  // set once, before anybody else sees it
   // Of connections that have ended; read by other threads.
   std::atomic<uint64_t> sent_bytes = 0;
   std::atomic<uint64_t> received_bytes = 0;

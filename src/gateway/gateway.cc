@@ -53,10 +53,11 @@ std::string_view NameOf(const Route& route) {
 }  // namespace
 
 Gateway::Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
-                 SeedHandler seed, BareHandler bare)
+                 sandbox::Ports& ports, SeedHandler seed, BareHandler bare)
     : options_(std::move(options)),
       registry_(registry),
       servers_(servers),
+      ports_(ports),
       seed_(std::move(seed)),
       bare_(std::move(bare)) {}
 

@@ -12,6 +12,7 @@
 #include "http/server.h"
 #include "opencode/server.h"
 #include "opencode/ui_cache.h"
+#include "sandbox/ports.h"
 #include "sandbox/registry.h"
 
 namespace atl::gateway {
@@ -23,6 +24,7 @@ struct SandboxHost {
 struct PortHost {
   uint16_t port = 0;
   std::string id;
+  std::string token;  // of a preview URL; empty: the owner's host
 };
 struct UnknownHost {};
 using Route = std::variant<BareDomain, SandboxHost, PortHost, UnknownHost>;
@@ -46,7 +48,7 @@ class Gateway {
   // `seed` is asked first on a sandbox's host and answers what is its own (POST /create …);
   // `bare` answers everything on the bare domain. Requests from foreign origins reach neither.
   Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
-          SeedHandler seed, BareHandler bare);
+          sandbox::Ports& ports, SeedHandler seed, BareHandler bare);
 
   async::Task<> Handle(http::Exchange& exchange);
 
@@ -60,10 +62,13 @@ class Gateway {
   async::Task<bool> HoldUntilReady(const std::string& id, http::Exchange& exchange);
   // port_host.cc
   async::Task<> HandlePort(PortHost host, http::Exchange& exchange);
+  async::Task<bool> AdmitPreview(const PortHost& host, http::Exchange& exchange, std::string& iid);
+  async::Task<> RespondNothingListens(PortHost host, http::Exchange& exchange);
 
   Options options_;
   sandbox::Registry& registry_;
   opencode::Servers& servers_;
+  sandbox::Ports& ports_;
   SeedHandler seed_;
   BareHandler bare_;
 };

@@ -14,7 +14,8 @@ std::string Say(const Route& route) {
   if (std::holds_alternative<BareDomain>(route)) return "bare";
   if (const auto* sandbox = std::get_if<SandboxHost>(&route)) return sandbox->id;
   if (const auto* port = std::get_if<PortHost>(&route)) {
-    return std::to_string(port->port) + ":" + port->id;
+    std::string token = port->token.empty() ? "" : ":" + port->token;
+    return std::to_string(port->port) + ":" + port->id + token;
   }
   return "unknown";
 }
@@ -41,6 +42,13 @@ TEST(RouteHostTest, FirstLabelDecides) {
       {"1-a.localhost", "1:a"},
       {"65535-demo.localhost", "65535:demo"},
       {"8080-my-app.localhost", "8080:my-app"},
+      {"3000-my-app--a_9.localhost:8787", "3000:my-app:a_9"},
+      {"3000-demo--0123456789abcdef.localhost", "3000:demo:0123456789abcdef"},
+      {"3000-demo--0123456789abcdefg.localhost", "unknown"},
+      {"3000-demo--.localhost", "unknown"},
+      {"3000-demo--a-b.localhost", "unknown"},
+      {"3000-demo---a.localhost", "unknown"},
+      {"demo--abc.localhost", "unknown"},
       {"65536-demo.localhost", "unknown"},
       {"0-demo.localhost", "unknown"},
       {"03000-demo.localhost", "unknown"},

@@ -57,7 +57,10 @@ bool IsSiblingPort(const Origin& origin, const HostPort& host, const Route& rout
   if (!SameAuthority({.scheme = origin.scheme, .authority = here}, host)) return false;
   Route from = RouteHost(origin.authority.host, domain);
   const auto* source = std::get_if<PortHost>(&from);
-  return source != nullptr && source->id == target->id;
+  // The owner's hosts among themselves, and previews among themselves: who was given one preview
+  // does not reach the owner's through its pages.
+  return source != nullptr && source->id == target->id &&
+         source->token.empty() == target->token.empty();
 }
 
 bool IsTopLevelNavigation(const http::RequestHead& request) {

@@ -77,6 +77,24 @@ button.addEventListener('click', async () => {
 });
 )js";
 
+// Asks while somebody looks, less and less often: a request keeps the sandbox awake.
+constexpr std::string_view kPortScript = R"js(
+let pause = 1000;
+async function wait() {
+  for (;;) {
+    await new Promise((done) => setTimeout(done, pause));
+    if (document.hidden) continue;
+    pause = Math.min(pause * 1.2, 15000);
+    try {
+      const answer = await fetch(location.href, {method: 'HEAD', cache: 'no-store'});
+      if (answer.status !== 502 && answer.status !== 503) return location.reload();
+    } catch {}
+  }
+}
+addEventListener('visibilitychange', () => { pause = 1000; });
+wait();
+)js";
+
 std::string NewNonce() {
   std::random_device random;
   return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
@@ -199,6 +217,26 @@ async::Task<> RespondCreate(http::Exchange& exchange, std::string id) {
       "<p class=\"problem\" id=\"problem\" role=\"status\"></p>",
       HtmlEscape(id));
   page.script = kCreateScript;
+  co_await RespondPage(exchange, std::move(page));
+}
+
+async::Task<> RespondNothingOnPort(http::Exchange& exchange, std::string id, uint16_t port,
+                                   std::vector<std::string> others) {
+  Page page;
+  page.status = 502;
+  page.title = fmt::format("Nothing listens on port {}", port);
+  page.body = fmt::format(
+      "<h1>Nothing listens on port {} in {}</h1><p>The page goes on by itself when something "
+      "does.</p>",
+      port, HtmlEscape(id));
+  if (!others.empty()) {
+    std::string list;
+    for (const std::string& one : others) list += (list.empty() ? "" : ", ") + HtmlEscape(one);
+    page.body += fmt::format("<p>What listens: {}.</p>", list);
+  }
+  page.script = kPortScript;
+  page.refresh_seconds = 5;
+  page.refresh_without_script = true;
   co_await RespondPage(exchange, std::move(page));
 }
 

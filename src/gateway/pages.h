@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "http/server.h"
 
@@ -19,6 +20,9 @@ std::string HtmlEscape(std::string_view text);
 async::Task<> RespondHolding(http::Exchange& exchange, std::string id, std::string failure);
 // 404: offers to create the sandbox.
 async::Task<> RespondCreate(http::Exchange& exchange, std::string id);
+// 502: nothing listens on `port`; `others` does. The page goes on when something does.
+async::Task<> RespondNothingOnPort(http::Exchange& exchange, std::string id, uint16_t port,
+                                   std::vector<std::string> others);
 // A sentence with a status. `retry`: the page loads itself again.
 async::Task<> RespondSentence(http::Exchange& exchange, int status, std::string title,
                               std::string sentence, bool retry);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gateway/header_policy.h"
+#include "gateway/preview_access.h"
 #include "http/client.h"
 #include "metrics/atoll.h"
 
@@ -77,6 +78,12 @@ async::Task<> PassRequest(Passing& passing) {
   passing.NoteFailure(ClientGone());
 }
 
+http::ResponseHead HeadForClient(const Passing& passing, http::ResponseHead head,
+                                 std::string_view method) {
+  if (passing.policy.is_preview) RemoveSignatureCookies(head.headers);
+  return DownstreamHead(std::move(head), method, passing.policy.strip_cors);
+}
+
 // The final head; informational ones go out on the way.
 async::Task<Result<http::ResponseHead>> ReadFinalHead(Passing& passing, bool upgrade) {
   for (;;) {
@@ -87,7 +94,7 @@ async::Task<Result<http::ResponseHead>> ReadFinalHead(Passing& passing, bool upg
     if (head.status >= 200 || head.status == 101) co_return head;
     // 100 is between neighbours; the server sends its own when the body is read.
     if (head.status == 100) continue;
-    http::ResponseHead info = DownstreamHead(std::move(head), "GET", passing.policy.strip_cors);
+    http::ResponseHead info = HeadForClient(passing, std::move(head), "GET");
     info.headers.Remove("Content-Length");
     CO_TRY(co_await passing.exchange.Inform(std::move(info)));
   }
@@ -110,7 +117,7 @@ async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head
     Result<void> passed = co_await PassEventStream(passing, std::move(head));
     co_return passed;
   }
-  http::ResponseHead out = DownstreamHead(std::move(head), method, passing.policy.strip_cors);
+  http::ResponseHead out = HeadForClient(passing, std::move(head), method);
   CO_TRY(co_await passing.exchange.StartResponse(std::move(out)));
   std::vector<char> piece(kPieceBytes);
   for (;;) {
@@ -153,6 +160,7 @@ async::Task<Result<void>> Tunnel(Passing& passing, http::Transport& transport,
                                  http::ResponseHead head) {
   std::string early;
   http::ResponseHead out = UpgradeHead(std::move(head));
+  if (passing.policy.is_preview) RemoveSignatureCookies(out.headers);
   CO_ASSIGN(async::Stream * client, co_await passing.exchange.Upgrade(std::move(out), early));
   passing.complete = true;
   CO_TRY(co_await transport.Write(early));
@@ -194,7 +202,8 @@ async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPol
   http::ClientRequest client(*transport);
   Passing passing{.exchange = exchange, .upstream = client, .policy = policy};
   bool upgrade = IsUpgrade(request);
-  http::RequestHead head = UpstreamHead(request, exchange.peer(), upgrade);
+  const http::RequestHead& passed_on = policy.request != nullptr ? *policy.request : request;
+  http::RequestHead head = UpstreamHead(passed_on, exchange.peer(), upgrade);
   Result<void> sent = co_await client.SendHead(std::move(head));
   if (!sent) {
     Error error = std::move(sent).error();

@@ -16,6 +16,9 @@ namespace atl::gateway {
 struct ProxyPolicy {
   uint64_t body_limit = std::numeric_limits<uint64_t>::max();  // 413 past it
   bool strip_cors = false;
+  // Passed on in the place of the exchange's own, from which it differs in target and fields alone.
+  const http::RequestHead* request = nullptr;
+  bool is_preview = false;              // the gateway's own cookie is not the program's to set
   const EventSource* events = nullptr;  // an event stream outlives its upstream
 };
 

@@ -6,6 +6,7 @@
 #include "gateway/gateway.h"
 #include "gateway/host_port.h"
 #include "sandbox/id.h"
+#include "sandbox/ports.h"
 
 namespace atl::gateway {
 namespace {
@@ -24,14 +25,27 @@ std::optional<uint16_t> ParsePort(std::string_view digits) {
   return static_cast<uint16_t>(port);
 }
 
-Route RouteLabel(std::string_view label) {
-  if (sandbox::ValidateId(label)) return SandboxHost{.id = std::string(label)};
+// "<port>-<id>"
+std::optional<PortHost> ParsePortLabel(std::string_view label) {
   size_t hyphen = label.find('-');
-  if (hyphen == std::string_view::npos) return UnknownHost{};
+  if (hyphen == std::string_view::npos) return std::nullopt;
   std::optional<uint16_t> port = ParsePort(label.substr(0, hyphen));
   std::string_view id = label.substr(hyphen + 1);
-  if (!port || !sandbox::ValidateId(id)) return UnknownHost{};
+  if (!port || !sandbox::ValidateId(id)) return std::nullopt;
   return PortHost{.port = *port, .id = std::string(id)};
+}
+
+// No id has two hyphens in a row: what is behind them is a token.
+Route RouteLabel(std::string_view label) {
+  if (sandbox::ValidateId(label)) return SandboxHost{.id = std::string(label)};
+  size_t hyphens = label.find("--");
+  std::optional<PortHost> host = ParsePortLabel(label.substr(0, hyphens));
+  if (!host) return UnknownHost{};
+  if (hyphens != std::string_view::npos) {
+    host->token = label.substr(hyphens + 2);
+    if (!sandbox::ValidatePreviewToken(host->token)) return UnknownHost{};
+  }
+  return *std::move(host);
 }
 
 }  // namespace

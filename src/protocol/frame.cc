@@ -71,6 +71,8 @@ bool IsKnown(FrameType type) {
     case FrameType::kListEnd:
     case FrameType::kFileData:
     case FrameType::kFileEntries:
+    case FrameType::kListPorts:
+    case FrameType::kPorts:
       return true;
   }
   return false;

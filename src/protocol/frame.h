@@ -97,6 +97,10 @@ enum class FrameType : uint8_t {
   kListEnd = 122,
   kFileData = 132,
   kFileEntries = 133,
+
+  // Ports: a request and its answer (ports.h).
+  kListPorts = 160,
+  kPorts = 161,
 };
 
 bool IsKnown(FrameType type);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "protocol/ports.h"
+
 namespace atl::protocol {
 namespace {
 
@@ -43,6 +45,13 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
   ExpectRoundTrip(Signal{.name = "n", .pid = 9, .signo = 15, .group = true});
   ExpectRoundTrip(Dial{.port = 4096});
   ExpectRoundTrip(Ping{});
+  ExpectRoundTrip(ListPorts{});
+  ExpectRoundTrip(Ports{.ports = {{.address = "::",
+                                   .port = 65535,
+                                   .pid = 7,
+                                   .name = "node",
+                                   .argv = {"node", "server.js"}}},
+                        .complete = true});
   ExpectRoundTrip(Configure{.hostname = "h", .former = "f", .env = {{"A", "b"}}});
   ExpectRoundTrip(SignalProcess{.signo = -1});
   ExpectRoundTrip(Started{.pid = 77});

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 
+#include "protocol/ports.h"
 #include "sandbox/agent_connection.h"
 #include "sandbox/agent_relay.h"
 
@@ -19,6 +20,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kAnswerLimit{30'000};
 constexpr std::chrono::milliseconds kDialLimit{10'000};
+constexpr size_t kMaxListening = 1024;
+constexpr size_t kMaxAddress = 45;
+constexpr size_t kMaxProgramName = 64;
 // Somebody waits for a sandbox, and can get another.
 constexpr std::chrono::milliseconds kConfigureLimit{5'000};
 
@@ -108,6 +112,26 @@ async::Task<Result<void>> AgentClient::Configure(
       .hostname = std::move(hostname), .former = std::move(former), .env = std::move(env)};
   CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kConfigureLimit));
   co_return Result<void>();
+}
+
+async::Task<Result<Listening>> AgentClient::ListListening() {
+  protocol::ListPorts request;
+  Result<protocol::Ports> answer =
+      co_await Ask<protocol::Ports>(socket_path_, request, kAnswerLimit);
+  if (!answer) {
+    if (answer.error().code == Code::kInvalidArgument) co_return TooOld();
+    co_return Unexpected(std::move(answer).error());
+  }
+  Listening listening{.complete = answer->complete};
+  for (protocol::ListeningPort& one : answer->ports) {
+    if (one.port == 0 || one.port > 65535 || listening.sockets.size() == kMaxListening) continue;
+    listening.sockets.push_back(ListeningSocket{.address = one.address.substr(0, kMaxAddress),
+                                                .port = static_cast<uint16_t>(one.port),
+                                                .pid = one.pid,
+                                                .name = one.name.substr(0, kMaxProgramName),
+                                                .argv = std::move(one.argv)});
+  }
+  co_return listening;
 }
 
 async::Task<Result<async::Stream>> AgentClient::Dial(uint16_t port) {

@@ -68,6 +68,18 @@ struct DetachedInfo {
   int exit_code = 0;
 };
 
+struct ListeningSocket {
+  std::string address;  // IPv4 or IPv6
+  uint16_t port = 0;
+  uint32_t pid = 0;  // inside; 0: not known whose it is, then the rest is empty
+  std::string name;
+  std::vector<std::string> argv;
+};
+struct Listening {
+  std::vector<ListeningSocket> sockets;
+  bool complete = true;  // false: there are more
+};
+
 class AgentClient {
  public:
   // Whether the kernel has ended a program of the sandbox for want of memory since it was last
@@ -104,6 +116,9 @@ class AgentClient {
 
   // Where operations that have a file of their own (files.h) connect to.
   const std::string& socket_path() const { return socket_path_; }
+
+  // The TCP sockets that listen inside. AGENT_TOO_OLD.
+  virtual async::Task<Result<Listening>> ListListening();
 
  private:
   std::string socket_path_;

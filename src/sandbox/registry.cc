@@ -302,6 +302,13 @@ async::Task<Result<Info>> Registry::Change(std::string id, Changes changes) {
   co_return result;
 }
 
+async::Task<Result<void>> Registry::Locked(std::string id, LockedWork work) {
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<void> result;
+  co_await async::RunOn(executor, impl_->LockedInto(std::move(id), std::move(work), result));
+  co_return result;
+}
+
 async::Task<Result<void>> Registry::Reconcile() {
   async::Executor executor = co_await async::ThisExecutor();
   Result<void> result;

@@ -104,6 +104,8 @@ class Sandbox {
   const std::string& iid() const { return info_.iid; }
   AgentClient& agent() { return *agent_; }
   pid_t pid() const { return pid_; }  // of its PID 1, in the host's numbers
+  // The TCP port inside on which Atoll itself listens; 0: none.
+  uint16_t relay_port() const { return network_ ? network_->relay_port() : 0; }
 
  private:
   friend class Registry;
@@ -207,6 +209,9 @@ class Registry {
   // Wakes or starts it.
   async::Task<Result<void>> Wake(std::string id);
   async::Task<Result<Info>> Change(std::string id, Changes changes);
+  // Blocking work on what belongs to a sandbox, while nobody creates, deletes or hands it over.
+  using LockedWork = std::function<Result<void>(const Info& info)>;
+  async::Task<Result<void>> Locked(std::string id, LockedWork work);
 
   // Nothing for one that does not exist or has not run since this daemon started.
   std::optional<UsageReport> Usage(std::string_view id, bool with_history) const;

@@ -142,6 +142,7 @@ struct Registry::Impl {
   async::Task<> AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result,
                             Waited* waited);
   async::Task<> SleepInto(std::string id, bool force, Result<void>& result);
+  async::Task<> LockedInto(std::string id, LockedWork work, Result<void>& result);
   async::Task<> ChangeInto(std::string id, Changes changes, Result<Info>& result);
   // Makes one run that exists, whatever it does now.
   async::Task<Result<void>> MakeRun(EntryPtr entry, Phases& phases,

@@ -135,6 +135,22 @@ async::Task<> Registry::Impl::ChangeInto(std::string id, Changes changes, Result
   result = InfoOf(*held->entry);
 }
 
+async::Task<> Registry::Impl::LockedInto(std::string id, LockedWork work, Result<void>& result) {
+  co_await async::DisableCancellation();
+  Result<Held> held = co_await Hold(id, false);
+  if (!held) {
+    result = Unexpected(std::move(held).error());
+    co_return;
+  }
+  Info info;
+  {
+    std::lock_guard guard(mutex);
+    info = InfoOf(*held->entry);
+  }
+  auto locked = [&work, &info] { return work(info); };
+  result = co_await runtime.blocking().Run(locked);
+}
+
 // Programs may work without anybody listening: an agent that was given a task, a build. What they
 // use of the CPU between two looks tells. Blocks.
 bool Registry::Impl::IsBusy(const EntryPtr& entry, std::chrono::seconds after) {

@@ -12,6 +12,7 @@
 #include "json/reader.h"
 #include "json/writer.h"
 #include "opencode/server.h"
+#include "sandbox/ports.h"
 #include "sandbox/registry.h"
 
 namespace atl::api {
@@ -23,6 +24,7 @@ inline constexpr std::chrono::milliseconds kOpencodeLimit{200'000};
 struct Services {
   sandbox::Registry& registry;
   opencode::Servers& servers;
+  sandbox::Ports& ports;
   std::string domain;
 };
 

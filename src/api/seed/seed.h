@@ -12,8 +12,12 @@ namespace atl::api {
 
 class Seed {
  public:
-  Seed(sandbox::Registry& registry, opencode::Servers& servers, std::string domain)
-      : services_{.registry = registry, .servers = servers, .domain = std::move(domain)} {}
+  Seed(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
+       std::string domain)
+      : services_{.registry = registry,
+                  .servers = servers,
+                  .ports = ports,
+                  .domain = std::move(domain)} {}
 
   // True when the request was one of its own, and has been answered.
   async::Task<bool> Handle(std::string id, http::Exchange& exchange);

@@ -11,6 +11,7 @@
 #include "api/v1/fs.h"
 #include "api/v1/openapi.h"
 #include "api/v1/pool.h"
+#include "api/v1/ports.h"
 #include "api/v1/sandboxes.h"
 #include "api/v1/snapshots.h"
 
@@ -43,11 +44,15 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 
 RouteTable AllRoutes() {
   return RouteTable({SandboxRoutes(), ExecRoutes(), FileRoutes(), FsRoutes(), SnapshotRoutes(),
-                     PoolRoutes(), OpenApiRoutes()});
+                     PoolRoutes(), PortRoutes(), OpenApiRoutes()});
 }
 
-V1::V1(sandbox::Registry& registry, opencode::Servers& servers, std::string domain)
-    : services_{.registry = registry, .servers = servers, .domain = std::move(domain)},
+V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
+       std::string domain)
+    : services_{.registry = registry,
+                .servers = servers,
+                .ports = ports,
+                .domain = std::move(domain)},
       routes_(AllRoutes()) {}
 
 async::Task<> V1::Handle(http::Exchange& exchange) {

@@ -12,7 +12,8 @@ namespace atl::api {
 
 class V1 {
  public:
-  V1(sandbox::Registry& registry, opencode::Servers& servers, std::string domain);
+  V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
+     std::string domain);
 
   // Always answers.
   async::Task<> Handle(http::Exchange& exchange);
