@@ -55,6 +55,10 @@ export const deleteSandbox = (id) => json('DELETE', of(id));
 export const gitClone = (id, options) => json('POST', of(id) + '/gitClone', options);
 export const sleepSandbox = (id) => json('POST', of(id) + '/sleep', {});
 export const usage = (id) => json('GET', of(id) + '/usage');
+export const ports = async (id) => (await json('GET', of(id) + '/ports')).ports ?? [];
+export const exposedPorts = async (id) => (await json('GET', of(id) + '/ports/exposed')).ports ?? [];
+export const exposePort = (id, port) => json('POST', `${of(id)}/ports/${port}/expose`, {});
+export const unexposePort = (id, port) => json('DELETE', `${of(id)}/ports/${port}/expose`);
 export const stopSandbox = (id) => json('POST', of(id) + '/stop');
 
 /** Hands every event of a stream to onEvent, as it comes. */

@@ -7,6 +7,7 @@ import {browser} from './browse.js';
 import {commands} from './commands.js';
 import {comparison} from './compare.js';
 import {keeping} from './keep.js';
+import {ports} from './ports.js';
 import {restoring} from './restore.js';
 import {timeline} from './timeline.js';
 import {transfers} from './transfers.js';
@@ -32,7 +33,6 @@ function dashboard() {
     created: {},
     stop: {id: '', error: null},
     starting: '',
-    preview: {port: '', error: null},
     deleting: {id: '', unsaved: false, busy: false, error: null},
     notice: '',
 
@@ -151,7 +151,6 @@ function dashboard() {
       if (id === this.selected) return;
       this.selected = id;
       this.clone.error = this.clone.result = null;
-      this.preview.error = null;
     },
 
     // --- create, stop, start, delete ----------------------------------------------------------
@@ -322,20 +321,6 @@ function dashboard() {
       }
     },
 
-    // --- ports --------------------------------------------------------------------------------
-
-    openPort() {
-      this.preview.error = null;
-      const port = Number(this.preview.port);
-      if (!Number.isInteger(port) || port < 1 || port > 65535) {
-        this.preview.error = {code: 'INVALID_PORT', message: 'A port is a number from 1 to 65535.'};
-        return;
-      }
-      const url = new URL(this.current.url);
-      url.hostname = `${port}-${url.hostname}`;
-      open(url.href, '_blank', 'noopener');
-    },
-
     /** To components that are not below this one. */
     announce(name, detail = {}) {
       dispatchEvent(new CustomEvent(name, {detail}));
@@ -351,6 +336,6 @@ function dashboard() {
 }
 
 document.addEventListener('alpine:init', () => {
-  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping, usage};
+  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping, ports, usage};
   for (const [name, component] of Object.entries(components)) window.Alpine.data(name, component);
 });
