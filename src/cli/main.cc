@@ -113,6 +113,31 @@ void AddLifecycle(CLI::App& app, const Globals& globals, Verb& verb) {
   });
 }
 
+void AddPorts(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto arguments = std::make_shared<ExposeArguments>();
+  auto* ports = app.add_subcommand("ports", "What listens inside a sandbox, with its URLs");
+  ports->add_option("id", arguments->id, "Its name")->required();
+  ports->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return PortsList(globals, arguments->id); };
+  });
+  auto* expose = app.add_subcommand("expose", "Give a port of a sandbox a preview URL");
+  expose->add_option("id", arguments->id, "Its name")->required();
+  expose->add_option("port", arguments->port, "The port inside")->required();
+  expose->add_option("--name", arguments->name, "For people");
+  expose->add_option("--token", arguments->token, "What the URL holds (default: a random one)");
+  expose->add_option("--ttl", arguments->ttl, "How long, such as 3d (default: for good)");
+  expose->add_flag("--signed", arguments->is_signed, "The token alone is not enough");
+  expose->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Expose(globals, *arguments); };
+  });
+  auto* unexpose = app.add_subcommand("unexpose", "Take a preview URL back");
+  unexpose->add_option("id", arguments->id, "Its name")->required();
+  unexpose->add_option("port", arguments->port, "The port inside")->required();
+  unexpose->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Unexpose(globals, arguments->id, arguments->port); };
+  });
+}
+
 void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   app.add_subcommand("serve", "Run the daemon")->callback([&verb, &globals] {
     verb = [&globals]() -> Result<int> {
@@ -195,6 +220,7 @@ int Main(int argc, char** argv) {
   AddImage(app, globals, verb);
   AddSnapshotCommands(app, globals, verb);
   AddLifecycle(app, globals, verb);
+  AddPorts(app, globals, verb);
   AddRest(app, globals, verb);
   try {
     std::vector<std::string> arguments = MarkCommand(argc, argv);

@@ -72,6 +72,15 @@ struct ListArguments {
   std::string tag;
 };
 
+struct ExposeArguments {
+  std::string id;
+  uint16_t port = 0;
+  std::string name;
+  std::string token;
+  std::string ttl;
+  bool is_signed = false;
+};
+
 struct TopArguments {
   bool once = false;
   std::string sort = "cpu";
@@ -110,6 +119,11 @@ Result<int> RepoAddKey(const Globals& globals, const std::string& password_file)
 Result<int> RepoRemoveKey(const Globals& globals, const std::string& id);
 
 Result<int> List(const Globals& globals);
+// What listens inside a sandbox, and what of it has a preview URL.
+Result<int> PortsList(const Globals& globals, const std::string& id);
+// Prints the URL.
+Result<int> Expose(const Globals& globals, const ExposeArguments& arguments);
+Result<int> Unexpose(const Globals& globals, const std::string& id, uint16_t port);
 // `force`: also one that somebody uses.
 Result<int> Sleep(const Globals& globals, const std::vector<std::string>& ids, bool force);
 Result<int> Wake(const Globals& globals, const std::vector<std::string>& ids);
