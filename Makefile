@@ -43,7 +43,7 @@ test: root ## Everything that must hold (STEPS="lint unit e2e setup" for a part)
 	@scripts/run_tests.py $(STEPS)
 
 bench: root setup build image opencode ## Measure, and write bench/RESULTS.md
-	@scripts/setup.sh test
+	@scripts/setup.sh test bench
 	@bench/run.sh $(RELEASE) --write
 
 fmt: ## Format the C++ sources

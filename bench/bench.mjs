@@ -2,11 +2,13 @@
 // Runs the parts of the benchmark and prints, writes or checks what they found.
 
 import {measureLifecycle} from './lifecycle.mjs';
+import {measureProxy} from './proxy.mjs';
 import {writeResults} from './report.mjs';
 import {measureSandboxes} from './sandboxes.mjs';
 import {measureSnapshots} from './snapshots.mjs';
 
-const PARTS = {sandboxes: measureSandboxes, lifecycle: measureLifecycle, snapshots: measureSnapshots};
+const PARTS = {sandboxes: measureSandboxes, lifecycle: measureLifecycle, snapshots: measureSnapshots,
+               proxy: measureProxy};
 const USAGE = `usage: bench/run.sh BUILD_DIR [--only ${Object.keys(PARTS).join('|')}] [--write] [--check] [--quick] [--among NAMES]`;
 
 function parse(args) {

@@ -34,6 +34,7 @@ test=(
   restic squashfs-tools                           # what snapshots are checked and measured against
   awscli radosgw ceph-mon ceph-osd python3-swift  # S3 servers, started by the tests themselves
 )
+bench=(nginx-light wrk)  # a proxy to compare with, and what loads both
 
 [ $# -gt 0 ] || set -- build run
 wanted=("${common[@]}")
@@ -42,7 +43,8 @@ for group in "$@"; do
     build) wanted+=("${build[@]}") ;;
     run) wanted+=("${run[@]}") ;;
     test) wanted+=("${test[@]}") ;;
-    *) fail "there is no group '$group'; name build, run or test" ;;
+    bench) wanted+=("${bench[@]}") ;;
+    *) fail "there is no group '$group'; name build, run, test or bench" ;;
   esac
 done
 
