@@ -294,6 +294,26 @@ describe('ports', () => {
     });
   });
 
+  it('can be listed, exposed and unexposed from the command line', async () => {
+    const atoll = (...args) => {
+      const result = daemon.cli('--config', daemon.config, ...args);
+      assert.equal(result.status, 0, `atoll ${args.join(' ')}: ${result.stdout}${result.stderr}`);
+      return result.stdout;
+    };
+    assert.match(atoll('ports', 'demo'), /3000 +127\.0\.0\.1 .*node \/tmp\/server\.js 3000/);
+    const url = atoll('expose', 'demo', '3000', '--ttl', '1h', '--name', 'app').trim();
+    assert.equal((await get(url)).status, 200);
+    assert.ok(atoll('ports', 'demo').includes(url));
+    assert.equal(JSON.parse(atoll('ports', 'demo', '--json')).ports[0].exposed.name, 'app');
+    const signed = atoll('expose', 'demo', '3700', '--signed').trim();
+    assert.match(signed, /\?atoll_preview=/);
+    assert.match(atoll('ports', 'demo'), /3700 +nothing listens/);
+    atoll('unexpose', 'demo', '3000');
+    atoll('unexpose', 'demo', '3700');
+    assertError(await get(url), 404, 'INVALID_TOKEN');
+    assert.notEqual(daemon.cli('--config', daemon.config, 'expose', 'demo', '4096').status, 0);
+  });
+
   it('keeps what is exposed when the daemon is restarted', async () => {
     const plain = await expose('demo', 3000);
     const sealed = await expose('demo', 3001, {signed: true});
