@@ -37,6 +37,12 @@ describe('files', () => {
       }
     });
 
+    it('goes through memory file systems too', async () => {
+      const bytes = crypto.randomBytes(3 << 20);
+      assert.equal((await files.put('/dev/shm/memory', bytes)).status, 201);
+      assert.ok((await files.get('/dev/shm/memory')).bytes.equals(bytes));
+    });
+
     it('says 201 for a new file and 200 for one that is replaced', async () => {
       assert.equal((await files.put('/workspace/new', 'a')).status, 201);
       assert.equal((await files.put('/workspace/new', 'b')).status, 200);
@@ -379,4 +385,46 @@ print(json.dumps(1))`);
       assert.equal((await files.get('/workspace/kept')).text, 'kept');
     }
   });
+});
+
+describe('search', () => {
+  let daemon;
+  let files;
+
+  before(async () => {
+    daemon = await Daemon.start();
+    const box = daemon.sandbox('search');
+    await box.create();
+    files = new Files(daemon, 'search');
+    await box.sh('mkdir -p /workspace/s/node_modules /workspace/s/.hide && cd /workspace/s && printf "one\\nTwo two\\nthree: 3:4\\n" > a.txt && ' +
+                 'echo two > b.js && echo two > node_modules/c.js && echo two > .hide/d && printf "two\\0two" > bin && echo "a.*b" > expr && ' +
+                 'python3 -c "print(\'x\' * 1000000 + \'two\')" > long');
+  });
+  after(() => daemon?.cleanup());
+
+  const grep = async (what) => (await files.act('grep', {path: 's', ...what})).matches
+    .map((one) => `${one.path.slice('/workspace/s/'.length)}:${one.line}`).sort();
+
+  for (const without of ['', 'rg']) {
+    it(`finds lines ${without ? 'with grep where there is no ripgrep' : 'with ripgrep'}`, async () => {
+      const box = daemon.sandbox('search');
+      if (without) await box.sh('rm -f "$(command -v rg)"');
+      const where = {exclude: ['node_modules', 'long'], includeHidden: false};
+      assert.deepEqual(await grep({pattern: 'two', ...where}), ['a.txt:2', 'b.js:1']);
+      assert.deepEqual(await grep({pattern: 'TWO', ...where}), []);
+      assert.deepEqual(await grep({pattern: '^TWO', ignoreCase: true, ...where}), ['a.txt:2', 'b.js:1']);
+      assert.deepEqual(await grep({pattern: 'a.*b', fixed: true}), ['expr:1']);
+      assert.deepEqual(await grep({pattern: 'two', include: ['*.js']}), ['b.js:1', 'node_modules/c.js:1']);
+      assert.deepEqual(await grep({pattern: 'two', include: ['d']}), ['.hide/d:1']);
+      assert.deepEqual(await grep({pattern: '-e'}), []);
+      const [three] = (await files.act('grep', {path: 's', pattern: 'three'})).matches;
+      assert.equal(three.text, 'three: 3:4');
+      const long = await files.act('grep', {path: 's/long', pattern: 'two'});
+      assert.ok(long.matches.every((one) => one.text.length <= 4096));
+      const few = await files.act('grep', {path: 's', pattern: 'two', limit: 2});
+      assert.deepEqual([few.count, few.more], [2, true]);
+      assertError(await files.ask('grep', {path: 's', pattern: '('}), 400, 'VALIDATION_FAILED');
+      assertError(await files.ask('grep', {path: 'none', pattern: 'x'}), 404, 'FILE_NOT_FOUND');
+    });
+  }
 });

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "agent/file_place.h"
+#include "agent/globs.h"
 #include "agent/name_list.h"
 #include "sys/file_error.h"
 
@@ -29,7 +30,6 @@ using protocol::FileKind;
 constexpr size_t kMaxDepth = 512;
 constexpr size_t kMaxPath = 4095;
 constexpr size_t kFrameBytes = 192U << 10U;
-constexpr size_t kMaxPatterns = 256;
 
 // What the kernel shows as directories has no end.
 bool IsKernels(int dir) {
@@ -115,10 +115,7 @@ Result<void> Lister::Run(sys::Fd root) {
 
 bool Lister::IsExcluded(const char* name, const std::string& path) const {
   if (!request_.hidden && name[0] == '.') return true;
-  return std::ranges::any_of(request_.exclude, [&](const std::string& pattern) {
-    bool whole = pattern.find('/') != std::string::npos;
-    return fnmatch(pattern.c_str(), whole ? path.c_str() : name, 0) == 0;
-  });
+  return MatchesAny(request_.exclude, name, path);
 }
 
 bool Lister::IsWanted(const char* name, const FileInfo& info) const {
@@ -207,9 +204,8 @@ Result<void> Lister::Flush() {
 }  // namespace
 
 Result<void> RunListFiles(const protocol::ListFiles& request, ClientLink* link) {
-  if (request.exclude.size() > kMaxPatterns) {
-    return Fail(Code::kInvalidArgument, "there are too many patterns");
-  }
+  TRY(CheckGlobs(request.exclude));
+  TRY(CheckGlobs({request.name}));
   ASSIGN(sys::Fd root, OpenPath(request.path, Follow::kYes));
   return Lister(request, link).Run(std::move(root));
 }

@@ -9,6 +9,7 @@
 #include "agent/file_copy.h"
 #include "agent/file_list.h"
 #include "agent/file_user.h"
+#include "agent/tar_files.h"
 #include "agent/transfer_child.h"
 
 namespace atl::agent {
@@ -36,7 +37,7 @@ Result<void> RunAs(const std::string& user, const Caller& caller, const Body& bo
   return RunTransfer(caller.socket, caller.parser, caller.processes, WhenClientLeaves::kKill,
                      [&](ClientLink* link) -> Result<void> {
                        if (!user.empty()) {
-                         ASSIGN(FileUser becomes, FindUser(user));
+                         ASSIGN(FileUser becomes, FindFileUser(user));
                          TRY(BecomeUser(becomes));
                        }
                        return body(link);
@@ -57,7 +58,7 @@ Result<void> Run(const protocol::Frame& frame, const Caller& caller, Where where
 }  // namespace
 
 bool IsFileRequest(FrameType type) {
-  return type >= FrameType::kStatFile && type <= FrameType::kListFiles;
+  return type >= FrameType::kStatFile && type <= FrameType::kUnpackFiles;
 }
 
 Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
@@ -79,9 +80,14 @@ Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
     case FrameType::kRemoveFile:
       return Run(frame, caller, Where::kChild, RunRemoveFile);
     case FrameType::kSetFile:
-      return Run(frame, caller, Where::kHere, RunSetFile);
+      // It reads the sandbox's tables of users, which may keep whoever reads them waiting.
+      return Run(frame, caller, Where::kChild, RunSetFile);
     case FrameType::kListFiles:
       return Run(frame, caller, Where::kChild, RunListFiles);
+    case FrameType::kPackFiles:
+      return Run(frame, caller, Where::kChild, RunPackFiles);
+    case FrameType::kUnpackFiles:
+      return Run(frame, caller, Where::kChild, RunUnpackFiles);
     default:
       return Fail(Code::kInvalidArgument, "the first frame is not a request");
   }

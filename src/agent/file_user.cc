@@ -9,15 +9,17 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <optional>
 #include <string_view>
 
+#include "agent/user.h"
 #include "sys/fd.h"
 
 namespace atl::agent {
 namespace {
 
 constexpr size_t kMaxTable = 1U << 20U;
-constexpr size_t kMaxName = 256;
+constexpr size_t kMaxGroups = 256;
 
 std::optional<uint32_t> Number(std::string_view text) {
   uint32_t value = 0;
@@ -36,103 +38,41 @@ std::string_view Take(std::string_view& text, char separator) {
   return part;
 }
 
-Unexpected Unknown(std::string_view what, std::string_view name) {
-  return Fail(Code::kInvalidArgument,
-              "there is no " + std::string(what) + " " + std::string(name) + " in the sandbox",
-              "USER_NOT_FOUND");
-}
-
-struct Account {
-  std::string name;
-  uint32_t uid = 0;
-  uint32_t gid = 0;
-};
-
-std::optional<Account> FindAccount(std::string_view wanted) {
-  auto table = sys::ReadFile("/etc/passwd", kMaxTable);
-  if (!table) return std::nullopt;
-  std::optional<uint32_t> number = Number(wanted);
-  for (std::string_view rest = *table; !rest.empty();) {
-    std::string_view line = Take(rest, '\n');
-    std::string_view name = Take(line, ':');
+// The groups that name `member`.
+std::vector<uint32_t> GroupsOf(std::string_view member, std::string_view table) {
+  std::vector<uint32_t> groups;
+  while (!table.empty() && groups.size() < kMaxGroups) {
+    std::string_view line = Take(table, '\n');
     Take(line, ':');
-    std::optional<uint32_t> uid = Number(Take(line, ':'));
-    std::optional<uint32_t> gid = Number(Take(line, ':'));
-    if (!uid || !gid || name.empty()) continue;
-    if (number ? *uid == *number : name == wanted) {
-      return Account{.name = std::string(name), .uid = *uid, .gid = *gid};
-    }
-  }
-  return std::nullopt;
-}
-
-struct Groups {
-  std::optional<uint32_t> wanted;   // the number of the group that was asked for
-  std::vector<uint32_t> of_member;  // those that the member is in
-};
-
-Groups ReadGroups(std::string_view wanted, std::string_view member) {
-  Groups groups;
-  auto table = sys::ReadFile("/etc/group", kMaxTable);
-  if (!table) return groups;
-  for (std::string_view rest = *table; !rest.empty();) {
-    std::string_view line = Take(rest, '\n');
-    std::string_view name = Take(line, ':');
     Take(line, ':');
     std::optional<uint32_t> gid = Number(Take(line, ':'));
-    if (!gid) continue;
-    if (!wanted.empty() && name == wanted) groups.wanted = gid;
-    for (std::string_view members = Take(line, ':'); !members.empty();) {
-      bool is_in = Take(members, ',') == member && !member.empty();
-      if (is_in && groups.of_member.size() < 256) groups.of_member.push_back(*gid);
+    for (std::string_view members = line; gid && !members.empty();) {
+      if (Take(members, ',') == member) groups.push_back(*gid);
     }
   }
   return groups;
 }
 
-Result<uint32_t> FindGroup(std::string_view group) {
-  if (std::optional<uint32_t> number = Number(group)) return *number;
-  std::optional<uint32_t> found = ReadGroups(group, {}).wanted;
-  if (!found) return Unknown("group", group);
-  return *found;
-}
-
 }  // namespace
 
-Result<FileUser> FindUser(const std::string& text) {
-  if (text.size() > kMaxName) return Fail(Code::kInvalidArgument, "the user's name is too long");
-  std::string_view group = text;
-  std::string_view name = Take(group, ':');
-  if (name.empty()) return Fail(Code::kInvalidArgument, "the user has no name");
-  FileUser user;
-  std::optional<Account> account = FindAccount(name);
-  if (account) {
-    user = {.uid = account->uid, .gid = account->gid};
-    user.groups = ReadGroups({}, account->name).of_member;
-  } else {
-    std::optional<uint32_t> number = Number(name);
-    if (!number) return Unknown("user", name);
-    user = {.uid = *number, .gid = *number};
-  }
-  if (!group.empty()) {
-    ASSIGN(user.gid, FindGroup(group));
-  }
-  user.groups.push_back(user.gid);
+Result<FileUser> FindFileUser(const std::string& text) {
+  // Without the tables numbers still mean something.
+  std::string passwd = sys::ReadFile("/etc/passwd", kMaxTable).value_or("");
+  std::string group = sys::ReadFile("/etc/group", kMaxTable).value_or("");
+  ASSIGN(User found, FindUser(text, passwd, group));
+  FileUser user{.uid = found.uid, .gid = found.gid, .groups = {found.gid}};
+  if (found.name.empty()) return user;
+  std::vector<uint32_t> groups = GroupsOf(found.name, group);
+  user.groups.insert(user.groups.end(), groups.begin(), groups.end());
   return user;
 }
 
 Result<FileOwner> FindOwner(const std::string& text) {
-  if (text.size() > kMaxName) return Fail(Code::kInvalidArgument, "the owner's name is too long");
+  bool only_group = text.starts_with(':');
+  ASSIGN(FileUser user, FindFileUser(only_group ? "0" + text : text));
   FileOwner owner;
-  std::string_view group = text;
-  std::string_view name = Take(group, ':');
-  if (!name.empty()) {
-    ASSIGN(FileUser user, FindUser(std::string(name)));
-    owner.uid = user.uid;
-  }
-  if (!group.empty()) {
-    ASSIGN(owner.gid, FindGroup(group));
-  }
+  if (!only_group) owner.uid = user.uid;
+  if (text.contains(':')) owner.gid = user.gid;
   return owner;
 }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Users of the sandbox by name or number, from its own /etc/passwd and /etc/group: the agent is
-// static and cannot ask the C library.
+// As whom a file is touched: a user with all the groups that the user is in, and owners of files.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,10 +16,10 @@ struct FileUser {
   std::vector<uint32_t> groups;  // all that the user is in
 };
 
-// "name", "1000", either with ":group"; without one, the user's own group. USER_NOT_FOUND.
-Result<FileUser> FindUser(const std::string& text);
+// By what FindUser of user.h takes. USER_NOT_FOUND.
+Result<FileUser> FindFileUser(const std::string& text);
 
-// What chown takes: either part may be missing, and -1 leaves it.
+// What chown takes: "user", "user:group" or ":group"; -1 leaves what is missing.
 struct FileOwner {
   uint32_t uid = UINT32_MAX;
   uint32_t gid = UINT32_MAX;

@@ -65,6 +65,8 @@ bool IsKnown(FrameType type) {
     case FrameType::kRemoveFile:
     case FrameType::kSetFile:
     case FrameType::kListFiles:
+    case FrameType::kPackFiles:
+    case FrameType::kUnpackFiles:
     case FrameType::kFileCommit:
     case FrameType::kFileInfo:
     case FrameType::kFileOpened:

@@ -91,6 +91,8 @@ enum class FrameType : uint8_t {
   kRemoveFile = 106,
   kSetFile = 107,
   kListFiles = 108,
+  kPackFiles = 109,
+  kUnpackFiles = 110,
   kFileCommit = 116,
   kFileInfo = 120,
   kFileOpened = 121,

@@ -19,11 +19,7 @@ constexpr size_t kMaxListed = 64UL << 20U;
 
 Error FileRequestError(Error error) {
   if (error.message.starts_with("unknown frame type")) {
-    return Error{.code = Code::kFailedPrecondition,
-                 .message =
-                     "the agent of this sandbox is older than the daemon and knows no "
-                     "files: stop the sandbox and start it again",
-                 .reason = "AGENT_TOO_OLD"};
+    return TooOld().error();
   }
   return error;
 }

@@ -3,12 +3,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
 #include "api/seed/output_events.h"
 
 namespace atl::api {
+namespace {
+
+constexpr size_t kMostPatterns = 256;
+
+}  // namespace
 
 void WriteFileInfo(json::Writer& writer, std::string_view path, const sandbox::FileInfo& info) {
   std::string_view name = path.substr(path.rfind('/') + 1);
@@ -49,6 +55,16 @@ Result<std::optional<uint64_t>> QueryNumber(const http::RequestHead& request,
 bool QueryFlag(const http::RequestHead& request, std::string_view name) {
   auto text = http::QueryParameter(request.query(), name);
   return text && *text != "0" && *text != "false";
+}
+
+std::vector<std::string> SplitList(std::string_view list) {
+  std::vector<std::string> parts;
+  while (!list.empty() && parts.size() <= kMostPatterns) {
+    size_t end = std::min(list.find(','), list.size());
+    if (end > 0) parts.emplace_back(list.substr(0, end));
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return parts;
 }
 
 async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Services& services,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/v1/route.h"
 #include "json/reader.h"
@@ -25,6 +26,9 @@ Result<std::optional<uint64_t>> QueryNumber(const http::RequestHead& request,
                                             std::string_view name);
 // "1", "true" or nothing behind the name.
 bool QueryFlag(const http::RequestHead& request, std::string_view name);
+
+// What stands between commas, as long as that is not too much.
+std::vector<std::string> SplitList(std::string_view list);
 
 // A sandbox to work with; what it took to wake or start it is said in the answer.
 async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Services& services,

@@ -138,6 +138,36 @@ async::Task<> FindIn(const Services& services, Values values, http::Exchange& ex
   co_await RespondResult(exchange, std::move(json));
 }
 
+async::Task<> GrepInto(sandbox::AgentClient& agent, sandbox::GrepRequest request,
+                       Result<sandbox::GrepResult>& result) {
+  result = co_await sandbox::Grep(agent, std::move(request));
+}
+
+async::Task<Result<std::string>> DoGrep(const Services& services, std::string id,
+                                        http::Exchange& exchange) {
+  CO_ASSIGN(json::Object body, co_await ReadJsonBody(exchange));
+  CO_ASSIGN(sandbox::GrepRequest request, ParseGrep(body));
+  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  Result<sandbox::GrepResult> found = Fail(Code::kCancelled, "the client has gone away");
+  co_await async::Race(GrepInto(sandbox->agent(), std::move(request), found),
+                       exchange.WaitForHangup());
+  if (!found) co_return Unexpected(std::move(found).error());
+  json::Writer writer;
+  writer.BeginObject().Key("matches").BeginArray();
+  for (const sandbox::GrepMatch& match : found->matches) {
+    writer.BeginObject().Field("path", match.path).Field("line", match.line);
+    if (match.column > 0) writer.Field("column", match.column);
+    writer.Field("text", match.text).EndObject();
+  }
+  writer.EndArray().Field("count", found->matches.size()).Field("more", found->more).EndObject();
+  co_return writer.Take();
+}
+
+async::Task<> GrepIn(const Services& services, Values values, http::Exchange& exchange) {
+  Result<std::string> json = co_await DoGrep(services, std::move(values.at(0)), exchange);
+  co_await RespondResult(exchange, std::move(json));
+}
+
 constexpr Field kPath{
     .name = "path", .about = "Absolute, or relative to /workspace.", .required = true};
 constexpr Field kUser{.name = "user",
@@ -192,6 +222,26 @@ constexpr Field kListFields[] = {
     kUser,
 };
 
+constexpr Field kGrepFields[] = {
+    {.name = "pattern", .about = "An expression, or text with `fixed`.", .required = true},
+    {.name = "path", .about = "A directory or a file; /workspace when it is not there."},
+    {.name = "fixed", .kind = Kind::kBoolean, .about = "The pattern is text."},
+    {.name = "ignoreCase", .kind = Kind::kBoolean},
+    {.name = "words", .kind = Kind::kBoolean, .about = "Whole words."},
+    {.name = "includeHidden",
+     .kind = Kind::kBoolean,
+     .about = "Names that begin with a dot; true."},
+    {.name = "includeIgnored", .kind = Kind::kBoolean, .about = "What .gitignore names; true."},
+    {.name = "include", .kind = Kind::kTextList, .about = "Globs of files."},
+    {.name = "exclude", .kind = Kind::kTextList, .about = "Globs of files and directories."},
+    {.name = "limit",
+     .kind = Kind::kInteger,
+     .about = "At most so many; 1000.",
+     .min = 1,
+     .max = sandbox::kMostMatches},
+    {.name = "timeout", .kind = Kind::kInteger, .about = "Milliseconds.", .min = 1, .max = 600'000},
+};
+
 constexpr Route kRoutes[] = {
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/fs/stat",
@@ -221,6 +271,13 @@ constexpr Route kRoutes[] = {
      .handler = FindIn,
      .body = Media::kJson,
      .fields = kListFields},
+    {.method = "POST",
+     .pattern = "/v1/sandboxes/{id}/fs/grep",
+     .operation = "grepFiles",
+     .summary = "Lines of files that a pattern matches.",
+     .handler = GrepIn,
+     .body = Media::kJson,
+     .fields = kGrepFields},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/fs/mkdir",
      .operation = "makeDirectory",

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr int64_t kMostSeconds = 9'000'000'000;
+constexpr int64_t kMostTimeoutMs = 600'000;
 
 Unexpected Invalid(std::string message) {
   return Fail(Code::kInvalidArgument, std::move(message), "VALIDATION_FAILED");
@@ -138,6 +139,26 @@ Result<sandbox::ListFiles> ParseList(const json::Object& body, bool any_depth) {
   if (max_size) request.max_size = static_cast<uint64_t>(*max_size);
   ASSIGN(request.newer_than_ns, NanosOr(body, "newerThan", INT64_MIN));
   ASSIGN(request.older_than_ns, NanosOr(body, "olderThan", INT64_MAX));
+  return request;
+}
+
+Result<sandbox::GrepRequest> ParseGrep(const json::Object& body) {
+  sandbox::GrepRequest request;
+  ASSIGN(request.pattern, body.Text("pattern"));
+  ASSIGN(request.path, TextOr(body, "path", "/workspace"));
+  ASSIGN(request.fixed, BoolOr(body, "fixed", false));
+  ASSIGN(request.ignore_case, BoolOr(body, "ignoreCase", false));
+  ASSIGN(request.words, BoolOr(body, "words", false));
+  ASSIGN(request.hidden, BoolOr(body, "includeHidden", true));
+  ASSIGN(request.ignored, BoolOr(body, "includeIgnored", true));
+  ASSIGN(auto include, body.OptionalTextList("include"));
+  if (include) request.include = *std::move(include);
+  ASSIGN(auto exclude, body.OptionalTextList("exclude"));
+  if (exclude) request.exclude = *std::move(exclude);
+  ASSIGN(auto limit, body.OptionalInt("limit", {.min = 1, .max = sandbox::kMostMatches}));
+  if (limit) request.limit = static_cast<uint32_t>(*limit);
+  ASSIGN(auto timeout, body.OptionalInt("timeout", {.min = 1, .max = kMostTimeoutMs}));
+  if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
   return request;
 }
 

@@ -4,6 +4,7 @@
 
 #include "json/reader.h"
 #include "sandbox/files.h"
+#include "sandbox/grep.h"
 
 namespace atl::api {
 
@@ -15,6 +16,8 @@ Result<sandbox::RemoveFile> ParseRemove(const json::Object& body);
 Result<sandbox::SetFile> ParseSet(const json::Object& body);
 // `any_depth`: how deep a search goes when the body does not say.
 Result<sandbox::ListFiles> ParseList(const json::Object& body, bool any_depth);
+
+Result<sandbox::GrepRequest> ParseGrep(const json::Object& body);
 
 // A place in a listing for the next request, and back.
 std::string CursorOf(const sandbox::Listing& listing);

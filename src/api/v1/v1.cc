@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "api/v1/archive.h"
 #include "api/v1/assets.h"
 #include "api/v1/exec.h"
 #include "api/v1/files.h"
@@ -43,8 +44,8 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 }  // namespace
 
 RouteTable AllRoutes() {
-  return RouteTable({SandboxRoutes(), ExecRoutes(), FileRoutes(), FsRoutes(), SnapshotRoutes(),
-                     PoolRoutes(), PortRoutes(), OpenApiRoutes()});
+  return RouteTable({SandboxRoutes(), ExecRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(),
+                     SnapshotRoutes(), PoolRoutes(), PortRoutes(), OpenApiRoutes()});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
