@@ -12,12 +12,12 @@ STATE_DIR ?= $(shell scripts/state_dir.sh)
 # Tests and benchmarks take the image and OpenCode from there and keep their own state elsewhere.
 export ATOLL_TEST_STATE ?= $(STATE_DIR)
 
-.PHONY: help run setup build deb image opencode test bench fmt lint fuzz chaos soak clean root
+.PHONY: help run setup build deb image opencode criu test bench fmt lint fuzz chaos soak clean root
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: root setup build image opencode ## Install, build, make the image, then start Atoll
+run: root setup build image opencode criu ## Install, build, make the image, then start Atoll
 	@exec $(RELEASE)/atoll serve
 
 root:
@@ -38,11 +38,14 @@ image: ## Make the default sandbox image if there is none
 opencode: ## Fetch OpenCode if it is not there
 	@scripts/fetch_opencode.sh $(STATE_DIR)
 
+criu: ## Build CRIU if it is not there: OpenCode then goes on from a template instead of booting
+	@scripts/build_criu.sh $(STATE_DIR) || echo "==> Going on without CRIU: OpenCode boots in every sandbox"
+
 test: root ## Everything that must hold (STEPS="lint unit e2e setup" for a part)
 	@scripts/setup.sh build run test
 	@scripts/run_tests.py $(STEPS)
 
-bench: root setup build image opencode ## Measure, and write bench/RESULTS.md
+bench: root setup build image opencode criu ## Measure, and write bench/RESULTS.md
 	@scripts/setup.sh test bench
 	@bench/run.sh $(RELEASE) --write
 

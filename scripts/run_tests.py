@@ -98,7 +98,7 @@ def test_e2e():
         found = subprocess.run(["scripts/state_dir.sh"], cwd=ROOT, check=True, capture_output=True)
         os.environ["ATOLL_TEST_STATE"] = found.stdout.decode().strip()
     state = os.environ["ATOLL_TEST_STATE"]
-    if run("env", f"ATOLL_STATE_DIR={state}", "make", "image", "opencode") != 0:
+    if run("env", f"ATOLL_STATE_DIR={state}", "make", "image", "opencode", "criu") != 0:
         say("end-to-end: without an image and OpenCode nothing can be tested")
         return 0, 1
     code, output = run_and_read("tests/run.sh", str(RELEASE))

@@ -6,6 +6,7 @@
 #include "agent/configure.h"
 #include "agent/dial.h"
 #include "agent/file_requests.h"
+#include "agent/listener.h"
 #include "agent/listening.h"
 #include "agent/read_files.h"
 #include "agent/restore.h"
@@ -92,6 +93,11 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       TRY(protocol::Decode<protocol::ListPorts>(frame.payload));
       ASSIGN(protocol::Ports ports, ListeningPorts());
       return Answer(outbox, ports);
+    }
+    case FrameType::kPark: {
+      TRY(protocol::Decode<protocol::Park>(frame.payload));
+      TRY(agent->listener->Park());
+      return Answer(outbox, protocol::Ok{});
     }
     default:
       if (IsFileRequest(frame.type)) {

@@ -11,8 +11,11 @@
 
 namespace atl::agent {
 
+class Listener;
+
 struct Agent {
   protocol::Hello hello;
+  Listener* listener = nullptr;
   Processes* processes = nullptr;
   DetachedProcesses* detached = nullptr;
   // Set once this process is in its own cgroup leaf. A child that is forked before would stand

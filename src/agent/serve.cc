@@ -6,16 +6,15 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
-#include <cerrno>
 #include <csignal>
 #include <memory>
 
 #include "agent/connection.h"
+#include "agent/listener.h"
 #include "agent/settle.h"
 #include "agent/setup.h"
 #include "agent/thread.h"
@@ -78,23 +77,35 @@ void SettleDirs(Processes* processes) {
   poll(&exited, 1, kSettleLimitMs);
 }
 
-void AcceptForever(int listener, Agent* agent) {
+// The cgroup.procs files of the `agent` leaf. A move between cgroups takes milliseconds, and nobody
+// waits for it.
+using LeafFiles = std::shared_ptr<const std::vector<sys::Fd>>;
+
+Result<void> MoveToOwnLeaf(Agent* agent, LeafFiles files) {
+  agent->in_own_leaf = false;
+  return StartThread([agent, files = std::move(files)] {
+    for (const sys::Fd& file : *files) (void)!write(file.get(), "0", 1);
+    agent->in_own_leaf = true;
+    agent->in_own_leaf.notify_all();
+  });
+}
+
+void AcceptForever(Listener* listener, Agent* agent, const LeafFiles& leaf) {
   std::atomic<int> connections = 0;
-  while (true) {
-    sys::Fd client(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-    if (!client) {
-      if (errno == EINVAL || errno == EBADF || errno == ENOTSOCK) return;
-      if (errno != EINTR && errno != ECONNABORTED) usleep(10'000);  // out of descriptors
-      continue;
-    }
+  // A copy of a checkpoint is another agent, in another sandbox's cgroup.
+  auto revived = [agent, &leaf] {
+    agent->hello.boot_id = RandomId();
+    (void)MoveToOwnLeaf(agent, leaf);
+  };
+  while (auto client = listener->Accept(revived)) {
     if (connections.fetch_add(1) >= kMaxConnections) {
       --connections;
       Error busy{.code = Code::kResourceExhausted, .message = "too many operations are running"};
-      (void)protocol::Send(client.get(), agent->hello);
-      (void)protocol::Send(client.get(), protocol::ToFailure(busy));
+      (void)protocol::Send(client->get(), agent->hello);
+      (void)protocol::Send(client->get(), protocol::ToFailure(busy));
       continue;
     }
-    auto owned = std::make_shared<sys::Fd>(std::move(client));
+    auto owned = std::make_shared<sys::Fd>(std::move(*client));
     auto started = StartThread([agent, owned, &connections] {
       struct Leave {
         std::atomic<int>* count;
@@ -120,8 +131,9 @@ Result<void> Serve(const ServeOptions& options) {
   signal(SIGPIPE, SIG_IGN);
   if (getpid() != 1) prctl(PR_SET_CHILD_SUBREAPER, 1);
   fcntl(options.listen_fd, F_SETFD, FD_CLOEXEC);
-  sys::Fd listener(options.listen_fd);
-  std::vector<sys::Fd> agent_procs = Adopt(options.listen_fd + 1, options.cgroup_fds);
+  Listener listener{sys::Fd(options.listen_fd)};
+  auto leaf = std::make_shared<const std::vector<sys::Fd>>(
+      Adopt(options.listen_fd + 1, options.cgroup_fds));
   Spawner spawner(Adopt(options.listen_fd + 1 + options.cgroup_fds, options.cgroup_fds));
   TRY(spawner.Start());
 
@@ -130,6 +142,7 @@ Result<void> Serve(const ServeOptions& options) {
   Agent agent{.hello = {.dial_mode = options.dial_mode,
                         .pid = static_cast<uint32_t>(getpid()),
                         .boot_id = RandomId()},
+              .listener = &listener,
               .processes = &processes,
               .detached = &detached};
   TRY(StartThread([&processes] { processes.ReapForever(); }));
@@ -137,14 +150,8 @@ Result<void> Serve(const ServeOptions& options) {
     PrepareFileSystem();
     SettleDirs(&processes);
   }
-  // A move between cgroups takes milliseconds, and nobody waits for it.
-  auto procs = std::make_shared<std::vector<sys::Fd>>(std::move(agent_procs));
-  TRY(StartThread([procs, &agent] {
-    for (const sys::Fd& file : *procs) (void)!write(file.get(), "0", 1);
-    agent.in_own_leaf = true;
-    agent.in_own_leaf.notify_all();
-  }));
-  AcceptForever(listener.get(), &agent);
+  TRY(MoveToOwnLeaf(&agent, leaf));
+  AcceptForever(&listener, &agent, leaf);
   return Fail(Code::kInternal, "the listening socket is not usable");
 }
 

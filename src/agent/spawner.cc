@@ -66,7 +66,7 @@ Error SpawnError(const SpawnReply& reply, const Program& program) {
   }
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_NAME, "atoll-spawner");
-  int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+  int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   // 3 and 4 are the two that stay; duplicates first, because either may already be 3 or 4.
   int high_socket = fcntl(socket.get(), F_DUPFD_CLOEXEC, 16);
   int high_self = self < 0 ? -1 : fcntl(self, F_DUPFD_CLOEXEC, 16);

@@ -7,6 +7,7 @@
 
 #include "cli/verbs.h"
 #include "json/writer.h"
+#include "oci/checkpoint.h"
 #include "oci/probe.h"
 #include "sys/fd.h"
 
@@ -46,6 +47,11 @@ Result<int> Doctor(const Globals& globals) {
           fmt::format("not in {}: fetch it with `atoll setup`", config.opencode_dir));
   std::string ui = config.opencode_ui_dir() + "/manifest.json";
   AddFile(checks, "OpenCode's page", ui, "not kept, so it waits for OpenCode: run `atoll setup`");
+  Result<std::string> criu = oci::FindCriu(config.pool.criu, config.state_dir);
+  checks.push_back({.name = "booted templates (CRIU)",
+                    .ok = criu.has_value(),
+                    .required = false,
+                    .detail = criu ? *criu : criu.error().message});
   bool configured = !config.model.upstream.api_key.empty();
   checks.push_back({.name = "model provider",
                     .ok = configured,

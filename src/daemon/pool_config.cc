@@ -30,6 +30,8 @@ Result<sandbox::PoolOptions> ReadPool(Source& source) {
     pool.refresh_interval = *duration;
   }
   TRY(source.Read("pool", "opencode", pool.opencode));
+  TRY(source.Read("pool", "templates", pool.templates));
+  TRY(source.Read("pool", "criu", pool.criu));
   TRY(source.ReadList("pool", "images", pool.images));
   TRY(source.ReadBytes("pool", "free_memory", pool.free_memory));
   TRY(source.Read("pool", "max_load", pool.max_load, 0, kMostLoad));

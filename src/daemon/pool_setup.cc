@@ -2,6 +2,7 @@
 #include "daemon/pool_setup.h"
 
 #include "opencode/launch.h"
+#include "opencode/randomness.h"
 #include "sandbox/registry.h"
 
 namespace atl::daemon {
@@ -9,6 +10,11 @@ namespace {
 
 async::Task<> EndOpencode(std::shared_ptr<sandbox::Sandbox> sandbox) {
   co_await opencode::End(sandbox->agent());
+}
+
+async::Task<Result<std::vector<std::string>>> Draw(std::shared_ptr<sandbox::Sandbox> sandbox) {
+  Result<std::vector<std::string>> drawn = co_await opencode::DrawIds(sandbox->agent());
+  co_return drawn;
 }
 
 }  // namespace
@@ -29,6 +35,7 @@ opencode::Options OpencodeOptions(const Config& config) {
 sandbox::PoolOptions PoolOptionsOf(const Config& config) {
   sandbox::PoolOptions pool = config.pool;
   if (config.opencode_binary().empty()) pool.opencode = false;
+  if (!pool.opencode) pool.templates = false;
   return pool;
 }
 
@@ -39,6 +46,8 @@ sandbox::PoolHooks PoolHooksOf(const Config& config, opencode::Servers& servers)
   };
   hooks.cool = EndOpencode;
   hooks.claimed = [&servers](std::string id) { servers.NotePrepared(std::move(id)); };
+  hooks.draw = [](std::shared_ptr<sandbox::Sandbox> sandbox) { return Draw(std::move(sandbox)); };
+  hooks.unseed = opencode::UseUpRandomness;
   hooks.keeps_state_in = [](std::string_view dir) { return opencode::KeepsStateIn(dir); };
   if (PoolOptionsOf(config).opencode) {
     hooks.suits = opencode::CanDoWithout;

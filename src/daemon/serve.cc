@@ -106,7 +106,9 @@ Result<void> Daemon::MakeParts() {
     log::Warning("OpenCode is not in {}; sandboxes work, their UI does not", config_.opencode_dir);
   }
   ASSIGN(database_, db::Database::Open(config_.state_dir + "/atoll.db"));
-  ASSIGN(launcher_, oci::Launcher::Open(sandbox::LauncherConfigOf(options)));
+  oci::LauncherConfig launcher = sandbox::LauncherConfigOf(options);
+  launcher.criu = config_.pool.criu;
+  ASSIGN(launcher_, oci::Launcher::Open(std::move(launcher)));
   vault_ = MakeVault(runtime_, config_.snapshots, true);
   ASSIGN(egress::Options egress_options, EgressOptions(config_));
   auto model = [this](std::string iid, http::Exchange& exchange) {

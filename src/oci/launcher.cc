@@ -133,6 +133,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
                                         .id_base = spec.id_base,
                                         .disk_bytes = spec.disk_bytes,
                                         .inodes = spec.inodes}));
+  if (!spec.checkpoint.empty()) TRY(FillLayer(spec, layer.dir()));
   watch.Lap("layer");
 
   RootfsTimes times;
@@ -145,28 +146,19 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   launched.phases.emplace_back("overlay", times.overlay_ms);
   watch.Restart();
 
-  TRY(WriteBundle(run_dir + "/bundle", {.iid = spec.iid,
-                                        .hostname = spec.hostname,
-                                        .rootfs = run_dir + "/rootfs",
-                                        .id_base = spec.id_base,
-                                        .agent_binary = config_.agent_binary,
-                                        .opencode_binary = config_.opencode_binary,
-                                        .agent_args = spec.agent_args,
-                                        .env = spec.env,
-                                        .open_files = config_.open_files,
-                                        .cgroups_path = cgroup.work_path(),
-                                        .mount_cgroup2 = cgroups_.mode() == sys::CgroupMode::kV2,
-                                        .seccomp_bpf_base64 = seccomp_base64_}));
   ASSIGN(sys::Fd log, sys::Open(run_dir + "/log", O_RDWR | O_CREAT | O_APPEND, 0600));
+  Leaves leaves{.log = log.get()};
+  for (const sys::Fd& file : procs) leaves.procs.push_back(file.get());
+  for (const sys::Fd& file : work_procs) leaves.procs.push_back(file.get());
+  TRY(WriteContainer(spec, cgroup));
   watch.Lap("bundle");
-
-  RunSpec run{.iid = spec.iid, .bundle_dir = run_dir + "/bundle", .output_fd = log.get()};
-  run.inherit.push_back(spec.agent_socket);
-  for (const sys::Fd& file : procs) run.inherit.push_back(file.get());
-  for (const sys::Fd& file : work_procs) run.inherit.push_back(file.get());
-  ASSIGN(launched.pid, runtime_->Run(run));
-  watch.Lap("crun");
-
+  if (spec.checkpoint.empty()) {
+    ASSIGN(launched.pid, RunContainer(spec, leaves));
+    watch.Lap("crun");
+  } else {
+    ASSIGN(launched.pid, Revive(spec, leaves));
+    watch.Lap("revive");
+  }
   TRY(cgroup.SetLimits(spec.limits));
   watch.Lap("limits");
   auto pidfd = sys::PidfdOpen(launched.pid);
@@ -182,6 +174,29 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   layer.Close();
   watch.Lap("detach");
   return launched;
+}
+
+Result<void> Launcher::WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup) {
+  std::string run_dir = RunDir(spec.iid);
+  return WriteBundle(run_dir + "/bundle", {.iid = spec.iid,
+                                           .hostname = spec.hostname,
+                                           .rootfs = run_dir + "/rootfs",
+                                           .id_base = spec.id_base,
+                                           .agent_binary = config_.agent_binary,
+                                           .opencode_binary = config_.opencode_binary,
+                                           .agent_args = spec.agent_args,
+                                           .env = spec.env,
+                                           .open_files = config_.open_files,
+                                           .cgroups_path = cgroup.work_path(),
+                                           .mount_cgroup2 = cgroups_.mode() == sys::CgroupMode::kV2,
+                                           .seccomp_bpf_base64 = seccomp_base64_});
+}
+
+Result<pid_t> Launcher::RunContainer(const LaunchSpec& spec, const Leaves& leaves) {
+  RunSpec run{.iid = spec.iid, .bundle_dir = RunDir(spec.iid) + "/bundle", .output_fd = leaves.log};
+  run.inherit.push_back(spec.agent_socket);
+  run.inherit.insert(run.inherit.end(), leaves.procs.begin(), leaves.procs.end());
+  return runtime_->Run(run);
 }
 
 Result<Launched> Launcher::Adopt(const std::string& iid) {

@@ -32,6 +32,7 @@ struct LauncherConfig {
   std::string agent_binary;
   std::string opencode_binary;  // empty: none
   std::string seccomp_profile;  // empty: Debian's (kSeccompProfile)
+  std::string criu;             // empty: looked for (FindCriu)
   uint64_t open_files = 65536;  // of a process, unless it raises that itself
 };
 
@@ -46,6 +47,9 @@ struct LaunchSpec {
   std::vector<std::string> env;  // for PID 1
   std::vector<std::string> agent_args;
   int agent_socket = -1;  // a listening unix socket; becomes fd 3 of PID 1. Borrowed.
+  // A directory that Checkpoint made: the sandbox goes on from there. Its layer is made new, the
+  // host name and environment are those of then.
+  std::string checkpoint;
 };
 
 struct Launched {
@@ -70,6 +74,13 @@ class Launcher {
   Result<Launched> Launch(const LaunchSpec& spec);
   // A running container that a former daemon launched; kNotFound when it is gone or has ended.
   Result<Launched> Adopt(const std::string& iid);
+  // Whether Checkpoint and LaunchSpec::checkpoint work here; why not otherwise. The first call
+  // takes a moment.
+  Result<void> CanCheckpoint() const;
+  // What runs in a sandbox, and its files, into `dir`, which is made. Its agent is parked
+  // (protocol::Park) and nobody is connected to anything inside. It has ended afterwards, whatever
+  // comes out.
+  Result<void> Checkpoint(const std::string& iid, uint32_t id_base, const std::string& dir);
   // Ends the container and removes everything of it but its layer. Idempotent.
   Result<void> Stop(const std::string& iid);
   // Stop, and the layer too (state_dir/sandboxes/<iid>): it is gone at once, its space soon after.
@@ -92,6 +103,16 @@ class Launcher {
  private:
   Launcher() = default;
   Result<Launched> LaunchSteps(const LaunchSpec& spec);
+  // Descriptors for PID 1.
+  struct Leaves {
+    std::vector<int> procs;  // of the `agent` leaf, then of `work`
+    int log = -1;
+  };
+  Result<void> WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup);
+  Result<pid_t> RunContainer(const LaunchSpec& spec, const Leaves& leaves);
+  // launcher_checkpoint.cc
+  Result<void> FillLayer(const LaunchSpec& spec, const std::string& layer);
+  Result<pid_t> Revive(const LaunchSpec& spec, const Leaves& leaves);
 
   LauncherConfig config_;
   sys::CgroupTree cgroups_;

@@ -21,6 +21,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kRestore:
     case FrameType::kStageWrite:
     case FrameType::kConfigure:
+    case FrameType::kPark:
     case FrameType::kStdinEnd:
     case FrameType::kSignalProcess:
     case FrameType::kTreeEnd:

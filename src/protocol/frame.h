@@ -35,6 +35,7 @@ enum class FrameType : uint8_t {
   kRestore = 26,
   kStageWrite = 27,
   kConfigure = 28,
+  kPark = 29,
 
   // From the client while an operation runs. kStdinEnd and kTreeEnd have no payload.
   kStdinEnd = 32,

@@ -131,6 +131,16 @@ struct Configure {
   bool operator==(const Configure&) const = default;
 };
 
+// Makes the agent fit to be checkpointed with everything that runs: in the place of its listener it
+// holds an empty file without a name, and it waits for that descriptor to be a listener again,
+// which it is in a copy that was restored with one. Answers Ok; nobody can connect afterwards.
+struct Park {
+  static constexpr FrameType kType = FrameType::kPark;
+  static constexpr bool kRequest = true;
+  void Fields(this auto&, auto&) {}
+  bool operator==(const Park&) const = default;
+};
+
 // A signal to the process group of this connection's spawn.
 struct SignalProcess {
   static constexpr FrameType kType = FrameType::kSignalProcess;

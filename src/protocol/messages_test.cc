@@ -52,6 +52,7 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
                                    .name = "node",
                                    .argv = {"node", "server.js"}}},
                         .complete = true});
+  ExpectRoundTrip(Park{});
   ExpectRoundTrip(Configure{.hostname = "h", .former = "f", .env = {{"A", "b"}}});
   ExpectRoundTrip(SignalProcess{.signo = -1});
   ExpectRoundTrip(Started{.pid = 77});

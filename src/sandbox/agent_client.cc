@@ -114,6 +114,11 @@ async::Task<Result<void>> AgentClient::Configure(
   co_return Result<void>();
 }
 
+async::Task<Result<void>> AgentClient::Park() {
+  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, protocol::Park{}, kAnswerLimit));
+  co_return Result<void>();
+}
+
 async::Task<Result<Listening>> AgentClient::ListListening() {
   protocol::ListPorts request;
   Result<protocol::Ports> answer =

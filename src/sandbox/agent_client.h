@@ -106,6 +106,8 @@ class AgentClient {
   virtual async::Task<Result<std::unique_ptr<Process>>> Attach(std::string name, uint64_t offset);
   virtual async::Task<Result<void>> SignalDetached(std::string name, int signo);
 
+  // Makes it fit for a checkpoint; nobody can connect to it afterwards. See protocol::Park.
+  virtual async::Task<Result<void>> Park();
   // What a member of the pool is told when it becomes somebody's: see protocol::Configure.
   virtual async::Task<Result<void>> Configure(std::string hostname, std::string former,
                                               std::vector<std::pair<std::string, std::string>> env);

@@ -51,7 +51,8 @@ std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) {
                                        MakeOomCheck(std::move(cgroup), known, std::move(note)));
 }
 
-Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, Phases& phases) {
+Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, const std::string& checkpoint,
+                                                     Phases& phases) {
   Stopwatch watch;
   std::string run_dir = launcher.RunDir(row.iid);
   TRY(sys::MakeDirs(run_dir, 0711));
@@ -69,15 +70,19 @@ Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, Phases& pha
                        .inodes = row.limits.inodes,
                        .agent_args = {"serve", "--listen-fd", "3", "--cgroup-fds",
                                       std::to_string(launcher.agent_procs_count())},
-                       .agent_socket = socket.get()};
+                       .agent_socket = socket.get(),
+                       .checkpoint = checkpoint};
   for (const auto& [name, value] : ProgramEnv({}, {})) spec.env.push_back(name + "=" + value);
   ASSIGN(oci::Launched launched, launcher.Launch(spec));
   for (auto& phase : launched.phases) phases.push_back(std::move(phase));
   return launched;
 }
 
-async::Task<Result<void>> Registry::Impl::Launch(EntryPtr entry, bool commit, Phases& phases) {
-  auto launch = [this, &entry, &phases] { return LaunchBlocking(entry->row, phases); };
+async::Task<Result<void>> Registry::Impl::Launch(EntryPtr entry, bool commit, Phases& phases,
+                                                 std::string checkpoint) {
+  auto launch = [this, &entry, &checkpoint, &phases] {
+    return LaunchBlocking(entry->row, checkpoint, phases);
+  };
   CO_ASSIGN(oci::Launched launched, co_await runtime.blocking().Run(launch));
   Result<void> connected = co_await Connect(entry, std::move(launched), commit, phases);
   co_return connected;
@@ -241,7 +246,10 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
       entry->exists = true;
       entry->reserved = entry->row.recover;
     }
-    launched = co_await Launch(entry, true, phases);
+    if (create.with_opencode) taken = co_await StartFromTemplate(entry, phases);
+    if (taken == FromPool::kNone) launched = co_await Launch(entry, true, phases);
+    if (taken == FromPool::kWorks) measure.SetKind("template");
+    if (taken == FromPool::kBroken) launched = co_await LaunchAfresh(entry, phases);
   } else if (taken == FromPool::kWorks) {
     measure.SetKind("pool");
   } else {

@@ -30,6 +30,8 @@ struct PoolOptions {
   uint32_t min = 0;                    // as many whatever the demand; 0: warm_target
   uint32_t max = 0;                    // not more whatever the demand; 0: four times warm_target
   bool opencode = true;                // OpenCode runs in them
+  std::string criu;                    // the program that makes them; empty: looked for
+  bool templates = true;               // keep one as files, where the host can
   std::vector<std::string> images;     // empty: the default image
   uint64_t free_memory = 1ULL << 30U;  // what must stay available on the host
   double max_load = 4;                 // of the host per CPU, above which none is made
@@ -47,6 +49,13 @@ struct PoolHooks {
   std::function<bool(const Environment&)> suits;
   // Whether it would see a restore into `dir`.
   std::function<bool(std::string_view dir)> keeps_state_in;
+  // What a copy of a checkpoint will draw next that nobody is to guess: two of its draws. Copies
+  // that draw the same are of no use.
+  std::function<async::Task<Result<std::vector<std::string>>>(std::shared_ptr<Sandbox>)> draw;
+  // Changes the images of a checkpoint, of whose copies one has drawn this, so that each copy draws
+  // anew. Blocks.
+  std::function<Result<void>(const std::string& images, const std::vector<std::string>& drawn)>
+      unseed;
   // What it is: of which version, how configured.
   std::string identity;
 };

@@ -42,6 +42,8 @@ struct CreateOptions {
   std::optional<uint64_t> inodes;
   std::optional<uint64_t> weight;
   std::chrono::milliseconds wait{0};  // for room, if there is none now
+  // Whoever creates it waits for OpenCode: it may come from a checkpoint.
+  bool with_opencode = false;
   std::vector<std::pair<std::string, std::string>> env;
   std::optional<snapshot::AutoPolicy> snapshots;  // nothing: what is configured
   std::optional<SleepPolicy> sleep;               // the same

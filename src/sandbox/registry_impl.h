@@ -160,11 +160,15 @@ struct Registry::Impl {
   enum class FromPool { kNone, kWorks, kBroken };
   async::Task<FromPool> TakeMember(EntryPtr entry, Row row, Phases& phases);
   async::Task<Result<void>> BecomeSomebodys(std::shared_ptr<Sandbox> sandbox, Row row);
+  // The sandbox of `entry`, whose row is written, from a template. kNone: there is none for it.
+  async::Task<FromPool> StartFromTemplate(EntryPtr entry, Phases& phases);
   // With another container and an empty layer in the place of what it has.
   async::Task<Result<void>> LaunchAfresh(EntryPtr entry, Phases& phases);
   // From the container to an agent that answers. `commit`: `running` is written to the database
   // once the container runs.
-  async::Task<Result<void>> Launch(EntryPtr entry, bool commit, Phases& phases);
+  // `checkpoint`: what it goes on from (oci::LaunchSpec).
+  async::Task<Result<void>> Launch(EntryPtr entry, bool commit, Phases& phases,
+                                   std::string checkpoint = {});
   async::Task<Result<void>> Connect(EntryPtr entry, oci::Launched launched, bool commit,
                                     Phases& phases);
   // Stop or Destroy, network first.
@@ -191,7 +195,8 @@ struct Registry::Impl {
   async::Task<Result<void>> LaunchFork(EntryPtr entry, ForkFacts facts, std::vector<Created>& made);
 
   std::unique_ptr<AgentClient> MakeAgent(const Row& row);
-  Result<oci::Launched> LaunchBlocking(const Row& row, Phases& phases);
+  Result<oci::Launched> LaunchBlocking(const Row& row, const std::string& checkpoint,
+                                       Phases& phases);
 
   // One snapshot or restore of a sandbox at a time.
   struct Transfer {

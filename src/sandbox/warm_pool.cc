@@ -174,7 +174,8 @@ async::Task<Result<void>> Registry::WarmPool::Prepare(EntryPtr member) {
   co_return Result<void>();
 }
 
-async::Task<Result<void>> Registry::WarmPool::Launch(EntryPtr member, Row row) {
+async::Task<Result<void>> Registry::WarmPool::Launch(EntryPtr member, Row row,
+                                                     std::string checkpoint) {
   auto insert = [this, &row] { return impl.rows.Insert(row); };
   CO_ASSIGN(row, co_await impl.runtime.blocking().Run(insert));
   {
@@ -184,7 +185,7 @@ async::Task<Result<void>> Registry::WarmPool::Launch(EntryPtr member, Row row) {
     member->reserved = true;
   }
   Phases phases;
-  CO_TRY(co_await impl.Launch(member, true, phases));
+  CO_TRY(co_await impl.Launch(member, true, phases, std::move(checkpoint)));
   co_return Result<void>();
 }
 
@@ -312,7 +313,10 @@ async::Task<bool> Registry::WarmPool::RoundOf(std::string image) {
       std::vector<EntryPtr> surplus = TakeStale(image, *key, -change);
       co_await RetireAll(std::move(surplus), "there are more than are wanted or fit");
     }
-    if (change <= 0 || held) co_return false;
+    if (change <= 0 || held) {
+      bool soon = co_await TemplateRound(image, *key, *load);
+      co_return soon;
+    }
     if (!IsQuiet() || !HasHeadroom(options, *load)) co_return true;
     co_await MakeOne(image, *key);
     load = co_await impl.runtime.blocking().Run(load_of_host);
@@ -333,7 +337,9 @@ async::Task<bool> Registry::WarmPool::Round() {
 
 async::Task<> Registry::WarmPool::Run() {
   co_await AdoptAll();
-  while (!ending && options.warm_target > 0) {
+  auto tidy = [this] { RemoveOldTemplates(); };
+  co_await impl.runtime.blocking().Run(tidy);
+  while (!ending && (options.warm_target > 0 || options.templates)) {
     std::shared_ptr<async::Event> woken;
     {
       std::lock_guard guard(mutex);

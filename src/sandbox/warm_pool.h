@@ -55,7 +55,22 @@ struct Registry::WarmPool {
   async::Task<> MakeOne(std::string image, std::string key);
   async::Task<Result<void>> Prepare(EntryPtr member);
   // One entry in the state that its row announces, with a row. The lock is the caller's.
-  async::Task<Result<void>> Launch(EntryPtr member, Row row);
+  async::Task<Result<void>> Launch(EntryPtr member, Row row, std::string checkpoint = {});
+  // template.cc. A template is a checkpoint of a sandbox that was prepared as a member and that
+  // nobody has had.
+  std::string TemplateDir(const std::string& key) const;
+  // The one that `wanted` can be started from; "" when there is none. Blocks.
+  std::string TemplateFor(const Row& wanted);
+  void NoteTemplate(const std::string& dir, bool works);
+  // Makes it where it is wanted, there is none and the host can afford it. True: try again soon.
+  async::Task<bool> TemplateRound(std::string image, std::string key, HostLoad load);
+  async::Task<Result<void>> MakeTemplate(std::string image, std::string key);
+  async::Task<Result<void>> DumpTemplate(EntryPtr member, std::string part);
+  // Copies that nobody will have: none may draw what another draws.
+  async::Task<Result<void>> MakeDifferent(Row row, std::string part);
+  async::Task<Result<std::vector<std::string>>> TryTemplate(Row row, std::string part);
+  // Those of what is not made any more, and what a daemon that was killed left. Blocks.
+  void RemoveOldTemplates() const;
   // Nobody is making a sandbox, nor was a moment ago.
   bool IsQuiet();
   std::vector<EntryPtr> TakeStale(const std::string& image, const std::string& key,
@@ -76,6 +91,9 @@ struct Registry::WarmPool {
   uint64_t generation = 0;       // members that were begun in an earlier one are not kept
   size_t starting = 0;
   int failures = 0;  // in a row
+  Clock::time_point template_hold_until;
+  int template_failures = 0;                       // of making one, in a row
+  std::map<std::string, int> template_complaints;  // of one that was made, in a row, by directory
   uint64_t hits = 0;
   uint64_t misses = 0;
   std::shared_ptr<async::Event> wake = std::make_shared<async::Event>();

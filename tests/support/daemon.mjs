@@ -82,7 +82,7 @@ export class Daemon {
         cgroup: this.cgroup,
       },
       // What waits for nobody would be seen by tests that count.
-      pool: {warm_target: 0},
+      pool: {warm_target: 0, templates: false, criu: path.join(preparedState, 'criu', 'criu')},
     };
     for (const [name, section] of Object.entries(sections)) {
       base[name] = {...base[name], ...section};

@@ -39,6 +39,7 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
                                           json::Object body, http::Exchange& exchange) {
   CO_ASSIGN(CreateRequest request, ParseCreate(body, services.registry.default_policy(),
                                                services.registry.default_sleep()));
+  request.options.with_opencode = request.opencode.value_or(false);
   auto wait = PreferredWait(exchange.request().headers.Joined("Prefer"));
   request.options.wait = std::max(request.options.wait, wait);
   Result<sandbox::Registry::Created> result = Fail(Code::kCancelled, "the client has gone away");

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sandbox's processes with their memory in files, and any number of sandboxes from those. CRIU
+// (https://criu.org) does the work; it is optional, so everything here may be unavailable.
+//
+// A checkpoint is a directory:
+//   images/       what CRIU wrote; readable by every sandbox's root user, so of nobody's secrets
+//   layer/        the upper directory as it was, with the ids of `base`
+//   checkpoint    lines: "base 268435456", "fd 4 file[eb:8b4b2]" (a descriptor of PID 1 that leads
+//                 out, as CRIU calls it), "mount /dev/null /dev/null" (where a mount comes from)
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace atl::oci {
+
+// The criu to use: `configured`, else <state_dir>/criu/criu, else /usr/lib/atoll/criu, else the one
+// in PATH. Run once to see whether this kernel and it go together; the answer is remembered.
+// Blocks.
+Result<std::string> FindCriu(const std::string& configured, const std::string& state_dir);
+
+struct DumpSpec {
+  std::string criu;
+  pid_t pid = 0;               // PID 1, parked (protocol::Park) and in the `work` leaf
+  std::vector<int> processes;  // all of them
+  std::string dir;
+  uint32_t id_base = 0;
+  std::string agent_binary;  // as the bundle names it
+  std::string opencode_binary;
+};
+// Writes images/ and `checkpoint`. The processes are gone afterwards, whatever comes out.
+Result<void> Dump(const DumpSpec& spec);
+
+struct RestoreSpec {
+  std::string criu;
+  std::string dir;      // of the checkpoint
+  std::string scratch;  // a directory on the same file system, made for this and removed after
+  std::string rootfs;   // mounted
+  std::string pid_file;
+  std::string log_file;
+  uint32_t id_base = 0;
+  std::string agent_binary;
+  std::string opencode_binary;
+  int listener = -1;            // borrowed, as what follows
+  std::vector<int> leaf_procs;  // as PID 1 has them: of the `agent` leaf, then of `work`
+  int output = -1;
+};
+// PID 1 in the host's numbers; it and all others are in the `work` leaf. On failure nothing is left
+// running.
+Result<pid_t> RestoreProcesses(const RestoreSpec& spec);
+
+// The ids that the checkpoint's layer has.
+Result<uint32_t> CheckpointBase(const std::string& dir);
+
+}  // namespace atl::oci

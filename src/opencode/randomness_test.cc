@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "opencode/randomness.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <random>
+
+#include "sys/fd.h"
+
+namespace atl::opencode {
+namespace {
+
+constexpr std::string_view kDigits =
+    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+constexpr size_t kReserve = 2048;
+
+class RandomnessTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string dir = std::filesystem::temp_directory_path() / "atoll-randomness-XXXXXX";
+    ASSERT_NE(::mkdtemp(dir.data()), nullptr);
+    dir_ = dir;
+    std::mt19937_64 engine(42);
+    for (char& c : memory_) c = static_cast<char>(engine());
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+
+  // As the runtime keeps it: the bytes, how many of them are used, and zeros.
+  void Place(size_t at, uint64_t used) {
+    std::memset(&memory_[at + kReserve], 0, 64);
+    std::memcpy(&memory_[at + kReserve], &used, sizeof(used));
+  }
+  std::string Drawn(size_t at) const {
+    std::string text;
+    for (size_t i = 0; i < 14; ++i) {
+      text += kDigits[static_cast<unsigned char>(memory_[at + i]) % kDigits.size()];
+    }
+    return text;
+  }
+  Result<void> UseUp(const std::vector<std::string>& drawn) {
+    EXPECT_TRUE(sys::WriteFile(dir_ + "/pages-1.img", memory_));
+    return UseUpRandomness(dir_, drawn);
+  }
+  uint64_t UsedIn(size_t at) const {
+    uint64_t used = 0;
+    auto text = sys::ReadFile(dir_ + "/pages-1.img");
+    if (text) std::memcpy(&used, text->data() + at + kReserve, sizeof(used));
+    return used;
+  }
+
+  std::string dir_;
+  std::string memory_ = std::string(64U << 10U, '\0');
+};
+
+TEST_F(RandomnessTest, WhatWasKeptIsUsedUp) {
+  Place(8192, 32);
+  ASSERT_TRUE(UseUp({Drawn(8192 + 48), Drawn(8192 + 90)}));
+  EXPECT_EQ(UsedIn(8192), kReserve);
+  auto text = sys::ReadFile(dir_ + "/pages-1.img");
+  std::memcpy(&memory_[8192 + kReserve], text->data() + 8192 + kReserve, 8);
+  EXPECT_EQ(*text, memory_) << "nothing else is changed";
+}
+
+TEST_F(RandomnessTest, WhatIsNotFoundIsAnError) {
+  Place(8192, 32);
+  EXPECT_FALSE(UseUp({"00000000000000", Drawn(8192 + 90)}));
+  // Behind what is kept: the second came from somewhere else.
+  EXPECT_FALSE(UseUp({Drawn(8192 + 48), Drawn(8192 + 4096)}));
+  // More is used than was when the first was drawn.
+  Place(8192, 400);
+  EXPECT_FALSE(UseUp({Drawn(8192 + 48), Drawn(8192 + 90)}));
+  EXPECT_FALSE(UseUp({}));
+}
+
+TEST_F(RandomnessTest, TwoPlacesAreOneTooMany) {
+  Place(8192, 32);
+  memory_.replace(32768, kReserve + 64, memory_.substr(8192, kReserve + 64));
+  EXPECT_FALSE(UseUp({Drawn(8192 + 48), Drawn(8192 + 90)}));
+  EXPECT_EQ(UsedIn(8192), 32);
+}
+
+}  // namespace
+}  // namespace atl::opencode
