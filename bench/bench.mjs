@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the parts of the benchmark and prints, writes or checks what they found.
 
+import {measureExec} from './exec.mjs';
 import {measureFiles} from './files.mjs';
 import {measureLifecycle} from './lifecycle.mjs';
 import {measureProxy} from './proxy.mjs';
@@ -8,8 +9,8 @@ import {writeResults} from './report.mjs';
 import {measureSandboxes} from './sandboxes.mjs';
 import {measureSnapshots} from './snapshots.mjs';
 
-const PARTS = {sandboxes: measureSandboxes, lifecycle: measureLifecycle, snapshots: measureSnapshots,
-               proxy: measureProxy, files: measureFiles};
+const PARTS = {sandboxes: measureSandboxes, exec: measureExec, lifecycle: measureLifecycle,
+               snapshots: measureSnapshots, proxy: measureProxy, files: measureFiles};
 const USAGE = `usage: bench/run.sh BUILD_DIR [--only ${Object.keys(PARTS).join('|')}] [--write] [--check] [--quick] [--among NAMES]`;
 
 function parse(args) {

@@ -25,7 +25,7 @@ build=(
   cmake ninja-build ccache make pkg-config dpkg-dev file
   "libboost$boost-dev" "libboost-json$boost-dev"
   libssl-dev libsqlite3-dev libexpat1-dev libzstd-dev libarchive-dev libspdlog-dev
-  libfmt-dev libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev
+  libfmt-dev libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev libre2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 run=(crun mmdebstrap nftables iproute2 procps e2fsprogs golang-github-containers-common)

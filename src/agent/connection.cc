@@ -8,6 +8,7 @@
 #include "agent/file_requests.h"
 #include "agent/listener.h"
 #include "agent/listening.h"
+#include "agent/process_requests.h"
 #include "agent/read_files.h"
 #include "agent/restore.h"
 #include "agent/spawn_session.h"
@@ -40,6 +41,18 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       ASSIGN(auto request, protocol::Decode<protocol::Exec>(frame.payload));
       return SpawnSession(socket, parser, agent->processes, outbox).Run(request);
     }
+    case FrameType::kProcessStart:
+    case FrameType::kProcessGet:
+    case FrameType::kProcessList:
+    case FrameType::kProcessLogs:
+    case FrameType::kProcessSignal:
+    case FrameType::kProcessStop:
+      return RunProcessRequest(agent->table, frame, socket, outbox);
+    case FrameType::kSessionOpen:
+    case FrameType::kSessionExec:
+    case FrameType::kSessionClose:
+    case FrameType::kSessionList:
+      return RunSessionRequest(agent->sessions, frame, socket, outbox);
     case FrameType::kAttach: {
       ASSIGN(auto request, protocol::Decode<protocol::Attach>(frame.payload));
       return agent->detached->Attach(request, socket, outbox);

@@ -5,7 +5,9 @@
 #include <atomic>
 
 #include "agent/detached.h"
+#include "agent/process_table.h"
 #include "agent/processes.h"
+#include "agent/session_table.h"
 #include "protocol/messages.h"
 #include "sys/fd.h"
 
@@ -18,6 +20,8 @@ struct Agent {
   Listener* listener = nullptr;
   Processes* processes = nullptr;
   DetachedProcesses* detached = nullptr;
+  ProcessTable* table = nullptr;
+  SessionTable* sessions = nullptr;
   // Set once this process is in its own cgroup leaf. A child that is forked before would stand
   // still with the sandbox's programs, and whoever stopped them waits for it.
   std::atomic<bool> in_own_leaf = false;

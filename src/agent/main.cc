@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: atoll-agent serve [--listen-fd N] [--cgroup-fds N] [--dial descriptor|relay]\n"
+    "                         [--log-dir DIR]\n"
     "       atoll-agent settle DIR... | version\n"
     "The agent runs inside a sandbox; the daemon starts it.\n";
 
@@ -32,6 +33,8 @@ int ServeMain(const std::vector<std::string>& arguments) {
     } else if (arguments[i] == "--dial" && (value == "relay" || value == "descriptor")) {
       options.dial_mode =
           value == "relay" ? atl::protocol::DialMode::kRelay : atl::protocol::DialMode::kDescriptor;
+    } else if (arguments[i] == "--log-dir") {
+      options.log_dir = value;
     } else {
       return Usage();
     }

@@ -139,12 +139,16 @@ Result<void> Serve(const ServeOptions& options) {
 
   Processes processes(&spawner);
   DetachedProcesses detached(&processes);
+  ProcessTable table(&processes, options.log_dir);
+  SessionTable sessions(&processes);
   Agent agent{.hello = {.dial_mode = options.dial_mode,
                         .pid = static_cast<uint32_t>(getpid()),
                         .boot_id = RandomId()},
               .listener = &listener,
               .processes = &processes,
-              .detached = &detached};
+              .detached = &detached,
+              .table = &table,
+              .sessions = &sessions};
   TRY(StartThread([&processes] { processes.ReapForever(); }));
   if (getpid() == 1) {
     PrepareFileSystem();

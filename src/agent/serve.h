@@ -2,6 +2,8 @@
 // The agent's life: start the spawner, leave the `work` leaf, accept connections.
 #pragma once
 
+#include <string>
+
 #include "protocol/messages.h"
 
 namespace atl::agent {
@@ -11,6 +13,7 @@ struct ServeOptions {
   // cgroup.procs files follow the listener: this many of the `agent` leaf, then as many of `work`.
   int cgroup_fds = 0;
   protocol::DialMode dial_mode = protocol::DialMode::kDescriptor;
+  std::string log_dir = "/var/log/atoll";  // of background processes
 };
 
 // Returns only when it cannot go on.

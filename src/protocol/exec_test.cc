@@ -34,6 +34,48 @@ TEST(ExecMessagesTest, EveryMessageSurvivesTheWire) {
                        .kill_grace_ms = 5,
                        .timeout_ms = 1ULL << 40U});
   ExpectRoundTrip(Usage{.cpu_us = 1ULL << 50U, .max_rss_bytes = 7, .timed_out = true});
+  ExpectRoundTrip(ProcessStart{.id = "p",
+                               .argv = {"a"},
+                               .env = {{"A", ""}},
+                               .cwd = "/",
+                               .user = "u",
+                               .display = "a",
+                               .restart = Restart::kAlways});
+  ExpectRoundTrip(ProcessInfo{.id = "p",
+                              .display = "d",
+                              .cwd = "/",
+                              .user = "u",
+                              .error = "e",
+                              .status = ProcessStatus::kError,
+                              .restart = Restart::kOnFailure,
+                              .pid = 7,
+                              .restarts = 3,
+                              .exited = {.signal = 9},
+                              .started_ms = 1,
+                              .ended_ms = 2,
+                              .log_begin = 3,
+                              .log_end = 4,
+                              .cpu_us = 5,
+                              .max_rss_bytes = 6});
+  ExpectRoundTrip(ProcessGet{.id = "p"});
+  ExpectRoundTrip(ProcessList{});
+  ExpectRoundTrip(ProcessLogs{.id = "p", .offset = ~0ULL, .limit = 1, .follow = true});
+  ExpectRoundTrip(LogChunk{.offset = 1, .time_ms = 2, .err = true, .data = std::string("\0", 1)});
+  ExpectRoundTrip(ProcessSignal{.id = "p", .signo = 15});
+  ExpectRoundTrip(ProcessStop{.id = "p", .grace_ms = 1});
+  ExpectRoundTrip(SessionOpen{
+      .id = "s", .env = {{"A", "b"}}, .cwd = "/", .user = "u", .timeout_ms = 1ULL << 40U});
+  ExpectRoundTrip(SessionInfo{
+      .id = "s", .user = "u", .cwd = "/", .pid = 1, .created_ms = 2, .commands = 3, .busy = true});
+  ExpectRoundTrip(SessionExec{.id = "s",
+                              .command = "c",
+                              .cwd = "/",
+                              .env = {{"A", "b"}},
+                              .stdin = "in",
+                              .keep = true,
+                              .timeout_ms = 4});
+  ExpectRoundTrip(SessionClose{.id = "s"});
+  ExpectRoundTrip(SessionList{});
 }
 
 TEST(ExecMessagesTest, AnOlderAgentIsToldFromOneThatRefuses) {

@@ -36,6 +36,17 @@ struct ExecSpec {
   std::chrono::milliseconds timeout{0};  // 0: none; then SIGTERM to its group, 5 s, SIGKILL
 };
 
+// What ExecuteInSession does.
+struct SessionSpec {
+  std::string session;
+  std::string command;
+  std::string cwd;  // empty: where the shell is
+  std::vector<std::pair<std::string, std::string>> env;
+  std::string stdin;
+  bool keep = false;
+  std::chrono::milliseconds timeout{0};
+};
+
 struct ProcessEvent {
   enum class Kind { kStdout, kStderr, kExited };
   Kind kind = Kind::kStdout;
@@ -99,6 +110,10 @@ class AgentClient {
   // The same, limited and measured. AGENT_TOO_OLD when the agent in the sandbox cannot do that.
   virtual async::Task<Result<std::unique_ptr<Process>>> Execute(ExecSpec spec);
 
+  // A command in a shell that lasts (sessions.h). Returns when its turn has come. Then the errors
+  // of Next may be SESSION_TERMINATED and SESSION_DESTROYED.
+  virtual async::Task<Result<std::unique_ptr<Process>>> ExecuteInSession(SessionSpec spec);
+
   // Programs that outlive their connection and the daemon, by name.
   virtual async::Task<Result<int>> SpawnDetached(std::string name, SpawnSpec spec);
   virtual async::Task<Result<std::vector<DetachedInfo>>> ListDetached();
@@ -118,6 +133,9 @@ class AgentClient {
 
   // Where operations that have a file of their own (files.h) connect to.
   const std::string& socket_path() const { return socket_path_; }
+  // The whole environment of a program of `user` (empty: root) that is given `added`.
+  std::vector<std::pair<std::string, std::string>> EnvironmentOf(
+      std::string_view user, std::vector<std::pair<std::string, std::string>> added) const;
 
   // The TCP sockets that listen inside. AGENT_TOO_OLD.
   virtual async::Task<Result<Listening>> ListListening();

@@ -111,16 +111,10 @@ protocol::Spawn ToRequest(SpawnSpec spec, std::vector<std::pair<std::string, std
                          .kill_grace_ms = static_cast<uint32_t>(spec.kill_grace.count())};
 }
 
-// Without what is another user's unless somebody asked for it.
-protocol::Exec ToRequest(ExecSpec spec, std::vector<std::pair<std::string, std::string>> base) {
-  if (!spec.user.empty()) {
-    std::erase_if(base, [](const auto& entry) {
-      return entry.first == "HOME" || entry.first == "USER" || entry.first == "LOGNAME";
-    });
-  }
+protocol::Exec ToRequest(ExecSpec spec, const AgentClient& agent) {
   SpawnSpec& program = spec.program;
   return protocol::Exec{.argv = std::move(program.argv),
-                        .env = MergeEnv(std::move(base), std::move(program.env)),
+                        .env = agent.EnvironmentOf(spec.user, std::move(program.env)),
                         .cwd = std::move(program.cwd),
                         .user = std::move(spec.user),
                         .want_stdin = program.want_stdin,
@@ -159,13 +153,45 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::Spawn(SpawnSpec spec)
                                            oom_check_);
 }
 
+std::vector<std::pair<std::string, std::string>> AgentClient::EnvironmentOf(
+    std::string_view user, std::vector<std::pair<std::string, std::string>> added) const {
+  auto env = base_env_;
+  // The agent knows what these are of another user.
+  if (!user.empty()) {
+    std::erase_if(env, [](const auto& entry) {
+      return entry.first == "HOME" || entry.first == "USER" || entry.first == "LOGNAME";
+    });
+  }
+  return MergeEnv(std::move(env), std::move(added));
+}
+
 async::Task<Result<std::unique_ptr<Process>>> AgentClient::Execute(ExecSpec spec) {
-  protocol::Exec request = ToRequest(std::move(spec), base_env_);
+  protocol::Exec request = ToRequest(std::move(spec), *this);
   Result<Begun> begun = co_await Begin<protocol::Started>(socket_path_, request);
   if (!begun && protocol::IsUnknownRequest(begun.error())) co_return TooOld();
   if (!begun) co_return Unexpected(std::move(begun).error());
   CO_TRY(CheckPid(begun->pid));
   co_return std::make_unique<AgentProcess>(std::move(begun->connection), begun->pid, socket_path_,
+                                           oom_check_);
+}
+
+async::Task<Result<std::unique_ptr<Process>>> AgentClient::ExecuteInSession(SessionSpec spec) {
+  protocol::SessionExec request{.id = std::move(spec.session),
+                                .command = std::move(spec.command),
+                                .cwd = std::move(spec.cwd),
+                                .env = std::move(spec.env),
+                                .stdin = std::move(spec.stdin),
+                                .keep = spec.keep,
+                                .timeout_ms = static_cast<uint64_t>(spec.timeout.count())};
+  CO_ASSIGN(auto connection, co_await AgentConnection::Open(socket_path_));
+  CO_TRY(co_await connection->Send(request));
+  // Without a limit: commands before it may take any time.
+  CO_ASSIGN(protocol::Frame frame, co_await connection->Next());
+  Result<protocol::Started> started = ExpectFromAgent<protocol::Started>(frame);
+  if (!started && protocol::IsUnknownRequest(started.error())) co_return TooOld();
+  if (!started) co_return Unexpected(std::move(started).error());
+  CO_TRY(CheckPid(started->pid));
+  co_return std::make_unique<AgentProcess>(std::move(connection), started->pid, socket_path_,
                                            oom_check_);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "async/mutex.h"
 #include "metrics/atoll.h"
@@ -16,6 +17,7 @@ constexpr size_t kMaxArgument = 128UL * 1024 - 1;
 constexpr size_t kMaxArguments = 8192;
 constexpr size_t kMaxPath = 4095;
 constexpr size_t kMaxUser = 256;
+constexpr size_t kMaxSessionStdin = 64UL * 1024;
 
 Unexpected Invalid(std::string message, std::string reason = "VALIDATION_FAILED") {
   return Fail(Code::kInvalidArgument, std::move(message), std::move(reason));
@@ -35,6 +37,48 @@ Result<void> ValidateArgv(const std::vector<std::string>& argv) {
                    "INVALID_COMMAND");
   }
   return {};
+}
+
+// A command line that runs this program.
+std::string CommandLine(const std::vector<std::string>& argv) {
+  std::string line;
+  for (const std::string& argument : argv) {
+    if (!line.empty()) line += ' ';
+    line += '\'';
+    for (char c : argument) {
+      if (c == '\'') line += R"('\')";
+      line += c;
+    }
+    line += '\'';
+  }
+  return line;
+}
+
+async::Task<Result<std::unique_ptr<Process>>> Launch(AgentClient& agent, ExecRequest& request) {
+  auto timeout = request.timeout.value_or(std::chrono::milliseconds(0));
+  if (!request.session.empty()) {
+    SessionSpec spec{.session = std::move(request.session),
+                     .command = std::move(request.command),
+                     .cwd = std::move(request.cwd),
+                     .env = std::move(request.env),
+                     .stdin = std::exchange(request.stdin, {}),
+                     .keep = request.keep,
+                     .timeout = timeout};
+    if (!request.argv.empty()) spec.command = CommandLine(request.argv);
+    auto process = co_await agent.ExecuteInSession(std::move(spec));
+    co_return process;
+  }
+  ExecSpec spec;
+  spec.program.argv = std::move(request.argv);
+  if (spec.program.argv.empty()) spec.program.argv = {"bash", "-c", std::move(request.command)};
+  spec.program.env = std::move(request.env);
+  spec.program.cwd = std::move(request.cwd);
+  spec.program.want_stdin = !request.stdin.empty();
+  spec.user = std::move(request.user);
+  spec.keep = request.keep;
+  spec.timeout = timeout;
+  auto process = co_await agent.Execute(std::move(spec));
+  co_return process;
 }
 
 struct Following {
@@ -99,8 +143,15 @@ Result<void> ValidateExec(const ExecRequest& request) {
                     request.command.size(), kMaxArgument),
         "INVALID_COMMAND");
   }
-  if (!request.cwd.starts_with('/') || request.cwd.size() > kMaxPath) {
+  bool where_it_is = !request.session.empty() && request.cwd.empty();
+  if (!where_it_is && (!request.cwd.starts_with('/') || request.cwd.size() > kMaxPath)) {
     return Invalid("\"cwd\" must be an absolute path");
+  }
+  if (!request.session.empty() && !request.user.empty()) {
+    return Invalid("a session has a user of its own");
+  }
+  if (!request.session.empty() && request.stdin.size() > kMaxSessionStdin) {
+    return Invalid(fmt::format("in a session \"stdin\" has at most {} bytes", kMaxSessionStdin));
   }
   if (request.user.size() > kMaxUser) return Invalid("\"user\" is too long");
   return ValidateEnv(request.env);
@@ -132,17 +183,8 @@ async::Task<Result<ExecOutcome>> Execution::Follow(OutputSink& sink) {
 
 async::Task<Result<std::unique_ptr<Execution>>> StartExec(AgentClient& agent, ExecRequest request) {
   CO_TRY(ValidateExec(request));
-  ExecSpec spec;
-  spec.program.argv = std::move(request.argv);
-  if (spec.program.argv.empty()) spec.program.argv = {"bash", "-c", std::move(request.command)};
-  spec.program.env = std::move(request.env);
-  spec.program.cwd = std::move(request.cwd);
-  spec.program.want_stdin = !request.stdin.empty();
-  spec.user = std::move(request.user);
-  spec.keep = request.keep;
-  spec.timeout = request.timeout.value_or(std::chrono::milliseconds(0));
   metrics::Measure measure(metrics::Get().spawn_seconds);
-  Result<std::unique_ptr<Process>> process = co_await agent.Execute(std::move(spec));
+  Result<std::unique_ptr<Process>> process = co_await Launch(agent, request);
   measure.Succeeded(process.has_value());
   if (!process) co_return Unexpected(std::move(process).error());
   co_return std::make_unique<Execution>(*std::move(process), std::move(request.stdin));

@@ -35,6 +35,9 @@ struct ExecRequest {
   // Then SIGTERM to its group, 5 s later SIGKILL; exit code 124.
   std::optional<std::chrono::milliseconds> timeout;
   bool keep = false;  // it goes on when the execution is destroyed
+  // In this shell (sessions.h), after the commands that were asked for before. `cwd` and `env` are
+  // for this command alone; an empty `cwd`: where the shell is. No `user`.
+  std::string session;
 };
 
 struct ExecOutcome {
@@ -68,7 +71,8 @@ class Execution {
 };
 
 // COMMAND_NOT_FOUND (404), COMMAND_PERMISSION_DENIED (403), USER_NOT_FOUND and a working directory
-// that is not there (400), AGENT_TOO_OLD (409).
+// that is not there (400), AGENT_TOO_OLD (409), SESSION_NOT_FOUND (404). Follow may then fail with
+// SESSION_TERMINATED or SESSION_DESTROYED (410). In a session this waits for its turn.
 async::Task<Result<std::unique_ptr<Execution>>> StartExec(AgentClient& agent, ExecRequest request);
 
 struct Captured {

@@ -78,8 +78,9 @@ export async function* events(stream) {
       rest = rest.subarray(end + 2);
       const text = new TextDecoder('utf-8', {fatal: true}).decode(block);
       if (text.startsWith(':')) continue;
-      assert.ok(text.startsWith('data: '), `an unnamed event, not ${JSON.stringify(text)}`);
-      yield JSON.parse(text.slice(6));
+      const event = text.replace(/^id: \d+\n/, '');
+      assert.ok(event.startsWith('data: '), `an unnamed event, not ${JSON.stringify(text)}`);
+      yield JSON.parse(event.slice(6));
     }
   }
   assert.equal(rest.length, 0, 'the stream ends after a whole event');

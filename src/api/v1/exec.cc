@@ -56,6 +56,9 @@ Result<Wanted> ParseExec(const json::Object& body, std::string_view accept) {
   request.command = std::move(program.command);
   request.env = std::move(program.env);
   request.user = std::move(program.user);
+  ASSIGN(std::optional<std::string> session, body.OptionalText("session"));
+  request.session = session.value_or("");
+  if (session) request.cwd.clear();  // where the shell is
   if (program.cwd) request.cwd = *std::move(program.cwd);
   ASSIGN(request.stdin, ParseStdin(body));
   ASSIGN(std::optional<int64_t> timeout,
@@ -236,6 +239,13 @@ struct Begun {
   std::string display;
 };
 
+using Started = Result<std::unique_ptr<sandbox::Execution>>;
+
+async::Task<> StartInto(sandbox::AgentClient& agent, sandbox::ExecRequest request,
+                        Started& started) {
+  started = co_await sandbox::StartExec(agent, std::move(request));
+}
+
 async::Task<Result<Begun>> Begin(const Services& services, std::string id,
                                  http::Exchange& exchange) {
   Begun begun;
@@ -248,8 +258,16 @@ async::Task<Result<Begun>> Begin(const Services& services, std::string id,
       co_await services.registry.Acquire(std::move(id), &waited);
   waited.SayIn(exchange);
   CO_ASSIGN(begun.sandbox, std::move(sandbox));
-  CO_ASSIGN(begun.execution,
-            co_await sandbox::StartExec(begun.sandbox->agent(), std::move(begun.wanted.request)));
+  sandbox::AgentClient& agent = begun.sandbox->agent();
+  Started started = Fail(Code::kCancelled, "the client has gone away");
+  if (begun.wanted.request.session.empty()) {
+    started = co_await sandbox::StartExec(agent, std::move(begun.wanted.request));
+  } else {
+    // Commands before it may take any time.
+    co_await async::Race(StartInto(agent, std::move(begun.wanted.request), started),
+                         exchange.WaitForHangup());
+  }
+  CO_ASSIGN(begun.execution, std::move(started));
   co_return begun;
 }
 
@@ -270,7 +288,8 @@ constexpr Field kExecFields[] = {
     {.name = "stdin", .about = "What it reads; nothing when it is not there."},
     {.name = "stdinBase64", .about = "The same as bytes, in base64."},
     {.name = "env", .kind = Kind::kTextMap, .about = "Added to the sandbox's; null is skipped."},
-    {.name = "cwd", .about = "/workspace when it is not there."},
+    {.name = "session", .about = "The id of a session: the command runs in its shell."},
+    {.name = "cwd", .about = "/workspace when it is not there; in a session, where that is."},
     {.name = "user", .about = "name, uid, uid:gid or name:group; root when it is not there."},
     {.name = "timeoutMs",
      .kind = Kind::kInteger,

@@ -13,7 +13,9 @@
 #include "api/v1/openapi.h"
 #include "api/v1/pool.h"
 #include "api/v1/ports.h"
+#include "api/v1/processes.h"
 #include "api/v1/sandboxes.h"
+#include "api/v1/sessions.h"
 #include "api/v1/snapshots.h"
 
 namespace atl::api {
@@ -44,8 +46,9 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 }  // namespace
 
 RouteTable AllRoutes() {
-  return RouteTable({SandboxRoutes(), ExecRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(),
-                     SnapshotRoutes(), PoolRoutes(), PortRoutes(), OpenApiRoutes()});
+  return RouteTable({SandboxRoutes(), ExecRoutes(), ProcessRoutes(), SessionRoutes(), FileRoutes(),
+                     FsRoutes(), ArchiveRoutes(), SnapshotRoutes(), PoolRoutes(), PortRoutes(),
+                     OpenApiRoutes()});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,

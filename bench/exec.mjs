@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands through /v1/sandboxes/{id}/exec: latency, many at once, output, sessions; beside `crun exec`
+// into the same sandbox, in turn within one loop.
+
+import {spawn} from 'node:child_process';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+
+import {Daemon} from '../tests/support/daemon.mjs';
+import {ms, now, p50, p95, quantile, Report} from './report.mjs';
+import {agent, isOutput} from './requests.mjs';
+
+const ID = 'exec';
+
+/** One POST: {first: ms to the first chunk that `wanted` accepts, total, bytes, text}. */
+function post(daemon, route, body, {accept = 'application/json', wanted = () => true, through = agent} = {}) {
+  return new Promise((resolve, reject) => {
+    const text = JSON.stringify(body);
+    const begin = now();
+    const request = http.request({
+      host: '127.0.0.1', port: daemon.port, agent: through, method: 'POST', path: `/v1/sandboxes/${ID}${route}`,
+      headers: {Host: daemon.bare, Accept: accept, 'Content-Type': 'application/json',
+                'Content-Length': Buffer.byteLength(text)},
+    }, (answer) => {
+      let first = null;
+      let bytes = 0;
+      const parts = [];
+      answer.on('data', (part) => {
+        bytes += part.length;
+        if (first === null && wanted(part)) first = now() - begin;
+        if (accept === 'application/json') parts.push(part);
+      });
+      answer.on('end', () => {
+        const result = {first, total: now() - begin, bytes, text: Buffer.concat(parts).toString()};
+        if (answer.statusCode === 200) resolve(result);
+        else reject(new Error(`${route}: ${answer.statusCode} ${result.text}`));
+      });
+      answer.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end(text);
+  });
+}
+
+/** Milliseconds of `crun exec`, where crun sees the cgroups as the daemon does. */
+function crunExec(daemon) {
+  const sandboxes = path.join(daemon.runDir, 'sandboxes');
+  const [iid] = fs.readdirSync(sandboxes);
+  const args = ['-t', String(daemon.pid), '-m', 'crun', '--root', path.join(daemon.runDir, 'crun'), 'exec', iid, 'true'];
+  return new Promise((resolve, reject) => {
+    const begin = now();
+    const child = spawn('nsenter', args, {stdio: ['ignore', 'ignore', 'pipe']});
+    let errors = '';
+    child.stderr.on('data', (data) => { errors += data; });
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) resolve(now() - begin);
+      else reject(new Error(`crun exec: ${code} ${errors}`));
+    });
+  });
+}
+
+async function latency(daemon, report, times) {
+  const ours = [];
+  const first = [];
+  const crun = [];
+  for (let i = 0; i < times(300) + 10; i++) {
+    const {total} = await post(daemon, '/exec', {argv: ['true']});
+    const streamed = await post(daemon, '/exec', {argv: ['echo', 'hi']}, {accept: 'text/event-stream', wanted: isOutput});
+    const alone = i % 5 === 0 ? await crunExec(daemon) : null;
+    if (i < 10) continue;
+    ours.push(total);
+    first.push(streamed.first);
+    if (alone !== null) crun.push(alone);
+  }
+  report.row('exec of `true`, beside `crun exec`', {
+    atoll: ms(p50(ours)), tail: ms(p95(ours)), other: `${ms(p50(crun))} (p95 ${ms(p95(crun))})`,
+    ratio: (p50(ours) / p50(crun)).toFixed(2), promise: 'p50 ≤ 2 ms', kept: p50(ours) <= 2});
+  report.row('first streamed byte of `echo hi`', {
+    atoll: ms(p50(first)), tail: ms(p95(first)), promise: 'p50 ≤ 3 ms', kept: p50(first) <= 3});
+}
+
+async function sessions(daemon, report, times) {
+  const {text} = await post(daemon, '/sessions', {});
+  const session = JSON.parse(text).id;
+  const taken = [];
+  for (let i = 0; i < times(300) + 10; i++) {
+    const {total} = await post(daemon, '/exec', {session, command: 'true'});
+    if (i >= 10) taken.push(total);
+  }
+  report.row('`true` in a session', {atoll: ms(p50(taken)), tail: ms(p95(taken)), promise: 'p50 ≤ 2 ms', kept: p50(taken) <= 2});
+}
+
+async function together(daemon, report, times) {
+  const through = new http.Agent({keepAlive: true, maxSockets: 50});
+  const rates = [];
+  for (let round = 0; round < times(20) + 1; round++) {
+    const begin = now();
+    await Promise.all(Array.from({length: 200}, () => post(daemon, '/exec', {argv: ['true']}, {through})));
+    if (round > 0) rates.push(200 / ((now() - begin) / 1000));
+  }
+  through.destroy();
+  report.row('exec of `true`, 50 at once', {
+    atoll: `${p50(rates).toFixed(0)}/s`, tail: `${quantile(rates, 0.05).toFixed(0)}/s`, promise: '≥ 400/s', kept: p50(rates) >= 400});
+}
+
+async function output(daemon, report, times) {
+  const size = 100_000_000;
+  await post(daemon, '/exec', {command: `yes 'text, line by line, as a build would print it' | head -c ${size} > /tmp/text`});
+  for (const [name, accept, least] of [['bytes', 'application/octet-stream', 300], ['events', 'text/event-stream', 100]]) {
+    const rates = [];
+    for (let i = 0; i < times(10) + 1; i++) {
+      const {total, bytes} = await post(daemon, '/exec', {argv: ['cat', '/tmp/text']}, {accept});
+      if (bytes < size) throw new Error(`${bytes} of ${size} bytes arrived`);
+      if (i > 0) rates.push(size / 1e6 / (total / 1000));
+    }
+    report.row(`100 MB of output as ${name}`, {
+      atoll: `${p50(rates).toFixed(0)} MB/s`, tail: `${quantile(rates, 0.05).toFixed(0)} MB/s`,
+      promise: `≥ ${least} MB/s`, kept: p50(rates) >= least});
+  }
+}
+
+export async function measureExec({quick}) {
+  const report = new Report('Commands');
+  const times = (count) => quick ? Math.max(3, Math.ceil(count / 10)) : count;
+  const daemon = await Daemon.start();
+  try {
+    await daemon.sandbox(ID).create();
+    await latency(daemon, report, times);
+    await sessions(daemon, report, times);
+    await together(daemon, report, times);
+    await output(daemon, report, times);
+  } finally {
+    await daemon.cleanup();
+  }
+  return report;
+}

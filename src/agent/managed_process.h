@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A background process as the table keeps it.
+#pragma once
+
+#include <sys/eventfd.h>
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "agent/process_log.h"
+#include "agent/spawn_session.h"
+#include "protocol/exec.h"
+
+namespace atl::agent {
+
+// Before it is started again for the first time; twice as long each further time.
+inline constexpr std::chrono::milliseconds kFirstPause{500};
+
+inline uint64_t UnixMs() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+struct ManagedProcess {
+  ManagedProcess(Program of, std::string log_path)
+      : program(std::move(of)),
+        stop_event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        log(std::move(log_path)) {}
+
+  const Program program;
+
+  std::mutex mutex;
+  // Under the mutex:
+  protocol::ProcessInfo info;
+  sys::Fd stop_event;            // readable: it is to be started no more; empty once it has ended
+  std::shared_ptr<Child> child;  // null once it has ended
+  ProgramPipes pipes;            // of the child; the supervisor's alone
+  ProcessLog log;
+  bool stopping = false;
+  bool ended = false;
+  std::chrono::steady_clock::time_point started;
+  std::chrono::milliseconds pause = kFirstPause;
+  std::set<int> watchers;
+
+  void WakeLocked() {
+    for (int watcher : watchers) eventfd_write(watcher, 1);
+  }
+  void NoteStartLocked() {
+    started = std::chrono::steady_clock::now();
+    info.pid = child->pid();
+    info.started_ms = UnixMs();
+  }
+  protocol::ProcessInfo InfoLocked() const {
+    protocol::ProcessInfo now = info;
+    now.log_begin = log.begin();
+    now.log_end = log.end();
+    return now;
+  }
+};
+
+// Tells a thread when something happens to a process.
+class Watch {
+ public:
+  explicit Watch(ManagedProcess* process)
+      : process_(process), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    std::lock_guard lock(process_->mutex);
+    process_->watchers.insert(event_.get());
+  }
+  ~Watch() {
+    std::lock_guard lock(process_->mutex);
+    process_->watchers.erase(event_.get());
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  int fd() const { return event_.get(); }
+  void Clear() const {
+    eventfd_t count = 0;
+    eventfd_read(event_.get(), &count);
+  }
+
+ private:
+  ManagedProcess* process_;
+  sys::Fd event_;
+};
+
+}  // namespace atl::agent

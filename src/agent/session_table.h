@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shells that last between commands, by id. The commands of one run one after the other.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "agent/drain.h"
+#include "agent/outbox.h"
+#include "agent/processes.h"
+#include "protocol/exec.h"
+
+namespace atl::agent {
+
+struct Session;
+
+class SessionTable {
+ public:
+  explicit SessionTable(Processes* processes) : processes_(processes) {}
+
+  Result<protocol::SessionInfo> Open(const protocol::SessionOpen& request);
+  Result<void> Exec(const protocol::SessionExec& request, int socket, Outbox* outbox);
+  Result<void> Close(const std::string& id);
+  // Sends all, then Ok.
+  Result<void> List(Outbox* outbox);
+
+ private:
+  Result<std::shared_ptr<Session>> Find(const std::string& id);
+
+  Processes* processes_;
+  Drain drain_;
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<Session>> all_;  // null while one is opened
+};
+
+Result<void> RunSessionRequest(SessionTable* table, const protocol::Frame& frame, int socket,
+                               Outbox* outbox);
+
+}  // namespace atl::agent

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// /v1/sandboxes/{id}/processes: programs that run in the background.
+#pragma once
+
+#include <span>
+
+#include "api/v1/route.h"
+#include "json/writer.h"
+#include "sandbox/processes.h"
+
+namespace atl::api {
+
+std::span<const Route> ProcessRoutes();
+
+void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info);
+
+}  // namespace atl::api
