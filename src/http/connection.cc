@@ -152,6 +152,9 @@ class Connection::ExchangeImpl : public Exchange {
     co_return &connection_.stream_;
   }
 
+  bool draining() const override {
+    return connection_.draining_ != nullptr && *connection_.draining_;
+  }
   async::Task<> WaitForHangup() override { co_await connection_.stream_.WaitForHangup(); }
   void Abort() override {
     keep_alive_ = false;

@@ -55,6 +55,8 @@ class Exchange {
   // Sends `head` (101) and hands the connection over, with what was already read from it.
   virtual async::Task<Result<async::Stream*>> Upgrade(ResponseHead head, std::string& early) = 0;
 
+  // The server is ending, or leaves to another: what would go on for long had better end.
+  virtual bool draining() const { return false; }
   // Returns when the client has gone away. Only one wait at a time.
   virtual async::Task<> WaitForHangup() = 0;
   // The response cannot be completed: cut the connection, so that the client does not take what it
