@@ -6,6 +6,7 @@
 #include <string>
 
 #include "protocol/messages.h"
+#include "protocol/terminal.h"
 #include "protocol/tree.h"
 
 namespace {
@@ -60,7 +61,8 @@ size_t CountFrames(std::string_view bytes, size_t piece) {
       ++count;
       CheckAll<Hello, Spawn, Attach, ListProcesses, Signal, Dial, Ping, SignalProcess, Started,
                Exited, End, Processes, Attached, Dialed, Ok, Failure, Walk, WalkEnd, ReadFiles,
-               Restore, Staged, Commit, StageWrite>(**frame);
+               Restore, Staged, Commit, StageWrite, OpenTerminal, ListTerminals, CloseTerminal,
+               ResizeTerminal, TerminalOpened, TerminalSkipped, Terminals>(**frame);
       if ((*frame)->type == FrameType::kTree) CheckRecords((*frame)->payload);
     }
   }

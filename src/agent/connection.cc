@@ -13,6 +13,7 @@
 #include "agent/restore.h"
 #include "agent/spawn_session.h"
 #include "agent/stage_write.h"
+#include "agent/terminal_session.h"
 #include "agent/transfer_child.h"
 #include "agent/walk.h"
 #include "protocol/connection.h"
@@ -110,6 +111,20 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
     case FrameType::kPark: {
       TRY(protocol::Decode<protocol::Park>(frame.payload));
       TRY(agent->listener->Park());
+      return Answer(outbox, protocol::Ok{});
+    }
+    case FrameType::kOpenTerminal: {
+      ASSIGN(auto request, protocol::Decode<protocol::OpenTerminal>(frame.payload));
+      ASSIGN(TerminalView view, agent->terminals->Open(request));
+      return ShowTerminal(&view, socket, parser, outbox);
+    }
+    case FrameType::kListTerminals: {
+      TRY(protocol::Decode<protocol::ListTerminals>(frame.payload));
+      return Answer(outbox, agent->terminals->List());
+    }
+    case FrameType::kCloseTerminal: {
+      ASSIGN(auto request, protocol::Decode<protocol::CloseTerminal>(frame.payload));
+      TRY(agent->terminals->Close(request.name));
       return Answer(outbox, protocol::Ok{});
     }
     default:

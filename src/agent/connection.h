@@ -8,6 +8,7 @@
 #include "agent/process_table.h"
 #include "agent/processes.h"
 #include "agent/session_table.h"
+#include "agent/terminals.h"
 #include "protocol/messages.h"
 #include "sys/fd.h"
 
@@ -22,6 +23,7 @@ struct Agent {
   DetachedProcesses* detached = nullptr;
   ProcessTable* table = nullptr;
   SessionTable* sessions = nullptr;
+  Terminals* terminals = nullptr;
   // Set once this process is in its own cgroup leaf. A child that is forked before would stand
   // still with the sandbox's programs, and whoever stopped them waits for it.
   std::atomic<bool> in_own_leaf = false;

@@ -141,6 +141,7 @@ Result<void> Serve(const ServeOptions& options) {
   DetachedProcesses detached(&processes);
   ProcessTable table(&processes, options.log_dir);
   SessionTable sessions(&processes);
+  Terminals terminals(&processes);
   Agent agent{.hello = {.dial_mode = options.dial_mode,
                         .pid = static_cast<uint32_t>(getpid()),
                         .boot_id = RandomId()},
@@ -148,7 +149,8 @@ Result<void> Serve(const ServeOptions& options) {
               .processes = &processes,
               .detached = &detached,
               .table = &table,
-              .sessions = &sessions};
+              .sessions = &sessions,
+              .terminals = &terminals};
   TRY(StartThread([&processes] { processes.ReapForever(); }));
   if (getpid() == 1) {
     PrepareFileSystem();

@@ -25,6 +25,7 @@ constexpr int kReplyRounds = 30;
 std::string EncodeProgram(const Program& program) {
   protocol::Writer writer;
   writer(program.self);
+  writer(program.terminal);
   writer(program.argv);
   writer(program.env);
   writer(program.cwd);
@@ -44,6 +45,9 @@ Error SpawnError(const SpawnReply& reply, const Program& program) {
       error = ErrnoError(reply.error, "the working directory " + program.cwd);
       error.code = Code::kInvalidArgument;
       error.reason = "VALIDATION_FAILED";
+      return error;
+    case SpawnStage::kTerminal:
+      error = ErrnoError(reply.error, "give the program its terminal");
       return error;
     case SpawnStage::kExec:
       if (reply.error == ENOENT) error.reason = "COMMAND_NOT_FOUND";

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +31,7 @@ struct Request {
   uint32_t uid = 0;
   uint32_t gid = 0;
   bool self = false;
+  bool terminal = false;
   std::array<sys::Fd, 3> stdio;
 };
 
@@ -82,6 +84,7 @@ bool ReceiveRequest(int socket, Request* request, bool* valid) {
   if (!ReadExactly(socket, body.data(), size)) return false;
   protocol::Reader reader(body);
   reader(request->self);
+  reader(request->terminal);
   reader(request->argv);
   reader(request->env);
   reader(request->cwd);
@@ -157,6 +160,9 @@ int Child(void* argument) {
     if (dup2(request.stdio[static_cast<size_t>(i)].get(), i) < 0) {
       return Report(launch, SpawnStage::kDescriptors, errno);
     }
+  }
+  if (request.terminal && syscall(SYS_ioctl, 0, TIOCSCTTY, 0) != 0) {
+    return Report(launch, SpawnStage::kTerminal, errno);
   }
   umask(022);
   if (!SetIds(request)) return Report(launch, SpawnStage::kIds, errno);

@@ -33,9 +33,10 @@ json::array Mounts(const BundleSpec& spec) {
   mounts.push_back(MakeMount("proc", "proc", "/proc", {"nosuid", "noexec", "nodev"}));
   mounts.push_back(
       MakeMount("tmpfs", "tmpfs", "/dev", {"nosuid", "strictatime", "mode=755", "size=65536k"}));
-  mounts.push_back(
-      MakeMount("devpts", "devpts", "/dev/pts",
-                {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
+  // The kernel has a few thousand terminals for everybody: none of the sandboxes gets them all.
+  mounts.push_back(MakeMount(
+      "devpts", "devpts", "/dev/pts",
+      {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", "max=512"}));
   mounts.push_back(MakeMount("tmpfs", "shm", "/dev/shm",
                              {"nosuid", "noexec", "nodev", "mode=1777", "size=268435456"}));
   mounts.push_back(MakeMount("mqueue", "mqueue", "/dev/mqueue", {"nosuid", "noexec", "nodev"}));

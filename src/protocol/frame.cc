@@ -76,6 +76,14 @@ bool IsKnown(FrameType type) {
     case FrameType::kFileEntries:
     case FrameType::kListPorts:
     case FrameType::kPorts:
+    case FrameType::kOpenTerminal:
+    case FrameType::kListTerminals:
+    case FrameType::kCloseTerminal:
+    case FrameType::kResizeTerminal:
+    case FrameType::kTerminalOpened:
+    case FrameType::kTerminals:
+    case FrameType::kTerminalSkipped:
+    case FrameType::kTerminalReplayed:
       return true;
   }
   return false;

@@ -104,6 +104,16 @@ enum class FrameType : uint8_t {
   // Ports: a request and its answer (ports.h).
   kListPorts = 160,
   kPorts = 161,
+
+  // Terminals: terminal.h. kTerminalReplayed has no payload.
+  kOpenTerminal = 140,
+  kListTerminals = 141,
+  kCloseTerminal = 142,
+  kResizeTerminal = 143,
+  kTerminalOpened = 144,
+  kTerminals = 145,
+  kTerminalSkipped = 146,
+  kTerminalReplayed = 147,
 };
 
 bool IsKnown(FrameType type);

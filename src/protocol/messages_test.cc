@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "protocol/ports.h"
+#include "protocol/terminal.h"
 
 namespace atl::protocol {
 namespace {
@@ -66,6 +67,31 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
                                            .output_end = 20},
                                           {.name = "b", .pid = 6, .running = true}}});
   ExpectRoundTrip(Attached{.pid = 5, .offset = 10});
+  ExpectRoundTrip(OpenTerminal{.name = "t",
+                               .create = false,
+                               .offset = 1,
+                               .cols = 132,
+                               .rows = 50,
+                               .argv = {"bash"},
+                               .env = {{"TERM", "xterm"}},
+                               .cwd = "/",
+                               .uid = 1,
+                               .gid = 2,
+                               .linger_ms = 3});
+  ExpectRoundTrip(ListTerminals{});
+  ExpectRoundTrip(CloseTerminal{.name = "t"});
+  ExpectRoundTrip(ResizeTerminal{.cols = 1, .rows = 2});
+  ExpectRoundTrip(TerminalOpened{.pid = 3, .created = true, .offset = 4});
+  ExpectRoundTrip(TerminalSkipped{.bytes = 5});
+  ExpectRoundTrip(Terminals{.terminals = {{.name = "t",
+                                           .command = "bash",
+                                           .pid = 9,
+                                           .running = false,
+                                           .exited = {.exit_code = 1},
+                                           .cols = 2,
+                                           .rows = 3,
+                                           .viewers = 4,
+                                           .age_ms = 5}}});
   ExpectRoundTrip(Dialed{.mode = DialMode::kRelay});
   ExpectRoundTrip(Ok{});
   ExpectRoundTrip(Failure{

@@ -16,6 +16,7 @@
 #include "async/stream.h"
 #include "async/task.h"
 #include "base/result.h"
+#include "sandbox/terminal.h"
 
 namespace atl::sandbox {
 
@@ -123,6 +124,11 @@ class AgentClient {
 
   // Makes it fit for a checkpoint; nobody can connect to it afterwards. See protocol::Park.
   virtual async::Task<Result<void>> Park();
+  // Terminals, by name: see terminal.h. AGENT_TOO_OLD.
+  virtual async::Task<Result<std::unique_ptr<TerminalView>>> OpenTerminal(TerminalSpec spec);
+  virtual async::Task<Result<std::vector<TerminalInfo>>> ListTerminals();
+  virtual async::Task<Result<void>> CloseTerminal(std::string name);
+
   // What a member of the pool is told when it becomes somebody's: see protocol::Configure.
   virtual async::Task<Result<void>> Configure(std::string hostname, std::string former,
                                               std::vector<std::pair<std::string, std::string>> env);

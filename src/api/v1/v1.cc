@@ -8,6 +8,7 @@
 #include "api/v1/archive.h"
 #include "api/v1/assets.h"
 #include "api/v1/exec.h"
+#include "api/v1/exec_socket.h"
 #include "api/v1/files.h"
 #include "api/v1/fs.h"
 #include "api/v1/openapi.h"
@@ -17,6 +18,7 @@
 #include "api/v1/sandboxes.h"
 #include "api/v1/sessions.h"
 #include "api/v1/snapshots.h"
+#include "api/v1/terminal.h"
 
 namespace atl::api {
 namespace {
@@ -46,9 +48,9 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 }  // namespace
 
 RouteTable AllRoutes() {
-  return RouteTable({SandboxRoutes(), ExecRoutes(), ProcessRoutes(), SessionRoutes(), FileRoutes(),
-                     FsRoutes(), ArchiveRoutes(), SnapshotRoutes(), PoolRoutes(), PortRoutes(),
-                     OpenApiRoutes()});
+  return RouteTable({SandboxRoutes(), ExecRoutes(), ExecSocketRoutes(), ProcessRoutes(),
+                     SessionRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(), SnapshotRoutes(),
+                     PoolRoutes(), PortRoutes(), TerminalRoutes(), OpenApiRoutes()});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
