@@ -102,6 +102,17 @@ Result<std::string> ApiClient::Call(std::string method, std::string path, std::s
   return std::move(*result);
 }
 
+async::Task<Result<std::unique_ptr<http::WebSocket>>> ApiClient::OpenWebSocket(
+    std::string path) const {
+  Result<async::Stream> stream = co_await async::ConnectTcp(endpoint_, kConnectTimeout);
+  if (!stream) co_return std::unexpected(NotRunning(stream.error()));
+  auto transport = http::PlainTransport(std::move(*stream));
+  http::RequestHead head = Head("GET", std::move(path));
+  Result<std::unique_ptr<http::WebSocket>> socket =
+      co_await http::WebSocket::Connect(std::move(transport), std::move(head));
+  co_return socket;
+}
+
 async::Task<Result<void>> ApiClient::StreamTask(http::RequestHead head, std::string body,
                                                 const OnEvent& on_event) const {
   Result<async::Stream> stream = co_await async::ConnectTcp(endpoint_, kConnectTimeout);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@
 #include "base/result.h"
 #include "cli/verbs.h"
 #include "http/client.h"
+#include "http/websocket.h"
 
 namespace atl::cli {
 
@@ -24,6 +26,9 @@ class ApiClient {
   // The body of a 2xx answer, piece by piece.
   using OnPiece = std::function<Result<void>(std::string_view piece)>;
   Result<void> Download(std::string path, const OnPiece& on_piece) const;
+
+  // A WebSocket to the daemon. To be awaited on an event loop that outlives it.
+  async::Task<Result<std::unique_ptr<http::WebSocket>>> OpenWebSocket(std::string path) const;
 
   // Passes every server-sent event's data to `on_event` until it returns false or the stream ends.
   // An answer that is no stream but JSON is passed as one event.

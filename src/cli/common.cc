@@ -47,6 +47,24 @@ Result<void> AppendEnv(json::Writer& body, const std::vector<std::string>& pairs
   return {};
 }
 
+std::string CommandLine(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 1) return arguments[0];
+  std::string line;
+  for (const std::string& argument : arguments) {
+    if (!line.empty()) line += ' ';
+    line += '\'';
+    for (char c : argument) {
+      if (c == '\'') {
+        line += "'\\''";
+      } else {
+        line += c;
+      }
+    }
+    line += '\'';
+  }
+  return line;
+}
+
 Result<int> Version(const Globals& globals) {
   if (globals.json) {
     fmt::print("{{\"version\":\"{}\"}}\n", ATOLL_VERSION);

@@ -59,6 +59,20 @@ void AddRun(CLI::App& app, const Globals& globals, Verb& verb) {
   });
 }
 
+void AddShell(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto* command = app.add_subcommand("shell", "A terminal in a sandbox, with a shell or a command");
+  auto arguments = std::make_shared<ShellArguments>();
+  command->add_option("id", arguments->id, "The sandbox")->required();
+  command->add_option("command", arguments->command, "One shell command line, or its arguments");
+  command->add_option("--session", arguments->session,
+                      "A terminal that is joined by its name, and stays when you leave");
+  command->add_option("--shell", arguments->shell, "The shell (default bash)");
+  command->add_option("--cwd", arguments->cwd, "Where to begin (default /workspace)");
+  command->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return Shell(globals, *arguments); };
+  });
+}
+
 void AddImage(CLI::App& app, const Globals& globals, Verb& verb) {
   auto* image = app.add_subcommand("image", "Images that sandboxes are made of");
   image->require_subcommand(1);
@@ -182,8 +196,8 @@ void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
 // Options behind the sandbox's name belong to the command that is run: `atoll run demo ls -la`.
 // Marks its beginning with `--`, as the parser wants it.
 std::vector<std::string> MarkCommand(int argc, char** argv) {
-  const std::set<std::string_view> with_value = {"--config", "--url", "--cwd",
-                                                 "--env",    "-e",    "--timeout"};
+  const std::set<std::string_view> with_value = {"--config", "--url",     "--cwd",     "--env",
+                                                 "-e",       "--timeout", "--session", "--shell"};
   std::vector<std::string> arguments(argv + 1, argv + argc);
   bool run = false;
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -191,7 +205,7 @@ std::vector<std::string> MarkCommand(int argc, char** argv) {
     if (arguments[i].starts_with('-')) {
       if (with_value.contains(arguments[i])) ++i;
     } else if (!run) {
-      if (arguments[i] != "run") break;
+      if (arguments[i] != "run" && arguments[i] != "shell") break;
       run = true;
     } else {
       if (i + 1 < arguments.size() && arguments[i + 1] != "--") {
@@ -217,6 +231,7 @@ int Main(int argc, char** argv) {
   AddCreate(app, globals, verb);
   AddFork(app, globals, verb);
   AddRun(app, globals, verb);
+  AddShell(app, globals, verb);
   AddImage(app, globals, verb);
   AddSnapshotCommands(app, globals, verb);
   AddLifecycle(app, globals, verb);

@@ -17,25 +17,6 @@ namespace {
 
 constexpr int kCouldNotRun = 125;  // as `docker run` and `env` say it
 
-// One argument is a shell command line; several are quoted into one.
-std::string CommandLine(const std::vector<std::string>& arguments) {
-  if (arguments.size() == 1) return arguments[0];
-  std::string line;
-  for (const std::string& argument : arguments) {
-    if (!line.empty()) line += ' ';
-    line += '\'';
-    for (char c : argument) {
-      if (c == '\'') {
-        line += "'\\''";
-      } else {
-        line += c;
-      }
-    }
-    line += '\'';
-  }
-  return line;
-}
-
 std::string DecodeBase64(std::string_view text) {
   std::string bytes(text.size() / 4 * 3 + 3, '\0');
   int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),

@@ -46,6 +46,14 @@ struct RunArguments {
   std::optional<uint64_t> timeout_ms;
 };
 
+struct ShellArguments {
+  std::string id;
+  std::vector<std::string> command;  // empty: a shell
+  std::string session;               // the name of the terminal; empty: one of its own
+  std::string shell;
+  std::string cwd;
+};
+
 struct SnapshotArguments {
   std::string id;
   std::string dir = "/workspace";
@@ -133,6 +141,8 @@ Result<int> Events(const Globals& globals, const std::string& id, bool follow);
 Result<int> Top(const Globals& globals, const TopArguments& arguments);
 // The command's own exit code, and its output on stdout and stderr.
 Result<int> Run(const Globals& globals, const RunArguments& arguments);
+// A terminal inside, on the user's own; the exit code of what ran in it.
+Result<int> Shell(const Globals& globals, const ShellArguments& arguments);
 Result<int> Remove(const Globals& globals, const std::vector<std::string>& ids);
 // 1 when something that is required is missing.
 Result<int> Doctor(const Globals& globals);
@@ -151,6 +161,9 @@ Result<int> Upgrade(const Globals& globals);
 // Writes the member "env" of a request's body from KEY=value arguments; nothing when there are
 // none.
 Result<void> AppendEnv(json::Writer& body, const std::vector<std::string>& pairs);
+
+// One argument is a shell command line; several are quoted into one.
+std::string CommandLine(const std::vector<std::string>& arguments);
 
 Result<daemon::Config> ConfigOf(const Globals& globals);
 
