@@ -129,6 +129,10 @@ export const compareSnapshots = (from, to, limit) =>
     json('GET', snapshotPath(from) + '/diff' + query({to, limit}));
 export const archiveUrl = (id) => '/v1' + snapshotPath(id) + '/archive';
 
+export const listTerminals = (id) => json('GET', of(id) + '/terminals');
+export const closeTerminal = (id, name) =>
+    send('DELETE', `${of(id)}/terminals/${encodeURIComponent(name)}`);
+
 // Paths in snapshots are bytes: they come percent-encoded.
 export const listTree = (id, path, cursor) =>
     json('GET', `${snapshotPath(id)}/tree?path=${path}&limit=500` +

@@ -9,6 +9,7 @@ import {comparison} from './compare.js';
 import {keeping} from './keep.js';
 import {ports} from './ports.js';
 import {restoring} from './restore.js';
+import {terminals} from './terminals.js';
 import {timeline} from './timeline.js';
 import {transfers} from './transfers.js';
 import {memoryShare, usage} from './usage.js';
@@ -336,6 +337,7 @@ function dashboard() {
 }
 
 document.addEventListener('alpine:init', () => {
-  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping, ports, usage};
+  const components = {dashboard, commands, timeline, restoring, browser, comparison, keeping, ports,
+    terminals, usage};
   for (const [name, component] of Object.entries(components)) window.Alpine.data(name, component);
 });

@@ -39,4 +39,14 @@ version=$(sed -n 's/.*"@alpinejs\/csp": "\([0-9.]*\)".*/\1/p' package.json)
   cat node_modules/@alpinejs/csp/dist/cdn.min.js
 } > "$temporary"
 place "$temporary" alpine.js
+
+version=$(sed -n 's/.*"@xterm\/xterm": "\([0-9.]*\)".*/\1/p' package.json)
+{
+  echo "/*! xterm.js $version | MIT License | Copyright 2014-2024 The xterm.js authors, SourceLair, Christopher Jeffrey */"
+  grep -v '^//# sourceMappingURL=' node_modules/@xterm/xterm/lib/xterm.js
+} > "$temporary"
+place "$temporary" xterm.js
+grep -v '^//# sourceMappingURL=' node_modules/@xterm/addon-fit/lib/addon-fit.js > "$temporary"
+place "$temporary" addon-fit.js
+place node_modules/@xterm/xterm/css/xterm.css xterm.css
 chmod 644 "$out"/*
