@@ -8,9 +8,10 @@ import {measureProxy} from './proxy.mjs';
 import {writeResults} from './report.mjs';
 import {measureSandboxes} from './sandboxes.mjs';
 import {measureSnapshots} from './snapshots.mjs';
+import {measureTerminals} from './terminal.mjs';
 
 const PARTS = {sandboxes: measureSandboxes, exec: measureExec, lifecycle: measureLifecycle,
-               snapshots: measureSnapshots, proxy: measureProxy, files: measureFiles};
+               snapshots: measureSnapshots, proxy: measureProxy, files: measureFiles, terminal: measureTerminals};
 const USAGE = `usage: bench/run.sh BUILD_DIR [--only ${Object.keys(PARTS).join('|')}] [--write] [--check] [--quick] [--among NAMES]`;
 
 function parse(args) {
