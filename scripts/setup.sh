@@ -31,6 +31,7 @@ build=(
 run=(crun mmdebstrap nftables iproute2 procps e2fsprogs golang-github-containers-common)
 test=(
   debootstrap chromium fonts-dejavu-core jq openssl zstd
+  faketime                                        # a wall clock that jumps
   restic squashfs-tools                           # what snapshots are checked and measured against
   awscli radosgw ceph-mon ceph-osd python3-swift  # S3 servers, started by the tests themselves
 )

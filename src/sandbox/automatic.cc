@@ -112,10 +112,11 @@ std::function<bool(std::string_view)> Registry::Impl::MayBeNeeded() {
 async::Task<bool> Registry::Impl::PruneRound() {
   auto prune = [this]() -> Result<void> {
     ASSIGN(snapshot::Vault::Repo repository, vault.Get());
-    auto now = std::chrono::system_clock::now().time_since_epoch();
-    int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-    ASSIGN(uint64_t forgotten,
-           snapshot::Forget(*repository, options.retention.keep, seconds, MayBeNeeded()));
+    ClockReading now = ReadClock();
+    // A prune looks at ages, too: of locks, and of what others may still be writing.
+    if (auto why = clock.WhyNotToRemove(now)) return Fail(Code::kFailedPrecondition, *why);
+    ASSIGN(uint64_t forgotten, snapshot::Forget(*repository, options.retention.keep,
+                                                now.wall_ms / 1'000, MayBeNeeded()));
     ASSIGN(snapshot::PruneResult pruned,
            snapshot::Prune(*repository, {.stop = ending.get_token()}));
     if (forgotten + pruned.packs_removed > 0) {
@@ -156,7 +157,8 @@ async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
 
 async::Task<> Registry::RunAutomatic() {
   auto saved_again = steady_clock::now();
-  auto prune_at = steady_clock::now() + kFirstPrune;
+  auto prune_at = steady_clock::now() +
+                  std::min<std::chrono::seconds>(kFirstPrune, impl_->options.prune_interval);
   while (!impl_->automatic_stops.is_set()) {
     co_await async::WithTimeout(kTick, WaitFor(impl_->automatic_stops));
     if (impl_->automatic_stops.is_set()) break;

@@ -2,17 +2,13 @@
 #include "sandbox/event_log.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "base/clock.h"
 
 namespace atl::sandbox {
 namespace {
 
 constexpr size_t kMaxDetail = 1000;
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 // A cut inside a character would not be UTF-8 any more.
 std::string_view Bounded(std::string_view text) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "sandbox/id.h"
 #include "sandbox/registry_impl.h"
@@ -15,11 +16,6 @@ namespace atl::sandbox {
 namespace {
 
 constexpr int kMostNumbers = 10'000;
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 Unexpected Taken(std::string_view id) {
   return Fail(Code::kAlreadyExists, fmt::format("there is a sandbox {} already", id),

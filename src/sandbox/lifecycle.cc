@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "oci/image.h"
@@ -20,11 +21,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kReadyLimit{15'000};
 constexpr std::chrono::seconds kDeleteAgainPause{10};
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 // Says whether the sandbox's count of programs that were ended for want of memory has grown.
 AgentClient::OomCheck MakeOomCheck(sys::Cgroup cgroup, uint64_t known,

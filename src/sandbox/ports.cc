@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/bytes.h"
 #include "crypto/hmac.h"
 #include "json/utf8.h"
@@ -33,11 +34,6 @@ constexpr int64_t kStaleAgeMs = 30L * 86'400'000;
 constexpr int64_t kMaxStale = 10'000;
 constexpr size_t kStoresBetweenLoads = 1'000;
 constexpr size_t kKeyBytes = 32;
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 bool IsTokenCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';

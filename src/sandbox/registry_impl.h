@@ -21,6 +21,7 @@
 
 #include "async/mutex.h"
 #include "sandbox/activity.h"
+#include "sandbox/clock_guard.h"
 #include "sandbox/registry.h"
 #include "sandbox/rows.h"
 
@@ -81,6 +82,7 @@ struct Registry::Impl {
   async::BlockingPool lookups{kTransferThreads};  // of snapshots, before a start
   Options options;
   snapshot::KnownFilesStore known_files{options.state_dir + "/known"};
+  ClockGuard clock{options.state_dir + "/clock"};
   AroundRestore around_restore;
   UsageBook usage_book;
   Admission admission{options.admission, [this] { return ReadHostState(options.state_dir); },

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
-#include <chrono>
+
+#include "base/clock.h"
+#include "sandbox/pool.h"
 
 namespace atl::sandbox {
 namespace bj = boost::json;
@@ -13,11 +15,6 @@ namespace {
 
 // 0x10000000 + index * 65536 must stay below 2^32 - 1, which is no id.
 constexpr int64_t kMaxIndex = (0xFFFFFFFFLL - 0x10000000LL) / 65536 - 1;
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 std::string EncodeEnv(const Environment& env) {
   bj::array list;

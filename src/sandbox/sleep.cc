@@ -18,7 +18,7 @@ using std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kTick{1'000};
 constexpr std::chrono::minutes kQuiet{1};
 constexpr std::chrono::hours kPruneEvents{1};
-constexpr std::chrono::hours kKeepEvents{24 * 30};
+constexpr std::chrono::milliseconds kKeepEvents = std::chrono::hours(24 * 30);
 constexpr int64_t kMaxEvents = 1'000'000;
 
 Unexpected InUse(const std::string& id, int uses) {
@@ -270,9 +270,10 @@ async::Task<> Registry::RunIdle() {
     if (steady_clock::now() < prune_at) continue;
     prune_at = steady_clock::now() + kPruneEvents;
     auto prune = [this] {
-      auto oldest = std::chrono::system_clock::now().time_since_epoch() - kKeepEvents;
-      return impl_->events.Prune(
-          std::chrono::duration_cast<std::chrono::milliseconds>(oldest).count(), kMaxEvents);
+      // While the clock is doubted only their number counts.
+      ClockReading now = ReadClock();
+      bool doubted = impl_->clock.WhyNotToRemove(now).has_value();
+      return impl_->events.Prune(doubted ? 0 : now.wall_ms - kKeepEvents.count(), kMaxEvents);
     };
     Result<void> pruned = co_await impl_->runtime.blocking().Run(prune);
     if (!pruned) log::Warning("forget old events: {}", pruned.error().message);

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/registry_impl.h"
+#include "snapshot/latest.h"
 
 namespace atl::sandbox {
 namespace {
@@ -236,16 +238,24 @@ Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
   }
   Records all = (*repository)->Snapshots();
   for (const std::string& path : policy.paths) {
-    auto newest = std::find_if(all.rbegin(), all.rend(), [&](const auto& record) {
+    std::vector<const repository::SnapshotRecord*> of_path;
+    for (const repository::SnapshotRecord& record : all) {
       repository::Tags tags = record.decoded_tags();
-      return tags.sandbox == row.id && tags.dir == path;
-    });
-    if (newest != all.rend()) found.push_back(*newest);
+      if (tags.sandbox == row.id && tags.dir == path) of_path.push_back(&record);
+    }
+    if (!of_path.empty()) found.push_back(*snapshot::Latest(of_path));
   }
   // Most new sandboxes have none, and need not ask the database.
   if (found.empty()) return found;
   ASSIGN(int64_t deleted_at_ms, rows.DeletedAt(row.id));
-  std::erase_if(found, [&](const auto& record) { return Millis(record.time) <= deleted_at_ms; });
+  // A clock that was set back tells that it was deleted after it was created anew. Then what has
+  // been saved since is its own, and what is yet to come by the clock the deleted one's.
+  int64_t since_ms = std::min(deleted_at_ms, row.created_at_ms);
+  int64_t now_ms = NowMs();
+  std::erase_if(found, [&](const auto& record) {
+    int64_t at_ms = Millis(record.time);
+    return at_ms <= since_ms || (at_ms <= deleted_at_ms && at_ms > now_ms);
+  });
   return found;
 }
 

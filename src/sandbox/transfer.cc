@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/agent_socket.h"
@@ -20,11 +21,6 @@ constexpr size_t kMaxKeptPath = 4096;
 // Longer than this no program waits for a snapshot: it goes on, and the snapshot is one of a busy
 // directory.
 constexpr std::chrono::milliseconds kFreezeLimit{30'000};
-
-int64_t NowSeconds() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
 
 Unexpected BadRequest(std::string message) {
   return Fail(Code::kInvalidArgument, std::move(message), "INVALID_BACKUP_CONFIG");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "sandbox/registry_impl.h"
 
@@ -12,11 +13,6 @@ namespace {
 
 // Directories without a quota are walked through; so many entries take a fraction of a second.
 constexpr uint64_t kMostEntries = 100'000;
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 double SteadySeconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

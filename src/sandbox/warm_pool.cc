@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/id.h"
@@ -31,11 +32,6 @@ bool HasEnded(int pidfd) {
 }
 
 async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }
-
-int64_t NowMs() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<milliseconds>(now).count();
-}
 
 // Nobody works in it: it stands still, and takes no more than the memory that it has.
 Result<void> LayToRest(const sys::Cgroup& cgroup, uint64_t weight) {

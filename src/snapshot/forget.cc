@@ -5,8 +5,10 @@
 #include <chrono>
 #include <limits>
 #include <map>
+#include <ranges>
 #include <utility>
 
+#include "snapshot/latest.h"
 #include "snapshot/maintenance.h"
 
 namespace atl::snapshot {
@@ -66,10 +68,15 @@ void DecideGroup(std::vector<Candidate>& group, const KeepRules& keep, int64_t n
                  bool needed, std::vector<const SnapshotRecord*>& gone) {
   std::ranges::sort(
       group, [](const Candidate& a, const Candidate& b) { return IsOlder(b.record, a.record); });
+  std::vector<const SnapshotRecord*> oldest_first;
+  for (const Candidate& candidate : group | std::views::reverse) {
+    oldest_first.push_back(candidate.record);
+  }
+  const SnapshotRecord* latest = Latest(oldest_first);
   auto rules = RulesOf(keep);
   for (size_t i = 0; i < group.size(); ++i) {
     const bool oldest = i + 1 == group.size();
-    bool stays = i < keep.last || (i == 0 && needed);
+    bool stays = i < keep.last || (needed && (i == 0 || group[i].record == latest));
     for (Rule& rule : rules) stays |= rule.Keeps(group[i].record->time.seconds, oldest);
     const Tags& tags = group[i].tags;
     const bool expired = tags.expires_at && *tags.expires_at <= now_seconds;

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <ranges>
 #include <utility>
+#include <vector>
+
+#include "snapshot/latest.h"
 
 namespace atl::snapshot {
 
@@ -101,15 +104,16 @@ Result<Repository::Tree> LoadParentTree(Repository& repository, const Id& tree,
 
 Result<std::optional<Parent>> FindParent(Repository& repository, const repository::Tags& tags,
                                          std::string_view dir, const std::stop_token& stop) {
-  std::optional<repository::SnapshotRecord> newest;
-  for (repository::SnapshotRecord& record : repository.Snapshots()) {
-    repository::Tags its = record.decoded_tags();
-    if (its.sandbox != tags.sandbox || its.dir != dir) continue;
-    if (!newest || record.time >= newest->time) newest = std::move(record);
+  std::vector<repository::SnapshotRecord> records = repository.Snapshots();
+  std::vector<const repository::SnapshotRecord*> its;
+  for (const repository::SnapshotRecord& record : records) {
+    repository::Tags other = record.decoded_tags();
+    if (other.sandbox == tags.sandbox && other.dir == dir) its.push_back(&record);
   }
-  if (!newest) return std::nullopt;
+  if (its.empty()) return std::nullopt;
+  const repository::SnapshotRecord* newest = Latest(its);
   ASSIGN(std::optional<Id> tree, Descend(repository, newest->tree, dir, stop));
-  return Parent{.record = *std::move(newest), .tree = tree};
+  return Parent{.record = *newest, .tree = tree};
 }
 
 std::optional<Node> NodeOf(protocol::TreeEntry&& entry) {

@@ -11,6 +11,7 @@
 
 #include "api/v1/snapshot_content.h"
 #include "api/v1/snapshot_json.h"
+#include "base/clock.h"
 #include "json/reader.h"
 #include "snapshot/policy.h"
 
@@ -145,11 +146,7 @@ Result<void> ApplyPatch(const json::Object& body, repository::Tags& tags) {
   if (ttl) {
     ASSIGN(auto parsed, snapshot::ParseTtl(*ttl));
     tags.expires_at.reset();
-    auto now = std::chrono::system_clock::now().time_since_epoch();
-    if (parsed) {
-      tags.expires_at =
-          std::chrono::duration_cast<std::chrono::seconds>(now).count() + parsed->count();
-    }
+    if (parsed) tags.expires_at = NowSeconds() + parsed->count();
   }
   return {};
 }
