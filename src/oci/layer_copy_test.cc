@@ -231,6 +231,21 @@ TEST_F(LayerCopyTest, WhatProgramsHaveMappedIsCopiedAgain) {
   EXPECT_EQ("before", Read("dir/mapped"));
 }
 
+TEST_F(LayerCopyTest, ADirectoryThatWasAwayIsCopiedWhole) {
+  Write("dir/below/file", "text");
+  Settle();
+  LayerCopy copy = Open();
+  Pass(copy);
+  const std::string away = source_ + ".away";
+  ASSERT_EQ(0, ::rename(From("dir").c_str(), away.c_str()));
+  Pass(copy);
+  EXPECT_FALSE(Exists("dir"));
+  // Its files are those that were there before, by inode and by time.
+  ASSERT_EQ(0, ::rename(away.c_str(), From("dir").c_str()));
+  Pass(copy);
+  EXPECT_EQ("text", Read("dir/below/file"));
+}
+
 TEST_F(LayerCopyTest, AHugeSparseFileStaysSparse) {
   auto file = sys::Open(From("sparse"), O_RDWR | O_CREAT, 0600);
   ASSERT_TRUE(file);

@@ -2,9 +2,11 @@
 #include "oci/leaks.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -63,6 +65,50 @@ TEST(Leaks, FindsAndRemovesWhatNobodyKnows) {
   EXPECT_EQ("lost", leaks->front().kind);
   EXPECT_TRUE(std::filesystem::exists(leaks->front().what + "/upper")) << "files are kept";
   EXPECT_TRUE(launcher.Adopt(kKept)) << "the other one was not touched";
+}
+
+// A program with the command line of a call of crun, run by `user`. Ended with the object.
+class LooksLikeCrun {
+ public:
+  LooksLikeCrun(const LauncherConfig& config, uid_t user, const std::string& iid) {
+    const std::string root = config.run_dir + "/crun";
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      if (::setresuid(user, user, user) != 0) ::_exit(1);
+      ::execl("/bin/sh", "crun", "-c", "kill -STOP $$; :", "--root", root.c_str(), "delete",
+              iid.c_str(), nullptr);
+      ::_exit(1);
+    }
+    const std::string line = fmt::format("/proc/{}/cmdline", pid_);
+    for (int i = 0; i < 1000; ++i) {
+      auto text = sys::ReadFile(line, 65536);
+      if (text && text->contains("--root")) break;
+      ::usleep(10'000);
+    }
+  }
+  LooksLikeCrun(const LooksLikeCrun&) = delete;
+  LooksLikeCrun& operator=(const LooksLikeCrun&) = delete;
+  ~LooksLikeCrun() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Leak leak(const std::string& iid) const {
+    return {.kind = "process", .what = std::to_string(pid_), .owner = iid};
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+TEST(Leaks, OnlyTheHostsRootCallsCrun) {
+  ATOLL_NEEDS_ROOT();
+  TestHost host;
+  LooksLikeCrun call(host.config(), 0, kLost);
+  LooksLikeCrun claims(host.config(), kBase, kLost);
+  LooksLikeCrun leads_out(host.config(), 0, "../" + std::string(kKept));
+  auto leaks = FindLeaks(host.config(), {}, {});
+  ASSERT_TRUE(leaks) << leaks.error().message;
+  EXPECT_THAT(*leaks, testing::ElementsAre(call.leak(kLost)));
 }
 
 // What kill -9 of the daemon in the middle of a launch leaves.

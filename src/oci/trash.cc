@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "sys/fd.h"
+#include "sys/quota.h"
 
 namespace atl::oci {
 namespace {
@@ -80,6 +81,19 @@ Result<void> Trash::Put(const std::string& path, const std::string& name) {
   empty_ = false;
   changed_.notify_all();
   return {};
+}
+
+std::set<uint32_t> Trash::Owners() const {
+  std::set<uint32_t> owners;
+  for (const std::string& name : NamesIn(dir_)) {
+    const std::string path = fmt::format("{}/{}", dir_, name);
+    auto project = sys::ProjectOf(path);
+    if (project && *project != 0) owners.insert(*project);
+    struct stat info{};
+    bool layer = ::lstat((path + "/upper").c_str(), &info) == 0;
+    if (layer && info.st_uid != 0) owners.insert(info.st_uid);
+  }
+  return owners;
 }
 
 bool Trash::AwaitEmpty(std::chrono::milliseconds limit) {

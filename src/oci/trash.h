@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,6 +29,8 @@ class Trash {
   // Moves `path`, which is on the same file system, out of the way as `name`; a missing one is
   // success. Nothing may be mounted below it.
   Result<void> Put(const std::string& path, const std::string& name);
+  // Whose layers are still in it: the first id of each range, which is the project's number too.
+  std::set<uint32_t> Owners() const;
   // False when there is something left after `limit`.
   bool AwaitEmpty(std::chrono::milliseconds limit);
 

@@ -64,7 +64,7 @@ struct Registry::Impl {
        egress::Egress& egress_in, snapshot::Vault& vault_in, Options options_in)
       : runtime(runtime_in),
         events(database),
-        rows(database, &events),
+        rows(database, &events, [&launcher_in] { return launcher_in.trash().Owners(); }),
         launcher(launcher_in),
         egress(egress_in),
         vault(vault_in),

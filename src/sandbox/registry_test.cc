@@ -159,6 +159,30 @@ TEST_F(RegistryTest, ASandboxWhosePidOneDiedStartsAgain) {
   EXPECT_EQ(world_->Say("demo", "cat /workspace/f"), "kept\n");
 }
 
+TEST_F(RegistryTest, IdsThatFilesStillHaveAreNotGivenAway) {
+  auto first = world_->Create("first");
+  ASSERT_TRUE(first) << first.error().message;
+  const uint32_t ids = Rows(world_->database()).All()->front().id_base();
+  ASSERT_TRUE(Delete("first"));
+  ASSERT_TRUE(world_->launcher().trash().AwaitEmpty(std::chrono::seconds(30)));
+  // As if its files could not be removed.
+  const std::string trash = world_->options().state_dir + "/trash/" + first->info.iid;
+  const std::string again = trash + "/upper";
+  ASSERT_TRUE(sys::MakeDirs(again + "/held"));
+  ASSERT_EQ(0, ::chown(again.c_str(), ids, ids));
+  ASSERT_EQ(0, ::mount("tmpfs", (again + "/held").c_str(), "tmpfs", 0, nullptr));
+  ASSERT_TRUE(world_->Create("second"));
+  EXPECT_NE(ids, Rows(world_->database()).All()->front().id_base());
+  ASSERT_EQ(0, ::umount((again + "/held").c_str()));
+  ASSERT_TRUE(sys::RemoveTree(trash));
+  ASSERT_TRUE(world_->launcher().trash().AwaitEmpty(std::chrono::seconds(30)));
+  ASSERT_TRUE(Delete("second"));
+  ASSERT_TRUE(world_->launcher().trash().AwaitEmpty(std::chrono::seconds(30)));
+  ASSERT_TRUE(world_->Create("third"));
+  EXPECT_EQ(ids, Rows(world_->database()).All()->front().id_base());
+  ASSERT_TRUE(Delete("third"));
+}
+
 TEST_F(RegistryTest, ANewDaemonUndoesAndFinishesWhatWasHalfDone) {
   auto creating = world_->Create("creating");
   auto deleting = world_->Create("deleting");

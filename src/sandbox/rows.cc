@@ -44,10 +44,31 @@ constexpr std::string_view kFreeIndex =
     "(SELECT min(id_index) + 1 FROM sandboxes AS a WHERE NOT EXISTS "
     "(SELECT 1 FROM sandboxes AS b WHERE b.id_index = a.id_index + 1)) END";
 
-Result<int64_t> FreeIndex(db::Transaction& transaction) {
+// The same when no file may have the ids of `leftover`, either.
+Result<int64_t> FreeIndexBeside(db::Transaction& transaction, const std::set<uint32_t>& leftover) {
+  ASSIGN(db::Statement statement,
+         transaction.Prepare("SELECT id_index FROM sandboxes ORDER BY id_index"));
+  ASSIGN(bool more, statement.Step());
+  for (int64_t index = 0;; ++index) {
+    while (more && statement.Int(0) < index) {
+      ASSIGN(more, statement.Step());
+    }
+    bool taken = more && statement.Int(0) == index;
+    if (!taken && !leftover.contains(Row{.id_index = static_cast<uint32_t>(index)}.id_base())) {
+      return index;
+    }
+  }
+}
+
+Result<int64_t> FirstFreeIndex(db::Transaction& transaction) {
   ASSIGN(db::Statement statement, transaction.Prepare(kFreeIndex));
   TRY(statement.Step());
-  int64_t index = statement.Int(0);
+  return statement.Int(0);
+}
+
+Result<int64_t> FreeIndex(db::Transaction& transaction, const std::set<uint32_t>& leftover) {
+  ASSIGN(int64_t index,
+         leftover.empty() ? FirstFreeIndex(transaction) : FreeIndexBeside(transaction, leftover));
   if (index <= kMaxIndex) return index;
   return Fail(Code::kResourceExhausted,
               "there is no room for one sandbox more: every range of user ids is taken",
@@ -104,8 +125,10 @@ Result<Row> Rows::Insert(Row row) const {
   if (!DecodeEnv(env)) {
     return Fail(Code::kInvalidArgument, "\"env\" is not UTF-8", "VALIDATION_FAILED");
   }
+  std::set<uint32_t> leftover;
+  if (leftover_) leftover = leftover_();
   ASSIGN(db::Transaction transaction, database_.Begin());
-  ASSIGN(int64_t index, FreeIndex(transaction));
+  ASSIGN(int64_t index, FreeIndex(transaction, leftover));
   TRY(transaction.Execute(
       "INSERT INTO sandboxes (id, iid, state, image, id_index, memory_bytes, cpus, pids, env, "
       "created_at_ms, snapshot_policy, recover, disk_bytes, inodes, changed_at_ms, sleep_policy, "

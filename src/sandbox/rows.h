@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "db/database.h"
@@ -44,8 +46,12 @@ struct KnownIids {
 
 class Rows {
  public:
+  // The first ids of ranges that files still have though no row does: not to be given away.
+  using Leftover = std::function<std::set<uint32_t>()>;
+
   // Every change of a state is an event of `log`, written with it.
-  explicit Rows(db::Database& database, EventLog* log = nullptr) : database_(database), log_(log) {}
+  explicit Rows(db::Database& database, EventLog* log = nullptr, Leftover leftover = {})
+      : database_(database), log_(log), leftover_(std::move(leftover)) {}
 
   Result<std::vector<Row>> All() const;
   Result<KnownIids> Known() const;
@@ -78,6 +84,7 @@ class Rows {
   }
   db::Database& database_;
   EventLog* log_;
+  Leftover leftover_;
 };
 
 }  // namespace atl::sandbox
