@@ -64,6 +64,24 @@ TEST_F(StopTest, StoppingSavesAndKeepsTheLayer) {
   EXPECT_EQ(Stop("nobody").error().reason, "SANDBOX_NOT_FOUND");
 }
 
+TEST_F(StopTest, OneThatHasDiedIsClearedAwayAndSavedLater) {
+  auto created = world_->Create("demo");
+  ASSERT_TRUE(created);
+  world_->Say("demo", "echo work > /workspace/a");
+  KillContainer(created->info.iid);
+  auto stopped = Stop("demo");
+  ASSERT_TRUE(stopped) << stopped.error().message;
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kStopped);
+  EXPECT_THAT(*world_->launcher().runtime().List(), IsEmpty());
+  EXPECT_THAT(*world_->launcher().cgroups().List(), IsEmpty());
+  EXPECT_THAT(Snapshots(), IsEmpty());
+  EXPECT_TRUE(world_->registry().Find("demo")->unsaved);
+  world_->Wait(SaveAgain(world_->registry()));
+  EXPECT_FALSE(world_->registry().Find("demo")->unsaved);
+  EXPECT_THAT(Snapshots(), testing::Not(IsEmpty()));
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/a"), "work\n");
+}
+
 TEST_F(StopTest, AnEmptiedSandboxGetsItsNewestSnapshotsBack) {
   ASSERT_TRUE(world_->Create("demo"));
   world_->Say("demo", "echo work > /workspace/a; echo home > /root/b");
