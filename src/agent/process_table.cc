@@ -77,6 +77,20 @@ void ProcessTable::Erase(std::list<Ptr>::iterator at) {
   all_.erase(at);
 }
 
+void ProcessTable::ForgetOldest() {
+  std::lock_guard lock(mutex_);
+  auto ended = static_cast<size_t>(
+      std::ranges::count_if(all_, [](const Ptr& process) { return HasEnded(process.get()); }));
+  for (auto at = all_.begin(); ended > kMaxEnded && at != all_.end();) {
+    auto next = std::next(at);
+    if (HasEnded(at->get())) {
+      Erase(at);
+      --ended;
+    }
+    at = next;
+  }
+}
+
 Result<void> ProcessTable::Reserve(const std::string& id) {
   std::lock_guard lock(mutex_);
   auto same = by_id_.find(id);
@@ -90,14 +104,6 @@ Result<void> ProcessTable::Reserve(const std::string& id) {
       std::ranges::count_if(all_, [](const Ptr& process) { return HasEnded(process.get()); }));
   if (all_.size() - ended + starting_.size() >= kMaxRunning) {
     return Fail(Code::kResourceExhausted, "256 processes are running", "TOO_MANY_PROCESSES");
-  }
-  for (auto at = all_.begin(); ended >= kMaxEnded && at != all_.end();) {
-    auto next = std::next(at);
-    if (HasEnded(at->get())) {
-      Erase(at);
-      --ended;
-    }
-    at = next;
   }
   starting_.insert(id);
   return {};
@@ -221,14 +227,17 @@ void ProcessTable::Supervise(const Ptr& process) {
   do {
     Pump(process.get());
   } while (GoesOn(process.get()) && StartAgain(process.get()));
-  std::lock_guard lock(process->mutex);
-  process->info.ended_ms = UnixMs();
-  process->log.Close();
-  // Those that have ended are many: they hold no descriptors.
-  process->stop_event.Reset();
-  process->child.reset();
-  process->ended = true;
-  process->WakeLocked();
+  {
+    std::lock_guard lock(process->mutex);
+    process->info.ended_ms = UnixMs();
+    process->log.Close();
+    // Those that have ended are many: they hold no descriptors.
+    process->stop_event.Reset();
+    process->child.reset();
+    process->ended = true;
+    process->WakeLocked();
+  }
+  ForgetOldest();
 }
 
 Result<ProcessTable::Ptr> ProcessTable::Find(const std::string& id) {

@@ -36,6 +36,8 @@ class ProcessTable {
   using Ptr = std::shared_ptr<ManagedProcess>;
 
   Result<Ptr> Find(const std::string& id);
+  // Of those that have ended, what is too much.
+  void ForgetOldest();
   // Makes the id free, and room for one more.
   Result<void> Reserve(const std::string& id);
   void Erase(std::list<Ptr>::iterator at);

@@ -89,8 +89,17 @@ uint64_t NowTicks() {
          static_cast<uint64_t>(now.tv_nsec) * hertz / 1'000'000'000;
 }
 
-// The living members of a session that began at `since` or later, without its leader.
-std::vector<pid_t> MembersSince(pid_t session, uint64_t since) {
+// The newest process id that was given here (the last field of proc_loadavg(5)); 0: not known.
+pid_t NewestPid() {
+  auto text = sys::ReadFile("/proc/loadavg", 256);
+  size_t at = text ? text->rfind(' ') : std::string::npos;
+  return at == std::string::npos ? 0 : std::atoi(text->c_str() + at);
+}
+
+// The living members of a session that began at `since` or later, without its leader. A tick is
+// long: of those that began in the first, `newest` and those with smaller numbers were there
+// before.
+std::vector<pid_t> MembersSince(pid_t session, uint64_t since, pid_t newest) {
   std::vector<pid_t> members;
   DIR* proc = opendir("/proc");
   if (proc == nullptr) return members;
@@ -109,7 +118,8 @@ std::vector<pid_t> MembersSince(pid_t session, uint64_t since) {
                            " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
                            "%*d %llu",
                            &state, &of, &started);
-    if (read == 3 && of == session && state != 'Z' && started >= since) members.push_back(pid);
+    bool since_then = started > since || (started == since && pid > newest);
+    if (read == 3 && of == session && state != 'Z' && since_then) members.push_back(pid);
   }
   closedir(proc);
   return members;
@@ -235,6 +245,7 @@ Result<ShellStreams> Shell::Begin(const ShellCommand& command) {
   ASSIGN(streams.out, MakeFifo(File("out"), program_));
   ASSIGN(streams.err, MakeFifo(File("err"), program_));
   began_ticks_ = NowTicks();
+  newest_before_ = NewestPid();
   TRY(sys::WriteAll(commands_.get(), std::to_string(number_) + " " + flags + "\n"));
   return streams;
 }
@@ -276,7 +287,8 @@ void Shell::Freeze() { (void)processes_->Signal(*child_, SIGSTOP, false); }
 void Shell::Thaw() { (void)processes_->Signal(*child_, SIGCONT, false); }
 
 bool Shell::SignalCommand(int signo) {
-  std::vector<pid_t> members = MembersSince(static_cast<pid_t>(child_->pid()), began_ticks_);
+  std::vector<pid_t> members =
+      MembersSince(static_cast<pid_t>(child_->pid()), began_ticks_, newest_before_);
   if (signo != 0) {
     for (pid_t member : members) kill(member, signo);
   }

@@ -83,6 +83,7 @@ class Shell {
   std::string state_;  // the file that was saved last
   uint64_t number_ = 0;
   uint64_t began_ticks_ = 0;
+  pid_t newest_before_ = 0;
 };
 
 }  // namespace atl::agent
