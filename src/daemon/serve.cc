@@ -15,6 +15,7 @@
 #include <span>
 #include <thread>
 
+#include "api/bridge/bridge.h"
 #include "api/v1/suggestions.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
@@ -150,7 +151,8 @@ void Daemon::OpenUi() {
 void Daemon::MakeRoutes() {
   seed_ = std::make_unique<api::Seed>(*registry_, *servers_, *ports_, config_.domain);
   http::SetSuggest(api::SuggestionFor);
-  v1_ = std::make_unique<api::V1>(*registry_, *servers_, *ports_, config_.domain);
+  v1_ = std::make_unique<api::V1>(*registry_, *servers_, *ports_, config_.domain,
+                                  api::BridgeRoutes());
   auto seed = [this](std::string id, http::Exchange& exchange) {
     return seed_->Handle(std::move(id), exchange);
   };

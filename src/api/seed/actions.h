@@ -26,6 +26,7 @@ struct Services {
   opencode::Servers& servers;
   sandbox::Ports& ports;
   std::string domain;
+  std::string openapi;  // the description of the routes that these serve, if there is one
 };
 
 async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange);

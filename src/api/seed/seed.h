@@ -17,7 +17,8 @@ class Seed {
       : services_{.registry = registry,
                   .servers = servers,
                   .ports = ports,
-                  .domain = std::move(domain)} {}
+                  .domain = std::move(domain),
+                  .openapi = {}} {}
 
   // True when the request was one of its own, and has been answered.
   async::Task<bool> Handle(std::string id, http::Exchange& exchange);

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "api/v1/v1.h"
 #include "json/writer.h"
 
 namespace atl::api {
@@ -180,10 +179,8 @@ void WriteComponents(json::Writer& writer) {
   writer.EndObject().EndObject().EndObject().EndObject().EndObject();
 }
 
-async::Task<> SendOpenApi(const Services& /*services*/, Values /*values*/,
-                          http::Exchange& exchange) {
-  static const std::string json = OpenApiJson(AllRoutes());
-  co_await RespondResult(exchange, json);
+async::Task<> SendOpenApi(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  co_await RespondResult(exchange, services.openapi);
 }
 
 constexpr Route kRoutes[] = {

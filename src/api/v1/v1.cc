@@ -47,19 +47,22 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 
 }  // namespace
 
-RouteTable AllRoutes() {
+RouteTable AllRoutes(std::span<const Route> more) {
   return RouteTable({SandboxRoutes(), ExecRoutes(), ExecSocketRoutes(), ProcessRoutes(),
                      SessionRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(), SnapshotRoutes(),
-                     PoolRoutes(), PortRoutes(), TerminalRoutes(), OpenApiRoutes()});
+                     PoolRoutes(), PortRoutes(), TerminalRoutes(), OpenApiRoutes(), more});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
-       std::string domain)
+       std::string domain, std::span<const Route> more)
     : services_{.registry = registry,
                 .servers = servers,
                 .ports = ports,
-                .domain = std::move(domain)},
-      routes_(AllRoutes()) {}
+                .domain = std::move(domain),
+                .openapi = {}},
+      routes_(AllRoutes(more)) {
+  services_.openapi = OpenApiJson(routes_);
+}
 
 async::Task<> V1::Handle(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();

@@ -2,6 +2,7 @@
 // Everything on the bare domain: the API and the dashboard that uses it.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "api/v1/route.h"
@@ -12,8 +13,9 @@ namespace atl::api {
 
 class V1 {
  public:
+  // `more`: the routes of other dialects.
   V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
-     std::string domain);
+     std::string domain, std::span<const Route> more = {});
 
   // Always answers.
   async::Task<> Handle(http::Exchange& exchange);
@@ -25,7 +27,7 @@ class V1 {
   RouteTable routes_;
 };
 
-// Every route of the API.
-RouteTable AllRoutes();
+// Every route of the API, and `more`.
+RouteTable AllRoutes(std::span<const Route> more = {});
 
 }  // namespace atl::api

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/bridge/bridge.h"
+
+#include "api/bridge/handlers.h"
+
+namespace atl::api {
+namespace {
+
+constexpr Field kExecFields[] = {
+    {.name = "argv",
+     .kind = Kind::kTextList,
+     .about = "A program and its arguments.",
+     .required = true},
+    {.name = "timeout_ms",
+     .kind = Kind::kInteger,
+     .about = "Then it is ended; the exit code is 124.",
+     .min = 1},
+    {.name = "cwd", .about = "/workspace or below it."},
+};
+constexpr Field kPersistQuery[] = {
+    {.name = "excludes", .about = "Paths in the workspace, by comma."},
+};
+constexpr Field kTunnelFields[] = {{.name = "name", .about = "For people."}};
+
+constexpr std::string_view kOne = "/v1/sandbox/{sandbox}";
+constexpr std::string_view kFile = "/v1/sandbox/{sandbox}/file/{path...}";
+constexpr std::string_view kTunnel = "/v1/sandbox/{sandbox}/tunnel/{port}";
+
+constexpr Route kRoutes[] = {
+    {.method = "POST",
+     .pattern = "/v1/sandbox",
+     .operation = "bridgeCreateSandbox",
+     .summary = "Bridge: a new id. Its first use makes the sandbox.",
+     .handler = bridge::Create},
+    {.method = "DELETE",
+     .pattern = kOne,
+     .operation = "bridgeDeleteSandbox",
+     .summary = "Bridge: removes it, if it is there.",
+     .handler = bridge::Delete,
+     .answer = Media::kNone},
+    {.method = "GET",
+     .pattern = "/v1/sandbox/{sandbox}/running",
+     .operation = "bridgeIsSandboxRunning",
+     .summary = "Bridge: starts it if it does not run.",
+     .handler = bridge::Running},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/exec",
+     .operation = "bridgeExecCommand",
+     .summary = "Bridge: runs a program; events stdout and stderr in base64, then exit or error.",
+     .handler = bridge::Exec,
+     .answer = Media::kEvents,
+     .body = Media::kJson,
+     .fields = kExecFields},
+    {.method = "GET",
+     .pattern = kFile,
+     .operation = "bridgeReadFile",
+     .summary = "Bridge: the content of a file below /workspace; the path begins at the root.",
+     .handler = bridge::ReadFile,
+     .answer = Media::kOctets},
+    {.method = "PUT",
+     .pattern = kFile,
+     .operation = "bridgeWriteFile",
+     .summary = "Bridge: makes or replaces a file of at most 32 MiB below /workspace.",
+     .handler = bridge::WriteFile,
+     .body = Media::kOctets},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/persist",
+     .operation = "bridgePersistWorkspace",
+     .summary = "Bridge: /workspace as a tar.",
+     .handler = bridge::Persist,
+     .answer = Media::kOctets,
+     .query = kPersistQuery},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/hydrate",
+     .operation = "bridgeHydrateWorkspace",
+     .summary = "Bridge: unpacks a tar of at most 32 MiB into /workspace.",
+     .handler = bridge::Hydrate,
+     .body = Media::kOctets},
+    {.method = "POST",
+     .pattern = kTunnel,
+     .operation = "bridgeCreateTunnel",
+     .summary = "Bridge: the preview URL of a port.",
+     .handler = bridge::OpenTunnel,
+     .body = Media::kJson,
+     .fields = kTunnelFields},
+    {.method = "DELETE",
+     .pattern = kTunnel,
+     .operation = "bridgeDeleteTunnel",
+     .summary = "Bridge: takes the preview URL of a port back.",
+     .handler = bridge::CloseTunnel,
+     .answer = Media::kNone},
+};
+
+}  // namespace
+
+std::span<const Route> BridgeRoutes() { return kRoutes; }
+
+}  // namespace atl::api

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/bridge/terms.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "base/log.h"
+#include "json/writer.h"
+#include "metrics/atoll.h"
+#include "sandbox/id.h"
+
+namespace atl::api::bridge {
+
+Failure FailureOf(const Error& error, std::string_view otherwise) {
+  std::string_view reason = ReasonOf(error);
+  if (reason == kReadNotFound) return {.status = 404, .code = kReadNotFound};
+  if (reason == "CAPACITY_EXCEEDED") return {.status = 503, .code = "capacity_exceeded"};
+  switch (error.code) {
+    case Code::kInvalidArgument:
+      return {.status = 400, .code = "invalid_request"};
+    case Code::kPermissionDenied:
+      return {.status = 403, .code = "invalid_request"};
+    case Code::kTooLarge:
+      return {.status = 413, .code = "payload_too_large"};
+    case Code::kUnavailable:
+      return {.status = 503, .code = otherwise};
+    default:
+      return {.status = 502, .code = otherwise};
+  }
+}
+
+std::string FailureJson(std::string_view message, std::string_view code) {
+  json::Writer writer;
+  writer.BeginObject().Field("error", message).Field("code", code).EndObject();
+  return writer.Take();
+}
+
+async::Task<> RespondFailure(http::Exchange& exchange, Error error, std::string_view otherwise) {
+  const http::RequestHead& request = exchange.request();
+  Failure failure = FailureOf(error, otherwise);
+  metrics::CountError(ReasonOf(error));
+  if (failure.status >= 500) {
+    log::Warning("{} http://{}{}: {} [{}]", request.method, request.host, request.path(),
+                 error.message, exchange.request_id());
+  }
+  if (exchange.response_started()) {
+    exchange.Abort();
+    co_return;
+  }
+  http::ResponseHead head = http::ErrorHead(error);
+  head.status = failure.status;
+  Result<void> sent =
+      co_await exchange.Respond(std::move(head), FailureJson(error.message, failure.code) + "\n");
+  (void)sent;  // the client has gone away
+}
+
+async::Task<> RespondOk(http::Exchange& exchange, Result<void> done, std::string_view otherwise) {
+  if (!done) {
+    co_await RespondFailure(exchange, std::move(done).error(), otherwise);
+    co_return;
+  }
+  co_await RespondResult(exchange, R"({"ok":true})");
+}
+
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Use(const Services& services, std::string id,
+                                                           http::Exchange& exchange) {
+  CO_TRY(sandbox::ValidateId(id));
+  sandbox::Waited waited;
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
+      co_await services.registry.Acquire(id, &waited);
+  if (!sandbox && ReasonOf(sandbox.error()) == "SANDBOX_NOT_FOUND") {
+    CO_TRY(co_await services.registry.Create(id, {}));
+    sandbox = co_await services.registry.Acquire(id, &waited);
+  }
+  waited.SayIn(exchange);
+  co_return sandbox;
+}
+
+Result<std::string> WorkspacePath(std::string_view path) {
+  std::string normal = (std::filesystem::path(kRoot) / path).lexically_normal().string();
+  if (normal.size() > 1 && normal.ends_with('/')) normal.pop_back();
+  if (normal == kRoot || normal.starts_with(fmt::format("{}/", kRoot))) return normal;
+  return Fail(Code::kPermissionDenied,
+              fmt::format("{:.200} is outside of {}: it must be below it", path, kRoot));
+}
+
+}  // namespace atl::api::bridge
