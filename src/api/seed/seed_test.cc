@@ -101,7 +101,7 @@ TEST(OutputEventsTest, ACodePointIsNeverSplit) {
     for (size_t at = 0; at < text.size(); at += piece) {
       events.Output(Stream::kStdout, std::string_view(text).substr(at, piece), out);
     }
-    events.Complete({}, out);
+    events.Complete(sandbox::RunOutcome{}, out);
     std::vector<json::Object> all = Events(out);
     EXPECT_EQ(Received(all, "stdout"), text);
     for (const json::Object& event : all) EXPECT_FALSE(event.Has("base64")) << piece;
@@ -125,7 +125,7 @@ TEST(OutputEventsTest, BytesThatAreNoTextComeAsBase64) {
   events.Output(Stream::kStdout, "ok\xff\n", out);
   events.Output(Stream::kStdout, "fine\n", out);
   events.Output(Stream::kStderr, "\xE2\x82", out);
-  events.Complete({}, out);
+  events.Complete(sandbox::RunOutcome{}, out);
   std::vector<json::Object> all = Events(out);
   EXPECT_EQ(Received(all, "stdout"), "ok\xff\nfine\n");
   EXPECT_EQ(Received(all, "stderr"), "\xE2\x82");
@@ -146,7 +146,7 @@ TEST(OutputEventsTest, RandomBytesInRandomPiecesArriveWhole) {
     events.Output(Stream::kStdout, std::string_view(bytes).substr(at, piece), out);
     at += piece;
   }
-  events.Complete({}, out);
+  events.Complete(sandbox::RunOutcome{}, out);
   EXPECT_EQ(Received(Events(out), "stdout"), bytes);
 }
 
@@ -156,7 +156,7 @@ TEST(OutputEventsTest, LongOutputIsCutAtCodePoints) {
   OutputEvents events;
   std::string out;
   events.Output(Stream::kStdout, text, out);
-  events.Complete({}, out);
+  events.Complete(sandbox::RunOutcome{}, out);
   std::vector<json::Object> all = Events(out);
   EXPECT_GE(all.size(), 4U);
   EXPECT_EQ(Received(all, "stdout"), text);
