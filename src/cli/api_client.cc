@@ -113,6 +113,36 @@ async::Task<Result<std::unique_ptr<http::WebSocket>>> ApiClient::OpenWebSocket(
   co_return socket;
 }
 
+async::Task<Result<std::string>> ApiClient::PostTask(http::RequestHead head,
+                                                     std::string body) const {
+  Result<async::Stream> stream = co_await async::ConnectTcp(endpoint_, kConnectTimeout);
+  if (!stream) co_return std::unexpected(NotRunning(stream.error()));
+  auto transport = http::PlainTransport(std::move(*stream));
+  CO_ASSIGN(http::Response answer,
+            co_await http::Fetch(*transport, std::move(head), std::move(body), kMaxAnswer));
+  // An answer of the gateway is none of what is behind it.
+  bool rpc = StringField(answer.body, "jsonrpc") == "2.0";
+  if (answer.head.status >= 300 && !rpc) {
+    co_return std::unexpected(FromAnswer(answer.head.status, answer.body));
+  }
+  co_return std::move(answer.body);
+}
+
+Result<std::string> ApiClient::Post(std::string path, http::Headers headers,
+                                    std::string body) const {
+  std::optional<Result<std::string>> result;
+  auto run = [](const ApiClient& self, http::RequestHead head, std::string data,
+                std::optional<Result<std::string>>& into) -> async::Task<> {
+    Result<std::string> answer = co_await self.PostTask(std::move(head), std::move(data));
+    into = std::move(answer);
+  };
+  http::RequestHead head = Head("POST", std::move(path));
+  head.headers.Add("Content-Type", "application/json");
+  for (auto& [name, value] : headers.fields()) head.headers.Add(name, value);
+  async::RunToEnd(run(*this, std::move(head), std::move(body), result));
+  return std::move(*result);
+}
+
 async::Task<Result<void>> ApiClient::StreamTask(http::RequestHead head, std::string body,
                                                 const OnEvent& on_event) const {
   Result<async::Stream> stream = co_await async::ConnectTcp(endpoint_, kConnectTimeout);

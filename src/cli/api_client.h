@@ -23,6 +23,9 @@ class ApiClient {
   // The body of a 2xx answer; the API's {code, message} as an Error otherwise.
   Result<std::string> Call(std::string method, std::string path, std::string body = {}) const;
 
+  // The body of an answer of JSON whatever its status, or of one without a body.
+  Result<std::string> Post(std::string path, http::Headers headers, std::string body) const;
+
   // The body of a 2xx answer, piece by piece.
   using OnPiece = std::function<Result<void>(std::string_view piece)>;
   Result<void> Download(std::string path, const OnPiece& on_piece) const;
@@ -37,6 +40,7 @@ class ApiClient {
 
  private:
   async::Task<Result<std::string>> CallTask(http::RequestHead head, std::string body) const;
+  async::Task<Result<std::string>> PostTask(http::RequestHead head, std::string body) const;
   async::Task<Result<void>> StreamTask(http::RequestHead head, std::string body,
                                        const OnEvent& on_event) const;
   async::Task<Result<void>> DownloadTask(http::RequestHead head, const OnPiece& on_piece) const;

@@ -127,6 +127,15 @@ void AddLifecycle(CLI::App& app, const Globals& globals, Verb& verb) {
   });
 }
 
+void AddMcp(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto sandbox = std::make_shared<std::string>();
+  auto* mcp = app.add_subcommand("mcp", "Be an MCP server on stdin and stdout");
+  mcp->add_option("--sandbox", *sandbox, "Offer this one alone");
+  mcp->callback([&verb, &globals, sandbox] {
+    verb = [&globals, sandbox] { return Mcp(globals, *sandbox); };
+  });
+}
+
 void AddPorts(CLI::App& app, const Globals& globals, Verb& verb) {
   auto arguments = std::make_shared<ExposeArguments>();
   auto* ports = app.add_subcommand("ports", "What listens inside a sandbox, with its URLs");
@@ -236,6 +245,7 @@ int Main(int argc, char** argv) {
   AddSnapshotCommands(app, globals, verb);
   AddLifecycle(app, globals, verb);
   AddPorts(app, globals, verb);
+  AddMcp(app, globals, verb);
   AddRest(app, globals, verb);
   try {
     std::vector<std::string> arguments = MarkCommand(argc, argv);

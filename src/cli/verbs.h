@@ -143,6 +143,8 @@ Result<int> Top(const Globals& globals, const TopArguments& arguments);
 Result<int> Run(const Globals& globals, const RunArguments& arguments);
 // A terminal inside, on the user's own; the exit code of what ran in it.
 Result<int> Shell(const Globals& globals, const ShellArguments& arguments);
+// Tools for a model on stdin and stdout; `sandbox`: of that one alone, empty: of all.
+Result<int> Mcp(const Globals& globals, const std::string& sandbox);
 Result<int> Remove(const Globals& globals, const std::vector<std::string>& ids);
 // 1 when something that is required is missing.
 Result<int> Doctor(const Globals& globals);

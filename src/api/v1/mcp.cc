@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/v1/mcp.h"
+
+#include "api/mcp/mcp.h"
+
+namespace atl::api {
+namespace {
+
+async::Task<> Post(const Services& services, Values /*values*/, http::Exchange& exchange) {
+  return mcp::Post(services, exchange);
+}
+
+async::Task<> Delete(const Services& /*services*/, Values /*values*/, http::Exchange& exchange) {
+  return mcp::EndSession(exchange);
+}
+
+constexpr Field kQuery[] = {
+    {.name = "sandbox", .about = "The tools work in this sandbox alone."},
+};
+
+constexpr Route kRoutes[] = {
+    {.method = "POST",
+     .pattern = "/v1/mcp",
+     .operation = "callMcp",
+     .summary = "One message of the Model Context Protocol, 2025-06-18.",
+     .handler = Post,
+     .body = Media::kJson,
+     .query = kQuery},
+    {.method = "DELETE",
+     .pattern = "/v1/mcp",
+     .operation = "endMcpSession",
+     .summary = "Ends a session.",
+     .handler = Delete,
+     .answer = Media::kNone},
+};
+
+}  // namespace
+
+std::span<const Route> McpRoutes() { return kRoutes; }
+
+}  // namespace atl::api
