@@ -7,7 +7,7 @@ import crypto from 'node:crypto';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
-import {open, request} from './support/http.mjs';
+import {open, raw, request} from './support/http.mjs';
 
 const LIMIT = 32 << 20;
 
@@ -66,6 +66,12 @@ describe('bridge', () => {
       code: last === 'exit' ? data.exit_code : undefined,
       error: last === 'error' ? data : undefined,
     };
+  }
+  // Refused by its length alone: nothing of the body is sent.
+  async function assertAnnouncedTooLarge(method, path) {
+    const head = `${method} /v1/sandbox${path} HTTP/1.1\r\nHost: ${daemon.bare}\r\nContent-Length: ${LIMIT + 1}\r\n\r\n`;
+    const text = await raw(daemon.port, head, {limitMs: 20_000, until: (got) => got.includes('payload_too_large')});
+    assert.match(text, /^HTTP\/1\.1 413 [^]*"code":"payload_too_large"/);
   }
   const sh = (script, more, of) => exec(['sh', '-c', script], more, of);
 
@@ -286,7 +292,7 @@ describe('bridge', () => {
       const path = `/${id}/file/workspace/most`;
       assert.equal((await at(path, {method: 'PUT', body: most})).status, 200);
       const more = Buffer.alloc(LIMIT + 1, 'y');
-      assertFailure(await at(path, {method: 'PUT', body: more}), 413, 'payload_too_large');
+      await assertAnnouncedTooLarge('PUT', path);
       assertFailure(await at(path, {method: 'PUT', body: more, headers: {'Transfer-Encoding': 'chunked'}}),
                     413, 'payload_too_large');
       assert.equal((await sh('stat -c %s /workspace/most; head -c 1 /workspace/most; rm /workspace/most')).out,
@@ -325,8 +331,40 @@ describe('bridge', () => {
       const path = `/${id}/hydrate`;
       assertFailure(await at(path, {method: 'POST', body: ''}), 400, 'invalid_request');
       assertFailure(await at(path, {method: 'POST', body: 'x'.repeat(2000)}), 502, 'workspace_archive_write_error');
-      assertFailure(await at(path, {method: 'POST', body: Buffer.alloc(LIMIT + 1)}), 413, 'payload_too_large');
+      await assertAnnouncedTooLarge('POST', path);
     });
+  });
+
+  describe('sessions', () => {
+    it('keep their directory and variables between commands', async () => {
+      const made = await post(`/${id}/session`, {id: 's.1', env: {COLOUR: 'red'}});
+      assert.deepEqual(made.json(), {id: 's.1'});
+      const inside = async (argv) => {
+        const answer = await post(`/${id}/exec`, {argv}, {headers: {'Session-Id': 's.1'}});
+        assert.equal(answer.status, 200, answer.text);
+        return joined(parseEvents(answer.text), 'stdout').toString();
+      };
+      await inside(['mkdir', '-p', 'a b']);
+      await inside(['cd', 'a b']);
+      assert.equal(await inside(['sh', '-c', 'pwd; echo $COLOUR']), '/workspace/a b\nred\n');
+      assert.equal((await exec(['pwd'])).out, '/workspace\n');
+      assertFailure(await post(`/${id}/session`, {id: 's.1'}), 502, 'session_error');
+      assert.equal((await at(`/${id}/session/s.1`, {method: 'DELETE'})).status, 200);
+      assertFailure(await at(`/${id}/session/s.1`, {method: 'DELETE'}), 502, 'session_error');
+      assert.match((await post(`/${id}/session`, {})).json().id, /^[\w.-]+$/);
+    });
+
+    it('refuse ids that are none', async () => {
+      for (const sid of ['..', 'a b', 'x'.repeat(129), 'ü']) {
+        assertFailure(await post(`/${id}/session`, {id: sid}), 400, 'invalid_request');
+      }
+      const answer = await post(`/${id}/exec`, {argv: ['pwd']}, {headers: {'Session-Id': 'a b'}});
+      assertFailure(answer, 400, 'invalid_request');
+    });
+  });
+
+  it('refuses a terminal to what is no WebSocket', async () => {
+    assertFailure(await at(`/${id}/pty`), 400, 'invalid_request');
   });
 
   describe('tunnels', () => {

@@ -78,6 +78,16 @@ describe('clients of the bridge', () => {
       assert.equal(new TextDecoder().decode(await again.readFile({path: 'README.md'})), '# Hello\n');
     });
 
+    it('has terminals, one for each command', async () => {
+      const first = await session.execCommand({cmd: 'test -t 0 && echo "is a $TERM"; read line; echo "got $line"', tty: true});
+      assert.match(first, /is a xterm-256color/);
+      const sessionId = Number(first.match(/session ID (\d+)/)[1]);
+      const second = await session.execCommand({cmd: 'echo second', tty: true});
+      assert.match(second, /second/);
+      assert.doesNotMatch(second, /is a xterm/);
+      assert.match(await session.writeStdin({sessionId, chars: 'hello\n'}), /got hello/);
+    });
+
     it('takes a workspace to another sandbox', async () => {
       await session.execCommand({cmd: 'mkdir -p many && for i in $(seq 200); do echo $i > many/$i; done'});
       const archive = await session.persistWorkspace();

@@ -20,6 +20,18 @@ constexpr Field kExecFields[] = {
 constexpr Field kPersistQuery[] = {
     {.name = "excludes", .about = "Paths in the workspace, by comma."},
 };
+constexpr Field kSessionFields[] = {
+    {.name = "id", .about = "1 to 128 letters, digits, '.', '_' and '-'; or a new one."},
+    {.name = "cwd", .about = "Where it begins: /workspace or below it."},
+    {.name = "env", .kind = Kind::kTextMap, .about = "Added to the sandbox's."},
+};
+constexpr Field kPtyQuery[] = {
+    {.name = "cols", .kind = Kind::kInteger, .about = "80", .min = 1, .max = 1000},
+    {.name = "rows", .kind = Kind::kInteger, .about = "24", .min = 1, .max = 1000},
+    {.name = "shell", .about = "bash"},
+    {.name = "session",
+     .about = "A terminal of this name; without, one that ends with the client."},
+};
 constexpr Field kTunnelFields[] = {{.name = "name", .about = "For people."}};
 
 constexpr std::string_view kOne = "/v1/sandbox/{sandbox}";
@@ -76,6 +88,25 @@ constexpr Route kRoutes[] = {
      .summary = "Bridge: unpacks a tar of at most 32 MiB into /workspace.",
      .handler = bridge::Hydrate,
      .body = Media::kOctets},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/session",
+     .operation = "bridgeCreateSession",
+     .summary = "Bridge: opens a shell that lasts between commands, which name it by Session-Id.",
+     .handler = bridge::OpenSession,
+     .body = Media::kJson,
+     .fields = kSessionFields},
+    {.method = "DELETE",
+     .pattern = "/v1/sandbox/{sandbox}/session/{session}",
+     .operation = "bridgeDeleteSession",
+     .summary = "Bridge: ends it and what runs in it.",
+     .handler = bridge::CloseSession},
+    {.method = "GET",
+     .pattern = "/v1/sandbox/{sandbox}/pty",
+     .operation = "bridgePtyTerminal",
+     .summary = "Bridge: a terminal.",
+     .handler = bridge::Pty,
+     .answer = Media::kWebSocket,
+     .query = kPtyQuery},
     {.method = "POST",
      .pattern = kTunnel,
      .operation = "bridgeCreateTunnel",

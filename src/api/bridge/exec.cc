@@ -25,7 +25,7 @@ constexpr int64_t kMostTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
 constexpr int kNotFoundExitCode = 127;
 constexpr int kNotExecutableExitCode = 126;
 
-Result<sandbox::ExecRequest> ParseExec(std::string_view text) {
+Result<sandbox::ExecRequest> ParseExec(std::string_view text, std::string session) {
   ASSIGN(json::Object body, json::Object::Parse(text));
   sandbox::ExecRequest request;
   ASSIGN(auto argv, body.OptionalTextList("argv"));
@@ -34,7 +34,14 @@ Result<sandbox::ExecRequest> ParseExec(std::string_view text) {
   }
   request.argv = *std::move(argv);
   ASSIGN(std::optional<std::string> cwd, body.OptionalText("cwd"));
-  ASSIGN(request.cwd, WorkspacePath(cwd.value_or("")));
+  if (!session.empty()) TRY(CheckSessionId(session));
+  // In a session: where that is.
+  if (session.empty() || cwd) {
+    ASSIGN(request.cwd, WorkspacePath(cwd.value_or("")));
+  } else {
+    request.cwd.clear();
+  }
+  request.session = std::move(session);
   ASSIGN(std::optional<int64_t> timeout,
          body.OptionalInt("timeout_ms", {.min = 1, .max = kMostTimeoutMs}));
   if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
@@ -105,7 +112,8 @@ async::Task<Result<Begun>> Begin(const Services& services, std::string id,
                                  http::Exchange& exchange) {
   Begun begun;
   CO_ASSIGN(std::string text, co_await exchange.ReadBody(kMaxBodyBytes));
-  CO_ASSIGN(sandbox::ExecRequest request, ParseExec(text));
+  CO_ASSIGN(sandbox::ExecRequest request,
+            ParseExec(text, exchange.request().headers.Joined("Session-Id")));
   begun.program = request.argv.front();
   begun.timeout = request.timeout;
   CO_ASSIGN(begun.sandbox, co_await Use(services, std::move(id), exchange));

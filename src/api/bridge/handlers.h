@@ -25,6 +25,13 @@ async::Task<> WriteFile(const Services& services, Values values, http::Exchange&
 async::Task<> Persist(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> Hydrate(const Services& services, Values values, http::Exchange& exchange);
 
+// {"id"?,"cwd"?,"env"?} -> {"id"}: a shell that lasts between commands, named by Session-Id.
+async::Task<> OpenSession(const Services& services, Values values, http::Exchange& exchange);
+async::Task<> CloseSession(const Services& services, Values values, http::Exchange& exchange);
+
+// A terminal as a WebSocket.
+async::Task<> Pty(const Services& services, Values values, http::Exchange& exchange);
+
 // A port's preview URL.
 async::Task<> OpenTunnel(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> CloseTunnel(const Services& services, Values values, http::Exchange& exchange);

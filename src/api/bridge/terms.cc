@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -76,6 +77,18 @@ async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Use(const Services& servi
   }
   waited.SayIn(exchange);
   co_return sandbox;
+}
+
+Result<void> CheckSessionId(std::string_view id) {
+  auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  bool valid =
+      !id.empty() && id.size() <= 128 && std::ranges::all_of(id, allowed) && !id.contains("..");
+  if (valid) return {};
+  return Fail(Code::kInvalidArgument,
+              "the id of a session is 1 to 128 letters, digits, '.', '_' and '-', without \"..\"");
 }
 
 Result<std::string> WorkspacePath(std::string_view path) {

@@ -44,6 +44,9 @@ async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Use(const Services& servi
 // The absolute path that is meant, which is /workspace or below it as it is written (403).
 Result<std::string> WorkspacePath(std::string_view path);
 
+// 1 to 128 letters, digits, '.', '_' and '-', without "..".
+Result<void> CheckSessionId(std::string_view id);
+
 // Passes a stream on that begins with `first`. A failure in the middle cuts the connection: nobody
 // shall take a part for the whole.
 async::Task<> Pump(auto& reader, std::string_view first, http::Exchange& exchange) {

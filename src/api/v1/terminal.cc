@@ -13,7 +13,6 @@
 #include "json/reader.h"
 #include "json/writer.h"
 #include "sandbox/id.h"
-#include "sandbox/terminal.h"
 
 namespace atl::api {
 namespace {
@@ -45,30 +44,6 @@ Result<int64_t> NumberOf(const http::RequestHead& request, std::string_view name
   return Fail(Code::kInvalidArgument,
               fmt::format("\"{}\" must be a whole number from {} to {}", name, min, max),
               "VALIDATION_FAILED");
-}
-
-Result<sandbox::TerminalSpec> SpecOf(const http::RequestHead& request) {
-  sandbox::TerminalSpec spec;
-  ASSIGN(int64_t cols, NumberOf(request, "cols", 1, 1000, spec.size.cols));
-  ASSIGN(int64_t rows, NumberOf(request, "rows", 1, 1000, spec.size.rows));
-  spec.size = {.cols = static_cast<uint32_t>(cols), .rows = static_cast<uint32_t>(rows)};
-  ASSIGN(int64_t since, NumberOf(request, "since", 0, INT64_MAX, 0));
-  spec.offset = static_cast<uint64_t>(since);
-  ASSIGN(int64_t linger, NumberOf(request, "linger", 0, kMaxLinger, 0));
-  spec.linger = std::chrono::seconds(linger);
-  ASSIGN(int64_t create, NumberOf(request, "create", 0, 1, 1));
-  spec.create = create == 1;
-  if (std::string name = FormValue(request, "session"); !name.empty()) spec.name = std::move(name);
-  if (std::string cwd = FormValue(request, "cwd"); !cwd.empty()) spec.cwd = std::move(cwd);
-  std::string shell = FormValue(request, "shell");
-  std::string command = FormValue(request, "command");
-  if (!command.empty()) {
-    spec.argv = {shell.empty() ? "bash" : shell, "-c", std::move(command)};
-  } else if (!shell.empty()) {
-    spec.argv = {std::move(shell)};
-  }
-  TRY(sandbox::ValidateTerminal(spec));
-  return spec;
 }
 
 std::string ErrorFrame(const Error& error) {
@@ -221,50 +196,12 @@ async::Task<> OpenTerminal(const Services& services, Values values, http::Exchan
     co_await http::RespondHandshakeError(exchange, std::move(asked).error());
     co_return;
   }
-  Result<sandbox::TerminalSpec> spec = SpecOf(exchange.request());
+  Result<sandbox::TerminalSpec> spec = TerminalSpecOf(exchange.request());
   if (!spec) {
     co_await http::RespondError(exchange, std::move(spec).error());
     co_return;
   }
-  std::string id = std::move(values.at(0));
-  // Nobody starts one for what is certainly not in it.
-  std::optional<sandbox::Info> info = services.registry.Find(id);
-  if (!spec->create && info && info->state == sandbox::State::kStopped) {
-    Error error{.code = Code::kNotFound,
-                .message = fmt::format("there is no terminal named {}", spec->name),
-                .reason = "TERMINAL_NOT_FOUND"};
-    co_await http::RespondError(exchange, std::move(error));
-    co_return;
-  }
-  auto sandbox = co_await services.registry.Acquire(id);
-  if (!sandbox) {
-    co_await http::RespondError(exchange, std::move(sandbox).error());
-    co_return;
-  }
-  std::string name = spec->name;
-  auto view = co_await (*sandbox)->agent().OpenTerminal(*std::move(spec));
-  if (!view && view.error().code == Code::kNotFound) {
-    co_await http::RespondError(exchange, std::move(view).error());
-    co_return;
-  }
-  auto socket = co_await http::WebSocket::Accept(exchange);
-  if (!socket) co_return;  // the client has gone away
-  if (!view) {
-    // Not as a status: a page in a browser would not learn why.
-    std::string frame = ErrorFrame(view.error());
-    Result<void> sent = co_await (*socket)->SendText(frame);
-    (void)sent;
-    co_await (*socket)->Close(http::kCloseInternal, ReasonOf(view.error()));
-    co_return;
-  }
-  Viewing viewing{.services = services,
-                  .exchange = exchange,
-                  .socket = **socket,
-                  .id = std::move(id),
-                  .name = std::move(name),
-                  .sandbox = *std::move(sandbox),
-                  .view = *std::move(view)};
-  co_await View(viewing);
+  co_await ShowTerminal(services, std::move(values.at(0)), *std::move(spec), exchange);
 }
 
 std::string ListJson(const std::vector<sandbox::TerminalInfo>& infos) {
@@ -352,5 +289,71 @@ constexpr Route kRoutes[] = {
 }  // namespace
 
 std::span<const Route> TerminalRoutes() { return kRoutes; }
+
+Result<sandbox::TerminalSpec> TerminalSpecOf(const http::RequestHead& request) {
+  sandbox::TerminalSpec spec;
+  ASSIGN(int64_t cols, NumberOf(request, "cols", 1, 1000, spec.size.cols));
+  ASSIGN(int64_t rows, NumberOf(request, "rows", 1, 1000, spec.size.rows));
+  spec.size = {.cols = static_cast<uint32_t>(cols), .rows = static_cast<uint32_t>(rows)};
+  ASSIGN(int64_t since, NumberOf(request, "since", 0, INT64_MAX, 0));
+  spec.offset = static_cast<uint64_t>(since);
+  ASSIGN(int64_t linger, NumberOf(request, "linger", 0, kMaxLinger, 0));
+  spec.linger = std::chrono::seconds(linger);
+  ASSIGN(int64_t create, NumberOf(request, "create", 0, 1, 1));
+  spec.create = create == 1;
+  if (std::string name = FormValue(request, "session"); !name.empty()) spec.name = std::move(name);
+  if (std::string cwd = FormValue(request, "cwd"); !cwd.empty()) spec.cwd = std::move(cwd);
+  std::string shell = FormValue(request, "shell");
+  std::string command = FormValue(request, "command");
+  if (!command.empty()) {
+    spec.argv = {shell.empty() ? "bash" : shell, "-c", std::move(command)};
+  } else if (!shell.empty()) {
+    spec.argv = {std::move(shell)};
+  }
+  TRY(sandbox::ValidateTerminal(spec));
+  return spec;
+}
+
+async::Task<> ShowTerminal(const Services& services, std::string id, sandbox::TerminalSpec spec,
+                           http::Exchange& exchange) {
+  // Nobody starts one for what is certainly not in it.
+  std::optional<sandbox::Info> info = services.registry.Find(id);
+  if (!spec.create && info && info->state == sandbox::State::kStopped) {
+    Error error{.code = Code::kNotFound,
+                .message = fmt::format("there is no terminal named {}", spec.name),
+                .reason = "TERMINAL_NOT_FOUND"};
+    co_await http::RespondError(exchange, std::move(error));
+    co_return;
+  }
+  auto sandbox = co_await services.registry.Acquire(id);
+  if (!sandbox) {
+    co_await http::RespondError(exchange, std::move(sandbox).error());
+    co_return;
+  }
+  std::string name = spec.name;
+  auto view = co_await (*sandbox)->agent().OpenTerminal(std::move(spec));
+  if (!view && view.error().code == Code::kNotFound) {
+    co_await http::RespondError(exchange, std::move(view).error());
+    co_return;
+  }
+  auto socket = co_await http::WebSocket::Accept(exchange);
+  if (!socket) co_return;  // the client has gone away
+  if (!view) {
+    // Not as a status: a page in a browser would not learn why.
+    std::string frame = ErrorFrame(view.error());
+    Result<void> sent = co_await (*socket)->SendText(frame);
+    (void)sent;
+    co_await (*socket)->Close(http::kCloseInternal, ReasonOf(view.error()));
+    co_return;
+  }
+  Viewing viewing{.services = services,
+                  .exchange = exchange,
+                  .socket = **socket,
+                  .id = std::move(id),
+                  .name = std::move(name),
+                  .sandbox = *std::move(sandbox),
+                  .view = *std::move(view)};
+  co_await View(viewing);
+}
 
 }  // namespace atl::api

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <utility>
+
+#include "api/bridge/handlers.h"
+#include "api/bridge/terms.h"
+#include "api/v1/terminal.h"
+#include "http/websocket.h"
+#include "sandbox/id.h"
+
+namespace atl::api::bridge {
+namespace {
+
+// A terminal that has no name ends so long after its only client.
+constexpr std::chrono::seconds kLinger{1};
+
+async::Task<Result<sandbox::TerminalSpec>> Prepare(const Services& services, std::string id,
+                                                   http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  Result<void> asked = http::CheckWebSocketHandshake(request);
+  if (!asked) co_return Fail(Code::kInvalidArgument, std::move(asked).error().message);
+  CO_ASSIGN(sandbox::TerminalSpec spec, TerminalSpecOf(request));
+  std::string session = request.headers.Joined("Session-Id");
+  if (Query(request, "session").empty() && session.empty()) {
+    // Clients without a name do not expect what others of them type.
+    session = "pty-" + sandbox::NewInternalId();
+    spec.linger = kLinger;
+  }
+  if (!session.empty()) spec.name = std::move(session);
+  CO_TRY(sandbox::ValidateTerminal(spec));
+  CO_TRY(co_await Use(services, std::move(id), exchange));  // makes it
+  co_return spec;
+}
+
+}  // namespace
+
+async::Task<> Pty(const Services& services, Values values, http::Exchange& exchange) {
+  Result<sandbox::TerminalSpec> spec = co_await Prepare(services, values.at(0), exchange);
+  if (!spec) {
+    co_await RespondFailure(exchange, std::move(spec).error(), kExecFailed);
+    co_return;
+  }
+  co_await ShowTerminal(services, std::move(values[0]), *std::move(spec), exchange);
+}
+
+}  // namespace atl::api::bridge
