@@ -7,7 +7,7 @@ import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 import {fileURLToPath} from 'node:url';
 
-import {Daemon} from './support/daemon.mjs';
+import {Daemon, eventually} from './support/daemon.mjs';
 
 const OUTPUT = path.join(path.dirname(fileURLToPath(import.meta.url)), 'output');
 const CHROMIUM = process.env.ATOLL_TEST_CHROMIUM ?? '/usr/bin/chromium';
@@ -44,7 +44,9 @@ describe('a terminal in a browser', {skip: reason}, () => {
   const rows = () => section().locator('.xterm-rows');
   // What is out of sight is not drawn.
   const shows = async (text) => {
-    await section().locator('.shell').scrollIntoViewIfNeeded();
+    // Opening another takes the old one away, maybe at this moment.
+    await eventually('the terminal is in sight', () =>
+      section().locator('.shell').scrollIntoViewIfNeeded({timeout: 1000}).then(() => true, () => false));
     await page.waitForFunction(
         (wanted) => [...document.querySelectorAll('.xterm-rows')].some((one) => one.innerText.includes(wanted)), text);
   };

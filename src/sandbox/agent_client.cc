@@ -115,7 +115,8 @@ async::Task<Result<void>> AgentClient::Configure(
 }
 
 async::Task<Result<void>> AgentClient::Park() {
-  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, protocol::Park{}, kAnswerLimit));
+  protocol::Park request;
+  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kAnswerLimit));
   co_return Result<void>();
 }
 

@@ -26,8 +26,9 @@ async::Task<Result<Opened>> Open(const Services& services, Values values,
   CO_ASSIGN(std::string path, WorkspacePath("/" + values.at(1)));
   Opened opened;
   CO_ASSIGN(opened.sandbox, co_await Use(services, std::move(values[0]), exchange));
+  sandbox::ReadFile wanted{.path = std::move(path), .user = {}};
   Result<std::unique_ptr<sandbox::FileReader>> reader = co_await sandbox::OpenFile(
-      opened.sandbox->agent(), services.registry.streams(), {.path = std::move(path), .user = {}});
+      opened.sandbox->agent(), services.registry.streams(), std::move(wanted));
   if (!reader) {
     Error error = std::move(reader).error();
     std::string_view reason = ReasonOf(error);

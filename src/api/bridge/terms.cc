@@ -72,7 +72,8 @@ async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Use(const Services& servi
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
       co_await services.registry.Acquire(id, &waited);
   if (!sandbox && ReasonOf(sandbox.error()) == "SANDBOX_NOT_FOUND") {
-    CO_TRY(co_await services.registry.Create(id, {}));
+    sandbox::CreateOptions options;
+    CO_TRY(co_await services.registry.Create(id, std::move(options)));
     sandbox = co_await services.registry.Acquire(id, &waited);
   }
   waited.SayIn(exchange);
