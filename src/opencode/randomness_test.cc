@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view kDigits =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 constexpr size_t kReserve = 2048;
+constexpr size_t kCount = sizeof(uint64_t);
 
 class RandomnessTest : public testing::Test {
  protected:
@@ -28,11 +29,8 @@ class RandomnessTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
 
-  // As the runtime keeps it: the bytes, how many of them are used, and zeros.
-  void Place(size_t at, uint64_t used) {
-    std::memset(&memory_[at + kReserve], 0, 64);
-    std::memcpy(&memory_[at + kReserve], &used, sizeof(used));
-  }
+  // As the runtime keeps it: how many are used, and the bytes.
+  void Place(size_t at, uint64_t used) { std::memcpy(&memory_[at - kCount], &used, sizeof(used)); }
   std::string Drawn(size_t at) const {
     std::string text;
     for (size_t i = 0; i < 14; ++i) {
@@ -47,7 +45,7 @@ class RandomnessTest : public testing::Test {
   uint64_t UsedIn(size_t at) const {
     uint64_t used = 0;
     auto text = sys::ReadFile(dir_ + "/pages-1.img");
-    if (text) std::memcpy(&used, text->data() + at + kReserve, sizeof(used));
+    if (text) std::memcpy(&used, text->data() + at - kCount, sizeof(used));
     return used;
   }
 
@@ -60,7 +58,7 @@ TEST_F(RandomnessTest, WhatWasKeptIsUsedUp) {
   ASSERT_TRUE(UseUp({Drawn(8192 + 48), Drawn(8192 + 90)}));
   EXPECT_EQ(UsedIn(8192), kReserve);
   auto text = sys::ReadFile(dir_ + "/pages-1.img");
-  std::memcpy(&memory_[8192 + kReserve], text->data() + 8192 + kReserve, 8);
+  std::memcpy(&memory_[8192 - kCount], text->data() + 8192 - kCount, kCount);
   EXPECT_EQ(*text, memory_) << "nothing else is changed";
 }
 
@@ -77,7 +75,7 @@ TEST_F(RandomnessTest, WhatIsNotFoundIsAnError) {
 
 TEST_F(RandomnessTest, TwoPlacesAreOneTooMany) {
   Place(8192, 32);
-  memory_.replace(32768, kReserve + 64, memory_.substr(8192, kReserve + 64));
+  memory_.replace(32768 - kCount, kReserve + 64, memory_.substr(8192 - kCount, kReserve + 64));
   EXPECT_FALSE(UseUp({Drawn(8192 + 48), Drawn(8192 + 90)}));
   EXPECT_EQ(UsedIn(8192), 32);
 }

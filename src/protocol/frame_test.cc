@@ -57,7 +57,7 @@ void ExpectRefused(std::string bytes) {
 
 TEST(FrameParserTest, RefusesWhatItDoesNotKnowBeforeThePayloadIsThere) {
   std::string frame = EncodeFrame(FrameType::kOk);
-  for (char type : {'\x00', '\x02', '\x14', '\x1d', '\x22', '\x43', '\x7f', '\xff'}) {
+  for (char type : {'\x00', '\x02', '\x14', '\x1e', '\x22', '\x43', '\x7f', '\xff'}) {
     std::string unknown = frame;
     unknown[0] = type;
     ExpectRefused(unknown);
