@@ -95,7 +95,7 @@ Result<TerminalView> Terminals::Open(const protocol::OpenTerminal& request) {
   Terminal::Viewer* viewer = nullptr;
   Result<void> joined;
   if (!terminal) {
-    joined = Unexpected(std::move(terminal).error());
+    joined = Unexpected(terminal.error());
   } else {
     // The size of one that has ended is nobody's concern.
     if (!created && !(*terminal)->ended()) {
