@@ -11,6 +11,7 @@
 
 #include "agent/spawn_session.h"
 #include "agent/thread.h"
+#include "agent/watch.h"
 
 namespace atl::agent {
 namespace {
@@ -55,26 +56,6 @@ void Pump(DetachedProcess* process, Processes* processes, sys::Fd out) {
   process->ended = true;
   Wake(process);
 }
-
-class Watch {
- public:
-  explicit Watch(DetachedProcess* process)
-      : process_(process), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    std::lock_guard lock(process_->mutex);
-    process_->watchers.insert(event_.get());
-  }
-  ~Watch() {
-    std::lock_guard lock(process_->mutex);
-    process_->watchers.erase(event_.get());
-  }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
-  int fd() const { return event_.get(); }
-
- private:
-  DetachedProcess* process_;
-  sys::Fd event_;
-};
 
 }  // namespace
 

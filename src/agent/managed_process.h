@@ -62,29 +62,4 @@ struct ManagedProcess {
   }
 };
 
-// Tells a thread when something happens to a process.
-class Watch {
- public:
-  explicit Watch(ManagedProcess* process)
-      : process_(process), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    std::lock_guard lock(process_->mutex);
-    process_->watchers.insert(event_.get());
-  }
-  ~Watch() {
-    std::lock_guard lock(process_->mutex);
-    process_->watchers.erase(event_.get());
-  }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
-  int fd() const { return event_.get(); }
-  void Clear() const {
-    eventfd_t count = 0;
-    eventfd_read(event_.get(), &count);
-  }
-
- private:
-  ManagedProcess* process_;
-  sys::Fd event_;
-};
-
 }  // namespace atl::agent

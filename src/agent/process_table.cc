@@ -16,6 +16,7 @@
 #include "agent/spawn_session.h"
 #include "agent/thread.h"
 #include "agent/user.h"
+#include "agent/watch.h"
 
 namespace atl::agent {
 

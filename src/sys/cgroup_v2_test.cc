@@ -59,6 +59,10 @@ class CgroupV2Test : public testing::Test {
     Write(Path(group) + "/cgroup.controllers", fmt::format("{}\n", controllers));
     Write(Path(group) + "/cgroup.procs", "");
   }
+  // A control file of the sandbox's `work` leaf.
+  std::string InWork(const std::string& file) const {
+    return (fs::path(Path("/atoll/one")) / "work" / file).string();
+  }
   // As the top of a tree in which systemd marks `group` as handed over. False: no such attributes.
   bool Delegate(const std::string& group) {
     MakeGroup(group);
@@ -91,7 +95,7 @@ TEST_F(CgroupV2Test, MakesTheLeavesAndHandsControllersDown) {
   EXPECT_EQ(kEnabled, Read(Path("/atoll/cgroup.subtree_control")));
   EXPECT_EQ(kEnabled, Read(Path("/atoll/one/cgroup.subtree_control")));
   // A group with processes may hand nothing down.
-  EXPECT_FALSE(fs::exists(Path("/atoll/one/work/cgroup.subtree_control")));
+  EXPECT_FALSE(fs::exists(InWork("cgroup.subtree_control")));
   EXPECT_FALSE(fs::exists(Path("/atoll/one/agent/cgroup.subtree_control")));
 
   auto tree = CgroupTree::Inspect("atoll", 0, host_);
@@ -146,7 +150,7 @@ TEST_F(CgroupV2Test, WeightsAreOfTheWholeSandbox) {
 TEST_F(CgroupV2Test, NoSwapFileWhereTheKernelCountsNone) {
   Cgroup group = MakeSandbox();
   ASSERT_TRUE(group.SetLimits({.memory_bytes = 64U << 20U}));
-  EXPECT_FALSE(fs::exists(Path("/atoll/one/work/memory.swap.max")));
+  EXPECT_FALSE(fs::exists(InWork("memory.swap.max")));
 }
 
 TEST_F(CgroupV2Test, ReadsUsageAndOutOfMemory) {
@@ -209,8 +213,8 @@ TEST_F(CgroupV2Test, WhatDoesNotStandStillGoesOn) {
 
 TEST_F(CgroupV2Test, AnEmptyGroupStandsStill) {
   Cgroup group = MakeSandbox();
-  Write(Path("/atoll/one/work/cgroup.freeze"), "0");
-  Write(Path("/atoll/one/work/cgroup.events"), "populated 0\nfrozen 0\n");
+  Write(InWork("cgroup.freeze"), "0");
+  Write(InWork("cgroup.events"), "populated 0\nfrozen 0\n");
   EXPECT_TRUE(group.Freeze(true, std::chrono::milliseconds(30)));
 }
 
@@ -221,7 +225,7 @@ TEST_F(CgroupV2Test, WithoutAFreezerThereIsNothingToThaw) {
   ASSERT_FALSE(frozen);
   EXPECT_EQ(Code::kFailedPrecondition, frozen.error().code);
   EXPECT_EQ("FREEZE_UNSUPPORTED", ReasonOf(frozen.error()));
-  EXPECT_FALSE(fs::exists(Path("/atoll/one/work/cgroup.freeze")));
+  EXPECT_FALSE(fs::exists(InWork("cgroup.freeze")));
 }
 
 TEST_F(CgroupV2Test, KillsTheWholeGroupAtOnceWhereTheKernelCan) {
@@ -229,7 +233,7 @@ TEST_F(CgroupV2Test, KillsTheWholeGroupAtOnceWhereTheKernelCan) {
   Write(Path("/atoll/one/cgroup.kill"), "");
   // No process has a number this high: one that is signalled nevertheless does no harm.
   Write(Path("/atoll/one/agent/cgroup.procs"), "2000000001\n");
-  Write(Path("/atoll/one/work/cgroup.procs"), "2000000003\n2000000002\n0\n");
+  Write(InWork("cgroup.procs"), "2000000003\n2000000002\n0\n");
   EXPECT_THAT(*group.Processes(), ElementsAre(2000000001, 2000000002, 2000000003));
   std::thread kernel([&] {
     for (int i = 0; i < 2000 && Read(Path("/atoll/one/cgroup.kill")) != "1"; ++i) {
@@ -253,11 +257,11 @@ TEST_F(CgroupV2Test, KillsEachProcessOtherwise) {
   char time[] = "100";
   char* argv[] = {program, time, nullptr};
   ASSERT_EQ(0, ::posix_spawnp(&pid, "sleep", nullptr, nullptr, argv, nullptr));
-  Write(Path("/atoll/one/work/cgroup.procs"), fmt::format("{}\n", pid));
+  Write(InWork("cgroup.procs"), fmt::format("{}\n", pid));
   int status = 0;
   std::thread kernel([&] {
     ::waitpid(pid, &status, 0);
-    Write(Path("/atoll/one/work/cgroup.procs"), "");
+    Write(InWork("cgroup.procs"), "");
   });
   auto killed = group.Kill();
   kernel.join();

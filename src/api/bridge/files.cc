@@ -10,6 +10,7 @@
 #include "api/bridge/handlers.h"
 #include "api/bridge/terms.h"
 #include "api/v1/file_json.h"
+#include "api/v1/pieces.h"
 
 namespace atl::api::bridge {
 namespace {
@@ -91,7 +92,7 @@ async::Task<> ReadFile(const Services& services, Values values, http::Exchange& 
     Result<void> finished = co_await exchange.Finish();
     (void)finished;  // the client has gone away
   } else {
-    co_await Pump(reader, *first, exchange);
+    co_await SendPieces(reader, *first, exchange);
   }
 }
 

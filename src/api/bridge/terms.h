@@ -47,21 +47,4 @@ Result<std::string> WorkspacePath(std::string_view path);
 // 1 to 128 letters, digits, '.', '_' and '-', without "..".
 Result<void> CheckSessionId(std::string_view id);
 
-// Passes a stream on that begins with `first`. A failure in the middle cuts the connection: nobody
-// shall take a part for the whole.
-async::Task<> Pump(auto& reader, std::string_view first, http::Exchange& exchange) {
-  Result<std::string_view> piece = first;
-  while (piece && !piece->empty()) {
-    Result<void> sent = co_await exchange.Write(*piece);
-    if (!sent) {
-      exchange.Abort();
-      co_return;
-    }
-    piece = co_await reader.Next();
-  }
-  Result<void> finished;
-  if (piece) finished = co_await exchange.Finish();
-  if (!piece || !finished) exchange.Abort();
-}
-
 }  // namespace atl::api::bridge

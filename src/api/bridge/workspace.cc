@@ -7,6 +7,7 @@
 #include "api/bridge/handlers.h"
 #include "api/bridge/terms.h"
 #include "api/v1/file_json.h"
+#include "api/v1/pieces.h"
 #include "sandbox/archives.h"
 
 namespace atl::api::bridge {
@@ -100,7 +101,7 @@ async::Task<> Persist(const Services& services, Values values, http::Exchange& e
     exchange.Abort();
     co_return;
   }
-  co_await Pump(*packing->reader, packing->first, exchange);
+  co_await SendPieces(*packing->reader, packing->first, exchange);
 }
 
 async::Task<> Hydrate(const Services& services, Values values, http::Exchange& exchange) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/v1/file_json.h"
+#include "api/v1/pieces.h"
 #include "sandbox/archives.h"
 
 namespace atl::api {
@@ -22,23 +23,6 @@ Result<sandbox::ArchiveFormat> FormatOf(const http::RequestHead& request) {
   if (format == "tar.zst") return sandbox::ArchiveFormat::kTarZstd;
   return Fail(Code::kInvalidArgument, R"("format" must be "tar" or "tar.zst")",
               "VALIDATION_FAILED");
-}
-
-// A failure in the middle cuts the connection: nobody shall take a part for the whole.
-async::Task<> Pump(sandbox::ArchiveReader& reader, std::string_view first,
-                   http::Exchange& exchange) {
-  Result<std::string_view> piece = first;
-  while (piece && !piece->empty()) {
-    Result<void> sent = co_await exchange.Write(*piece);
-    if (!sent) {
-      exchange.Abort();
-      co_return;
-    }
-    piece = co_await reader.Next();
-  }
-  Result<void> finished;
-  if (piece) finished = co_await exchange.Finish();
-  if (!piece || !finished) exchange.Abort();
 }
 
 struct Packing {
@@ -84,7 +68,7 @@ async::Task<> GetArchive(const Services& services, Values values, http::Exchange
     Result<void> finished = co_await exchange.Finish();
     (void)finished;  // the client has gone away
   } else {
-    co_await Pump(*packing->reader, packing->first, exchange);
+    co_await SendPieces(*packing->reader, packing->first, exchange);
   }
 }
 
