@@ -23,8 +23,8 @@ mkdir -p "$1/criu"
 exec 9> "$1/criu/.lock"
 flock 9
 
-packages=(gcc make pkg-config python3 curl libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler
-  protobuf-compiler libnl-3-dev libnet1-dev libcap-dev libbsd-dev libnftables-dev uuid-dev)
+packages=(gcc make pkg-config python3 xz-utils libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler
+  protobuf-compiler libnl-3-dev libnet1-dev libcap-dev libbsd-dev libnftables-dev uuid-dev binutils)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null | grep -qx installed || missing+=("$package")
@@ -32,8 +32,10 @@ done
 if [ ${#missing[@]} -gt 0 ]; then
   [ "$(id -u)" -eq 0 ] || fail "installing ${missing[*]} needs root"
   echo "==> Installing ${missing[*]}"
+  # A foreign source that cannot be read is no reason to stop; what counts is the installation.
+  apt-get update -q > "$1/criu/install.log" 2>&1 || true
   DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove "${missing[@]}" \
-    > "$1/criu/install.log" 2>&1 || fail "apt-get could not install them: see $1/criu/install.log"
+    >> "$1/criu/install.log" 2>&1 || fail "apt-get could not install them: see $1/criu/install.log"
 fi
 
 work=$(mktemp -d "$1/criu/.build-XXXXXX")
