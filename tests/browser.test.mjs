@@ -3,23 +3,17 @@
 // Screenshots go to tests/output.
 
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {fileURLToPath} from 'node:url';
 
+import {noBrowser, openBrowser, OUTPUT} from './support/browser.mjs';
 import {Daemon, eventually} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
 import {finalText, StubModel} from './support/stub_model.mjs';
 
-const OUTPUT = path.join(path.dirname(fileURLToPath(import.meta.url)), 'output');
-const CHROMIUM = process.env.ATOLL_TEST_CHROMIUM ?? '/usr/bin/chromium';
 const KEY = 'sk-test-browser-5b1d';
-const LIMIT_MS = 60_000;
 
-const reason = fs.existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
-
-describe('in a browser', {skip: reason}, () => {
+describe('in a browser', {skip: noBrowser}, () => {
   let stub;
   let git;
   let daemon;
@@ -28,16 +22,12 @@ describe('in a browser', {skip: reason}, () => {
   let complaints;
 
   before(async () => {
-    const {chromium} = await import('playwright-core');
-    fs.mkdirSync(OUTPUT, {recursive: true});
     [stub, git] = await Promise.all([StubModel.start({key: KEY}), GitServer.start()]);
     daemon = await Daemon.start({sections: {
       egress: {host_ports: [git.port]},
       model: {provider: 'openai', base_url: stub.baseUrl, api_key: KEY, model: 'stub-1'},
     }});
-    browser = await chromium.launch({executablePath: CHROMIUM, args: ['--no-sandbox']});
-    context = await browser.newContext({viewport: {width: 1280, height: 860}});
-    context.setDefaultTimeout(LIMIT_MS);
+    ({browser, context} = await openBrowser());
   });
   after(async () => {
     await browser?.close();
@@ -223,7 +213,7 @@ describe('in a browser', {skip: reason}, () => {
       return (await daemon.sandbox('demo').run('cat /workspace/terminal.txt')).stdout === 'from the terminal\n';
     };
     await page.waitForTimeout(1500);
-    await eventually('the terminal took a command', typed, LIMIT_MS);
+    await eventually('the terminal took a command', typed, 60_000);
     await shot(page, 'opencode-terminal');
     assert.deepEqual(complaints, []);
     await page.close();

@@ -2,35 +2,21 @@
 // A person looks at what a sandbox uses. Screenshots go to tests/output.
 
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {fileURLToPath} from 'node:url';
 
+import {noBrowser, openBrowser, OUTPUT} from './support/browser.mjs';
 import {Daemon} from './support/daemon.mjs';
 
-const OUTPUT = path.join(path.dirname(fileURLToPath(import.meta.url)), 'output');
-const CHROMIUM = process.env.ATOLL_TEST_CHROMIUM ?? '/usr/bin/chromium';
-const LIMIT_MS = 60_000;
-
-const reason = fs.existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
-
-describe('usage in a browser', {skip: reason}, () => {
+describe('usage in a browser', {skip: noBrowser}, () => {
   let daemon;
   let browser;
   let page;
-  const complaints = [];
+  let complaints;
 
   before(async () => {
-    const {chromium} = await import('playwright-core');
-    fs.mkdirSync(OUTPUT, {recursive: true});
     daemon = await Daemon.start();
-    browser = await chromium.launch({executablePath: CHROMIUM, args: ['--no-sandbox']});
-    const context = await browser.newContext({viewport: {width: 1280, height: 860}});
-    context.setDefaultTimeout(LIMIT_MS);
-    page = await context.newPage();
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+    ({browser, page, complaints} = await openBrowser());
   });
   after(async () => {
     await browser?.close();

@@ -2,42 +2,27 @@
 // A person looks at the ports of a sandbox, exposes one, and opens it. Screenshots go to tests/output.
 
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {fileURLToPath} from 'node:url';
 
+import {noBrowser, openBrowser, OUTPUT} from './support/browser.mjs';
 import {Daemon, eventually} from './support/daemon.mjs';
 
-const OUTPUT = path.join(path.dirname(fileURLToPath(import.meta.url)), 'output');
-const CHROMIUM = process.env.ATOLL_TEST_CHROMIUM ?? '/usr/bin/chromium';
-const LIMIT_MS = 60_000;
-
-const reason = fs.existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
-
-describe('ports in a browser', {skip: reason}, () => {
+describe('ports in a browser', {skip: noBrowser}, () => {
   let daemon;
   let browser;
   let context;
   let page;
-  const complaints = [];
+  let complaints;
 
   before(async () => {
-    const {chromium} = await import('playwright-core');
-    fs.mkdirSync(OUTPUT, {recursive: true});
     daemon = await Daemon.start();
     const web = daemon.sandbox('web');
     await web.create();
     await web.sh('mkdir -p /workspace/site && echo "<h1>It is served</h1>" > /workspace/site/index.html');
     await web.background('cd /workspace/site && exec python3 -m http.server 3000');
     await eventually('it is served', async () => (await daemon.request('3000-web')).status === 200);
-    browser = await chromium.launch({executablePath: CHROMIUM, args: ['--no-sandbox']});
-    context = await browser.newContext({viewport: {width: 1280, height: 860},
-                                        permissions: ['clipboard-read', 'clipboard-write']});
-    context.setDefaultTimeout(LIMIT_MS);
-    page = await context.newPage();
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+    ({browser, context, page, complaints} = await openBrowser({permissions: ['clipboard-read', 'clipboard-write']}));
   });
   after(async () => {
     await browser?.close();

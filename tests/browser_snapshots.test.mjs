@@ -6,17 +6,11 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {fileURLToPath} from 'node:url';
 
+import {noBrowser, openBrowser, OUTPUT} from './support/browser.mjs';
 import {Daemon, eventually} from './support/daemon.mjs';
 
-const OUTPUT = path.join(path.dirname(fileURLToPath(import.meta.url)), 'output');
-const CHROMIUM = process.env.ATOLL_TEST_CHROMIUM ?? '/usr/bin/chromium';
-const LIMIT_MS = 60_000;
-
-const reason = fs.existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
-
-describe('snapshots in a browser', {skip: reason}, () => {
+describe('snapshots in a browser', {skip: noBrowser}, () => {
   let daemon;
   let browser;
   let context;
@@ -24,18 +18,8 @@ describe('snapshots in a browser', {skip: reason}, () => {
   let complaints;
 
   before(async () => {
-    const {chromium} = await import('playwright-core');
-    fs.mkdirSync(OUTPUT, {recursive: true});
     daemon = await Daemon.start({sections: {'snapshots.auto': {interval: 'off'}}});
-    browser = await chromium.launch({executablePath: CHROMIUM, args: ['--no-sandbox']});
-    context = await browser.newContext({viewport: {width: 1280, height: 860}});
-    context.setDefaultTimeout(LIMIT_MS);
-    page = await context.newPage();
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-    });
+    ({browser, context, page, complaints} = await openBrowser({levels: ['error', 'warning']}));
   });
   after(async () => {
     await browser?.close();

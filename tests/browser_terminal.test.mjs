@@ -2,37 +2,23 @@
 // A person works at a terminal of the dashboard. Screenshots go to tests/output.
 
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {fileURLToPath} from 'node:url';
 
+import {noBrowser, openBrowser, OUTPUT} from './support/browser.mjs';
 import {Daemon, eventually} from './support/daemon.mjs';
 
-const OUTPUT = path.join(path.dirname(fileURLToPath(import.meta.url)), 'output');
-const CHROMIUM = process.env.ATOLL_TEST_CHROMIUM ?? '/usr/bin/chromium';
-const LIMIT_MS = 20_000;
-
-const reason = fs.existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
-
-describe('a terminal in a browser', {skip: reason}, () => {
+describe('a terminal in a browser', {skip: noBrowser}, () => {
   let daemon;
   let browser;
   let page;
-  const complaints = [];
+  let complaints;
 
   before(async () => {
-    const {chromium} = await import('playwright-core');
-    fs.mkdirSync(OUTPUT, {recursive: true});
     daemon = await Daemon.start();
     await daemon.sandbox('first').create();
     await daemon.sandbox('second').create();
-    browser = await chromium.launch({executablePath: CHROMIUM, args: ['--no-sandbox']});
-    const context = await browser.newContext({viewport: {width: 1280, height: 900}});
-    context.setDefaultTimeout(LIMIT_MS);
-    page = await context.newPage();
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+    ({browser, page, complaints} = await openBrowser({limitMs: 20_000, viewport: {width: 1280, height: 900}}));
     await page.goto(`${daemon.origin}/#first`);
   });
   after(async () => {
