@@ -9,39 +9,12 @@ import path from 'node:path';
 
 import {Daemon} from '../tests/support/daemon.mjs';
 import {ms, now, p50, p95, quantile, Report} from './report.mjs';
-import {agent, isOutput} from './requests.mjs';
+import {isOutput, post as ask} from './requests.mjs';
 
 const ID = 'exec';
 
-/** One POST: {first: ms to the first chunk that `wanted` accepts, total, bytes, text}. */
-function post(daemon, route, body, {accept = 'application/json', wanted = () => true, through = agent} = {}) {
-  return new Promise((resolve, reject) => {
-    const text = JSON.stringify(body);
-    const begin = now();
-    const request = http.request({
-      host: '127.0.0.1', port: daemon.port, agent: through, method: 'POST', path: `/v1/sandboxes/${ID}${route}`,
-      headers: {Host: daemon.bare, Accept: accept, 'Content-Type': 'application/json',
-                'Content-Length': Buffer.byteLength(text)},
-    }, (answer) => {
-      let first = null;
-      let bytes = 0;
-      const parts = [];
-      answer.on('data', (part) => {
-        bytes += part.length;
-        if (first === null && wanted(part)) first = now() - begin;
-        if (accept === 'application/json') parts.push(part);
-      });
-      answer.on('end', () => {
-        const result = {first, total: now() - begin, bytes, text: Buffer.concat(parts).toString()};
-        if (answer.statusCode === 200) resolve(result);
-        else reject(new Error(`${route}: ${answer.statusCode} ${result.text}`));
-      });
-      answer.on('error', reject);
-    });
-    request.on('error', reject);
-    request.end(text);
-  });
-}
+const post = (daemon, route, body, {accept = 'application/json', ...options} = {}) =>
+  ask(daemon, '', `/v1/sandboxes/${ID}${route}`, body, {accept, keep: accept === 'application/json', ...options});
 
 /** Milliseconds of `crun exec`, where crun sees the cgroups as the daemon does. */
 function crunExec(daemon) {

@@ -15,14 +15,18 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 
 export const agent = new http.Agent({keepAlive: true, maxSockets: 1});
 
-/** One POST on a kept connection: {first: ms to the first chunk that `wanted` accepts, total, bytes}. */
-export function post(daemon, id, route, body, {wanted = () => true, keep = false} = {}) {
+/**
+ * One POST on a kept connection: {first: ms to the first chunk that `wanted` accepts, total, bytes, text}. The text is kept
+ * of failures, and of all with `keep`. An `id` of '' is the bare domain.
+ */
+export function post(daemon, id, route, body, {wanted = () => true, keep = false, accept, through = agent} = {}) {
   return new Promise((resolve, reject) => {
     const text = JSON.stringify(body);
     const begin = now();
     const request = http.request({
-      host: '127.0.0.1', port: daemon.port, agent, method: 'POST', path: route,
-      headers: {'Host': daemon.host(id), 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text)},
+      host: '127.0.0.1', port: daemon.port, agent: through, method: 'POST', path: route,
+      headers: {'Host': id === '' ? daemon.bare : daemon.host(id), 'Content-Type': 'application/json',
+                'Content-Length': Buffer.byteLength(text), ...(accept && {Accept: accept})},
     }, (answer) => {
       let first = null;
       let bytes = 0;

@@ -22,15 +22,24 @@ namespace atl::repository {
 namespace {
 
 constexpr uint64_t kMemoryLimit = 32U << 20U;
-constexpr time_t kTouchAfter = 60;
+// Of two uses that are closer only the first counts.
+constexpr int64_t kTouchAfterNs = 1'000'000;
 constexpr time_t kTemporaryAge = 3600;
 constexpr std::string_view kTemporary = "new-";
 
 struct CachedFile {
   std::string path;
   uint64_t size = 0;
-  time_t used = 0;
+  int64_t used_ns = 0;
 };
+
+int64_t Nanos(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; }
+
+int64_t NowNs() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return Nanos(now);
+}
 
 std::vector<CachedFile> Scan(const std::string& dir) {
   std::vector<CachedFile> files;
@@ -45,8 +54,9 @@ std::vector<CachedFile> Scan(const std::string& dir) {
       ::unlink(path.c_str());
       continue;
     }
-    files.push_back(
-        {.path = path, .size = static_cast<uint64_t>(status.st_size), .used = status.st_mtime});
+    files.push_back({.path = path,
+                     .size = static_cast<uint64_t>(status.st_size),
+                     .used_ns = Nanos(status.st_mtim)});
   }
   return files;
 }
@@ -86,7 +96,7 @@ std::optional<std::string> PackCache::Read(const Id& pack, uint64_t offset, uint
     if (got <= 0) return std::nullopt;
     at += static_cast<size_t>(got);
   }
-  if (::time(nullptr) - status.st_mtime > kTouchAfter) ::futimens(file->get(), nullptr);
+  if (NowNs() - Nanos(status.st_mtim) > kTouchAfterNs) ::futimens(file->get(), nullptr);
   return bytes;
 }
 
@@ -149,7 +159,7 @@ void PackCache::Trim() {
   const uint64_t target = limit_ - (limit_ / 8);
   if (total <= target) return;
   std::sort(files.begin(), files.end(),
-            [](const CachedFile& a, const CachedFile& b) { return a.used < b.used; });
+            [](const CachedFile& a, const CachedFile& b) { return a.used_ns < b.used_ns; });
   for (const CachedFile& file : files) {
     if (total <= target) break;
     if (::unlink(file.path.c_str()) == 0) total -= file.size;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -63,6 +64,19 @@ TEST(PackCache, IsBoundedAndDropsWhatWasNotUsed) {
   EXPECT_TRUE(cache.Read(Hash("0"), 0, 1));
   EXPECT_FALSE(cache.Read(Hash("1"), 0, 1));
   EXPECT_TRUE(cache.Read(Hash("29"), 0, 1));
+}
+
+TEST(PackCache, WhatWasUsedLastStaysHoweverFastItAllIs) {
+  const TestDir dir;
+  PackCache cache(dir.path(), kLimit);
+  const Id used = Hash("used");
+  cache.Put(used, Bytes(RandomBytes(1, 100'000)));
+  for (int i = 0; i < 60; ++i) {
+    // Longer than the kernel's clock for times of files ticks.
+    std::this_thread::sleep_for(std::chrono::milliseconds(12));
+    ASSERT_TRUE(cache.Read(used, 0, 10)) << i;
+    cache.Put(Hash(std::to_string(i)), Bytes(RandomBytes(i + 2, 100'000)));
+  }
 }
 
 TEST(PackCache, PacksOfTreesAreFetchedOnceAndFoundAgain) {
