@@ -227,7 +227,13 @@ export class Daemon {
 
   assertNoLeaks() {
     const found = this.leaks();
-    assert.equal(found.status, 0, `atoll doctor --leaks:\n${found.stdout}${found.stderr}`);
+    if (found.status === 0) return;
+    // How each came to be what it is.
+    const owners = new Set([...found.stdout.matchAll(/ of ([0-9a-f]{16})$/gm)].map((match) => match[1]));
+    const told = fs.readFileSync(this.log, 'utf8').split('\n').filter((line) => [...owners].some((iid) => line.includes(iid)));
+    const sql = `SELECT iid, kind, state, detail FROM events WHERE iid IN ('${[...owners].join("','")}')`;
+    const events = spawnSync('sqlite3', ['-readonly', path.join(this.stateDir, 'atoll.db'), sql], {encoding: 'utf8'});
+    assert.fail(`atoll doctor --leaks:\n${found.stdout}${found.stderr}\n${told.slice(-40).join('\n')}\n${events.stdout}`);
   }
 
   /** Members of the warm pool outlive a daemon; the next one, which wants none, removes them. */
