@@ -259,3 +259,30 @@ describe('a pool without OpenCode', () => {
     await daemon.sandbox('torn').delete();
   });
 });
+
+describe('a host that is short of memory', () => {
+  let daemon;
+
+  before(async () => {
+    daemon = await start({opencode: false, max: 1}, {sections: {limits: {memory_reserve: '1000T'}}});
+    await waiting(daemon);
+  });
+  after(() => daemon?.cleanup());
+
+  it('gives away what waits, which has its memory already, and makes nothing new', async () => {
+    const odd = await daemon.sandbox('odd').post('/create', {opencode: false, disk: '3G'});
+    assert.equal(odd.json().code, 'CAPACITY_EXCEEDED', `${odd.status} ${odd.text}`);
+    // Of those who come at once one gets it, or each one of those that were made in between.
+    const boxes = ['one', 'two', 'three', 'four'].map((id) => daemon.sandbox(id));
+    const answers = await Promise.all(boxes.map((box) => box.post('/create', {opencode: false})));
+    const made = answers.filter((answer) => answer.status === 200);
+    assert.ok(made.length >= 1, answers.map((answer) => answer.text).join());
+    for (const answer of answers) {
+      if (answer.status === 200) assert.ok(claimed(answer.json()), answer.text);
+      else assert.equal(answer.json().code, 'CAPACITY_EXCEEDED', answer.text);
+    }
+    assert.equal((await daemon.ids()).length, made.length);
+    const [id] = await daemon.ids();
+    assert.equal(await daemon.sandbox(id).sh('hostname'), `${id}\n`);
+  });
+});

@@ -60,13 +60,14 @@ std::optional<Error> WhyNoMemory(const AdmissionRules& rules, const HostState& h
   uint64_t own =
       demand.memory_bytes == 0 ? kStartMemory : std::min(kStartMemory, demand.memory_bytes);
   uint64_t needed = reserve + own + load.starting * kStartMemory;
-  if (host.memory_available < needed) {
+  if (!demand.has_memory && host.memory_available < needed) {
     return Refused(
         fmt::format("{} MiB of memory are available, {} MiB are needed (reserve {} MiB, "
                     "{} others are starting)",
                     MiB(host.memory_available), MiB(needed), MiB(reserve), load.starting));
   }
-  if (rules.memory_pressure > 0 && host.memory_pressure.value_or(0) > rules.memory_pressure) {
+  if (!demand.has_memory && rules.memory_pressure > 0 &&
+      host.memory_pressure.value_or(0) > rules.memory_pressure) {
     return Refused(fmt::format("programs waited for memory for {:.0f} % of the last ten seconds",
                                *host.memory_pressure));
   }
@@ -188,7 +189,9 @@ async::Task<Result<Admission::Ticket>> Admission::Admit(RoomFor demand,
   Error why = Refused("others wait for it already");
   {
     std::lock_guard guard(mutex_);
-    if (queue_.empty()) {
+    // Who needs no room takes none from those who wait.
+    bool takes_none = demand.has_memory && rules_.max_sandboxes == 0 && rules_.overcommit == 0;
+    if (queue_.empty() || takes_none) {
       std::optional<Error> reason = TryLocked(demand);
       if (!reason) co_return Ticket(this, demand.id);
       why = *std::move(reason);

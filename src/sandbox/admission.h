@@ -53,6 +53,7 @@ struct RoomFor {
   std::string id;
   bool adds = true;  // false: it exists and is started again
   uint64_t memory_bytes = 0;
+  bool has_memory = false;  // it takes over one that runs: what is used does not grow by it
 };
 
 // Why it does not fit: CAPACITY_EXCEEDED. Nothing when it does.

@@ -56,6 +56,11 @@ TEST(AdmissionTest, MemoryThatIsUsedCounts) {
   EXPECT_NE("", Why({}, tight, {}, {.id = "x", .adds = false})) << "a start needs it too";
   EXPECT_EQ("", Why({.memory_reserve = 100 * kMiB}, tight, {}));
   EXPECT_NE("", Why({.memory_reserve = 11 * kGiB}, kRoomy, {}));
+  // What takes over a member of the pool has its memory already.
+  RoomFor claim{.id = "x", .memory_bytes = 4 * kGiB, .has_memory = true};
+  EXPECT_EQ("", Why({}, tight, {}, claim));
+  EXPECT_NE("", Why({.overcommit = 0.1}, tight, {}, claim));
+  EXPECT_NE("", Why({.max_sandboxes = 1}, tight, {.sandboxes = 1}, claim));
   // A small host keeps a twentieth.
   HostState small{.memory_total = kGiB, .memory_available = 200 * kMiB};
   EXPECT_EQ("", Why({}, small, {}));

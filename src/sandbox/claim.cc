@@ -30,6 +30,23 @@ bool SameCgroup(const Limits& a, const Limits& b) {
 
 }  // namespace
 
+Unexpected PoolIsEmpty() {
+  return Fail(Code::kUnavailable, "no member of the pool waits for this", "POOL_EMPTY");
+}
+
+// A host that is short of memory has spent it on those that wait, too: who takes one of them over
+// needs no more of it.
+async::Task<Result<Admission::Ticket>> Registry::Impl::AdmitClaim(std::string id,
+                                                                  CreateOptions create) {
+  if (!pool || Exists(id)) co_return PoolIsEmpty();
+  Row row = NewRow(id, std::move(create));
+  if (!pool->IsReadyFor(row)) co_return PoolIsEmpty();
+  RoomFor demand{.id = std::move(id), .memory_bytes = row.limits.memory_bytes, .has_memory = true};
+  Result<Admission::Ticket> ticket =
+      co_await admission.Admit(std::move(demand), std::chrono::milliseconds(0));
+  co_return ticket;
+}
+
 async::Task<Result<void>> Registry::Impl::BecomeSomebodys(std::shared_ptr<Sandbox> sandbox,
                                                           Row row) {
   auto outside = [this, &sandbox, &row]() -> Result<void> {

@@ -173,7 +173,9 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
   Phases phases;
   std::vector<Recovered> recovered;
   Result<void> done;
-  if (entry->exists) {
+  if (entry->exists && create.only_from_pool) {
+    done = PoolIsEmpty();  // somebody else has made it meanwhile
+  } else if (entry->exists) {
     Waited waited;
     done = co_await MakeRun(entry, phases, &recovered, &waited);
   } else {
@@ -191,12 +193,8 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
       .info = InfoOf(*entry), .phases = std::move(phases), .recovered = std::move(recovered)};
 }
 
-async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOptions create,
-                                                    Phases& phases,
-                                                    std::vector<Recovered>& recovered) {
-  metrics::Measure measure(metrics::Get().create_seconds);
-  measure.SetKind("cold");
-  Row row{.id = entry->row.id,
+Row Registry::Impl::NewRow(std::string id, CreateOptions create) const {
+  Row row{.id = std::move(id),
           .iid = NewInternalId(),
           .image = create.image.value_or(options.default_image),
           .limits = {.memory_bytes = create.memory_bytes.value_or(options.limits.memory_bytes),
@@ -209,6 +207,16 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
           .created_at_ms = NowMs()};
   if (create.snapshots) row.snapshot_policy = snapshot::EncodeAutoPolicy(*create.snapshots);
   if (create.sleep) row.sleep_policy = EncodeSleepPolicy(*create.sleep);
+  return row;
+}
+
+async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOptions create,
+                                                    Phases& phases,
+                                                    std::vector<Recovered>& recovered) {
+  metrics::Measure measure(metrics::Get().create_seconds);
+  measure.SetKind("cold");
+  const bool only_from_pool = create.only_from_pool;
+  Row row = NewRow(entry->row.id, std::move(create));
   auto insert = [this, &row]() -> Result<Row> {
     TRY(ValidateLimits(row.limits));
     TRY(ValidateCreateEnv(row.env));
@@ -224,7 +232,12 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   if (records) {
     row.recover = !records->empty();
     taken = co_await TakeMember(entry, row, phases);
-    if (taken == FromPool::kNone) inserted = co_await runtime.blocking().Run(insert);
+    if (taken == FromPool::kNone && only_from_pool) {
+      measure.Drop();
+      inserted = PoolIsEmpty();
+    } else if (taken == FromPool::kNone) {
+      inserted = co_await runtime.blocking().Run(insert);
+    }
   } else {
     inserted = Unexpected(std::move(records).error());
   }

@@ -243,10 +243,23 @@ async::Task<Result<void>> Registry::Impl::MakeRun(EntryPtr entry, Phases& phases
 
 async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOptions options) {
   CO_TRY(ValidateId(id));
-  CO_ASSIGN(Admission::Ticket ticket,
-            co_await impl_->Admit(id, options.memory_bytes, options.wait));
   async::Executor executor = co_await async::ThisExecutor();
   Result<Created> result;
+  Result<Admission::Ticket> ticket =
+      co_await impl_->Admit(id, options.memory_bytes, std::chrono::milliseconds(0));
+  if (!ticket) {
+    Result<Admission::Ticket> claim = co_await impl_->AdmitClaim(id, options);
+    if (claim) {
+      CreateOptions from_pool = options;
+      from_pool.only_from_pool = true;
+      co_await async::RunOn(executor, impl_->CreateInto(id, std::move(from_pool), result));
+      if (result || ReasonOf(result.error()) != "POOL_EMPTY") co_return result;
+      claim->Release();
+    }
+    if (options.wait.count() == 0) co_return Unexpected(std::move(ticket).error());
+    ticket = co_await impl_->Admit(id, options.memory_bytes, options.wait);
+    if (!ticket) co_return Unexpected(std::move(ticket).error());
+  }
   co_await async::RunOn(executor, impl_->CreateInto(std::move(id), std::move(options), result));
   co_return result;
 }

@@ -33,6 +33,8 @@ inline constexpr int kStreamThreads = 4;
 
 // DAEMON_REPLACED
 Unexpected Replaced();
+// POOL_EMPTY
+Unexpected PoolIsEmpty();
 
 struct Registry::Entry {
   async::Mutex lifecycle;  // held by who creates, starts or deletes it
@@ -258,6 +260,9 @@ struct Registry::Impl {
   async::Task<> WriteOom(std::string id, std::string iid);
   Occupancy CountLoad(const std::set<std::string>& starting) const;
   // Room for one that is created or started; none is needed by one that runs.
+  Row NewRow(std::string id, CreateOptions create) const;
+  // For a member of the pool that is to become `id`. POOL_EMPTY: none is ready.
+  async::Task<Result<Admission::Ticket>> AdmitClaim(std::string id, CreateOptions create);
   async::Task<Result<Admission::Ticket>> Admit(std::string id, std::optional<uint64_t> memory_bytes,
                                                std::chrono::milliseconds wait);
 

@@ -166,6 +166,8 @@ Result<void> Rows::Claim(const Row& row) const {
     if (transaction.changes() != 1) {
       return Fail(Code::kInternal, fmt::format("the pool has no member {}", row.iid));
     }
+    // What has happened to the member has happened to the sandbox that it becomes.
+    TRY(transaction.Execute("UPDATE events SET id = ?2 WHERE id = ?1", MemberId(row.iid), row.id));
     TRY(EventLog::Add(transaction, row.iid, row.id, "state", StateName(State::kRunning),
                       "it was waiting in the pool"));
     TRY(transaction.Commit());
@@ -288,6 +290,8 @@ Result<void> Rows::Remove(const std::string& iid) const {
         "INSERT INTO events (at_ms, iid, id, kind, state, detail) "
         "SELECT ?2, iid, id, 'state', 'deleted', '' FROM sandboxes WHERE iid = ?1",
         iid, NowMs()));
+    // Nobody asks for those of a member that was never anybody's.
+    TRY(transaction.Execute("DELETE FROM events WHERE id = ?1", MemberId(iid)));
     TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
     TRY(transaction.Commit());
   }

@@ -58,6 +58,13 @@ bool Registry::WarmPool::Serves(const Row& wanted) const {
          (!hooks.suits || hooks.suits(wanted.env));
 }
 
+bool Registry::WarmPool::IsReadyFor(const Row& wanted) const {
+  if (!Serves(wanted)) return false;
+  std::lock_guard guard(mutex);
+  return std::ranges::any_of(
+      waiting, [&](const EntryPtr& member) { return member->row.image == wanted.image; });
+}
+
 Result<std::string> Registry::WarmPool::KeyOf(const std::string& image) const {
   PoolIdentity identity{.image = image,
                         .images_dir = impl.options.images_dir,

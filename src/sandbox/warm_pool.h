@@ -37,6 +37,8 @@ struct Registry::WarmPool {
   EntryPtr Take(const Row& wanted);
   // Whether members are made for sandboxes such as this one.
   bool Serves(const Row& wanted) const;
+  // Whether one waits that it could become, as far as that can be told without looking at files.
+  bool IsReadyFor(const Row& wanted) const;
   Result<std::string> KeyOf(const std::string& image) const;
   void Waits(EntryPtr member);
   void Report() const;  // with the mutex held

@@ -89,6 +89,28 @@ TEST_F(WarmPoolTest, AMemberBecomesWhoIsAskedFor) {
   EXPECT_NE(Member().iid, member.iid);
 }
 
+TEST_F(WarmPoolTest, WhatHappenedToAMemberHappenedToTheSandboxThatItBecomes) {
+  Row member = Member();
+  ASSERT_TRUE(IsClaimed(world_->Create("demo")));
+  EventLog& log = world_->registry().events();
+  auto events = log.Last("demo", 100);
+  ASSERT_TRUE(events);
+  ASSERT_GE(events->size(), 3U);
+  EXPECT_EQ(events->front().state, "creating");
+  EXPECT_EQ(events->back().detail, "it was waiting in the pool");
+  for (const Event& event : *events) EXPECT_EQ(event.iid, member.iid);
+  EXPECT_TRUE(log.Last(member.id, 100)->empty());
+  // Of one that was never anybody's nothing stays.
+  AwaitWarm(1);
+  std::string other = Member().id;
+  EXPECT_FALSE(log.Last(other, 100)->empty());
+  world_->Wait([](Registry& registry) -> async::Task<bool> {
+    co_await registry.EmptyPool();
+    co_return true;
+  }(world_->registry()));
+  EXPECT_TRUE(log.Last(other, 100)->empty());
+}
+
 TEST_F(WarmPoolTest, WhatWasGivenAwayBeforeACrashIsFinishedAfterIt) {
   Row row = Member();
   row.id = "torn";
