@@ -17,6 +17,7 @@
 #include "egress/netlink.h"
 #include "egress/policy.h"
 #include "egress/test_nameserver.h"
+#include "metrics/atoll.h"
 #include "sys/namespace.h"
 #include "sys/process.h"
 
@@ -206,6 +207,9 @@ TEST_F(Network, RefusesUdpAtOnce) {
 
 TEST_F(Network, ReachesThePublicInternetBothWays) {
   Attach();
+  auto& bytes = metrics::Get().egress_bytes;
+  const uint64_t sent = bytes.With({"sent"}).value();
+  const uint64_t received = bytes.With({"received"}).value();
   sys::Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address = ToAddress(kPublic, 0);
   ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
@@ -216,9 +220,14 @@ TEST_F(Network, ReachesThePublicInternetBothWays) {
   ::shutdown(attempt.fd.get(), SHUT_WR);
   sys::Fd peer = AcceptOne(server);
   EXPECT_EQ(ReadToEnd(peer), "ping");
-  SendText(peer, "pong");
+  SendText(peer, "pong, too");
   peer.Reset();
-  EXPECT_EQ(ReadToEnd(attempt.fd), "pong");
+  EXPECT_EQ(ReadToEnd(attempt.fd), "pong, too");
+  // The relay ends a moment after its client has read the last byte.
+  for (int i = 0; i < 500 && attachment_->traffic().received_bytes == 0; ++i) ::usleep(10'000);
+  for (int i = 0; i < 500 && bytes.With({"received"}).value() == received; ++i) ::usleep(10'000);
+  EXPECT_EQ(bytes.With({"sent"}).value() - sent, 4U);
+  EXPECT_EQ(bytes.With({"received"}).value() - received, 9U);
 }
 
 TEST_F(Network, ResetsWhatCannotBeReached) {

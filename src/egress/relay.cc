@@ -122,6 +122,8 @@ async::Task<> Route(std::shared_ptr<Link> link, async::Stream stream) {
   async::Relayed relayed = co_await async::Relay(stream, *upstream, kRelayIdle);
   link->sent_bytes += relayed.a_to_b;
   link->received_bytes += relayed.b_to_a;
+  metrics::Get().egress_bytes.With({"sent"}).Add(relayed.a_to_b);
+  metrics::Get().egress_bytes.With({"received"}).Add(relayed.b_to_a);
 }
 
 async::Task<> ServeOne(std::shared_ptr<Link> link, sys::Fd fd) {

@@ -61,6 +61,9 @@ Atoll::Atoll()
                                                 {"result"})),
       egress_open(set.Add<Gauge>("atoll_egress_connections_open",
                                  "Connections out of sandboxes that are open.")),
+      egress_bytes(set.AddFamily<Counter>("atoll_egress_bytes_total",
+                                          "Bytes of connections out of sandboxes that have ended.",
+                                          {"direction"})),
       dns_queries(set.Add<Counter>("atoll_egress_dns_queries_total", "DNS queries of sandboxes.")) {
   AddProcessMetrics(set);
   set.AddCollected("atoll_build_info", "The version that runs; always 1.", Type::kGauge, [] {

@@ -38,6 +38,7 @@ struct Atoll {
   Counter& proxy_sent_bytes;            // from what runs inside to clients
   Family<Counter>& egress_connections;  // by "result": "ok", "refused" or "failed"
   Gauge& egress_open;
+  Family<Counter>& egress_bytes;  // by "direction": "sent" or "received"
   Counter& dns_queries;
 };
 
