@@ -437,6 +437,67 @@ describe('ports', () => {
     });
   });
 
+  describe('connections that are kept', () => {
+    // Counts what arrives; /close ends the connection behind an answer that does not say so, /extra
+    // says more than it was asked for.
+    const COUNTING = `
+const net = require('net');
+let connections = 0, posts = 0;
+net.createServer((socket) => {
+  connections++;
+  socket.on('error', () => {});
+  let text = '';
+  socket.on('data', (data) => {
+    text += data.toString('latin1');
+    for (let end = text.indexOf('\\r\\n\\r\\n'); end >= 0; end = text.indexOf('\\r\\n\\r\\n')) {
+      const head = text.slice(0, end);
+      text = text.slice(end + 4 + Number((head.match(/content-length: (\\d+)/i) || [0, 0])[1]));
+      if (head.startsWith('POST')) posts++;
+      const body = JSON.stringify({connections, posts, path: head.split(' ')[1]});
+      const answer = 'HTTP/1.1 200 OK\\r\\nContent-Length: ' + body.length + '\\r\\n\\r\\n' + body;
+      socket.write(head.includes(' /extra') ? answer + 'HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nevil' : answer);
+      if (head.includes(' /close')) socket.end();
+    }
+  });
+}).listen(3500, '127.0.0.1');
+`;
+    const ask = async (path, options = {}) => {
+      const answer = await daemon.request('3500-demo', {path, ...options});
+      assert.equal(answer.status, 200, answer.text);
+      return answer.json();
+    };
+
+    before(async () => {
+      await demo.write('/tmp/counting.js', COUNTING);
+      await demo.background('exec node /tmp/counting.js');
+      await eventually('it counts', async () => (await daemon.request('3500-demo')).status === 200);
+    });
+    after(() => demo.sh('pkill -f counting.js'));
+
+    it('carry many requests', async () => {
+      const {connections} = await ask('/');
+      for (let i = 0; i < 50; i++) await ask('/');
+      assert.ok((await ask('/')).connections - connections < 25, 'most have gone over one that was there');
+    });
+
+    it('may be closed by the program without anybody noticing', async () => {
+      for (let i = 0; i < 30; i++) assert.equal((await ask(`/close?${i}`)).path, `/close?${i}`);
+    });
+
+    it('never make a request happen twice', async () => {
+      const {posts} = await ask('/');
+      for (let i = 0; i < 20; i++) await ask('/close', {method: 'POST', body: 'x'});
+      assert.equal((await ask('/')).posts, posts + 20);
+    });
+
+    it('give nobody what was not meant for him', async () => {
+      for (let i = 0; i < 20; i++) {
+        assert.equal((await ask('/extra')).path, '/extra');
+        assert.equal((await ask(`/next?${i}`)).path, `/next?${i}`);
+      }
+    });
+  });
+
   describe('nothing listens', () => {
     it('tells programs by a code and people by a page that goes on by itself', async () => {
       const made = await expose('demo', 3999);

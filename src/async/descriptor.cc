@@ -36,6 +36,11 @@ Task<Result<void>> Descriptor::Wait(Ready ready) {
   co_return Result<void>();
 }
 
+void Descriptor::Interrupt() {
+  boost::system::error_code ignored;
+  descriptor_.cancel(ignored);
+}
+
 void Descriptor::Close() {
   boost::system::error_code ignored;
   descriptor_.close(ignored);

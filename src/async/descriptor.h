@@ -19,10 +19,13 @@ class Descriptor {
 
   // kCancelled when cancelled or closed meanwhile.
   Task<Result<void>> Wait(Ready ready);
+  // Whoever waits is told kCancelled; the descriptor stays open.
+  void Interrupt();
   void Close();
   bool is_open() const { return descriptor_.is_open(); }
   int fd() const { return fd_; }
   Executor executor() { return descriptor_.get_executor(); }
+  boost::asio::posix::stream_descriptor& asio() { return descriptor_; }
 
  private:
   boost::asio::posix::stream_descriptor descriptor_;

@@ -10,10 +10,14 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "async/descriptor.h"
@@ -35,11 +39,12 @@ struct Stream::Impl {
   Descriptor descriptor;
   int operations = 0;
 
-  Task<> Yield() {
-    if (++operations < kOperationsPerTurn) co_return;
+  bool HasHadItsTurn() {
+    if (++operations < kOperationsPerTurn) return false;
     operations = 0;
-    co_await asio::post(descriptor.executor(), asio::use_awaitable);
+    return true;
   }
+  Task<> Yield() { co_await asio::post(descriptor.executor(), asio::use_awaitable); }
 };
 
 Stream::Stream(const Executor& executor, sys::Fd fd)
@@ -49,7 +54,9 @@ Stream::Stream(Stream&&) noexcept = default;
 Stream& Stream::operator=(Stream&&) noexcept = default;
 
 Task<Result<size_t>> Stream::ReadSome(std::span<char> buffer) {
-  co_await impl_->Yield();
+  if (impl_->HasHadItsTurn()) {
+    co_await impl_->Yield();
+  }
   while (true) {
     if (!is_open()) co_return Fail(Code::kCancelled, "read: the connection is closed");
     ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
@@ -95,7 +102,9 @@ Task<Result<void>> Stream::Write(std::string_view data) {
 }
 
 Task<Result<void>> Stream::Write2(std::string_view first, std::string_view second) {
-  co_await impl_->Yield();
+  if (impl_->HasHadItsTurn()) {
+    co_await impl_->Yield();
+  }
   while (!first.empty() || !second.empty()) {
     if (!is_open()) co_return Fail(Code::kCancelled, "write: the connection is closed");
     iovec pieces[2] = {{.iov_base = const_cast<char*>(first.data()), .iov_len = first.size()},
@@ -123,20 +132,97 @@ Task<Result<void>> Stream::WaitReadable() {
   co_return ready;
 }
 
+namespace {
+
+constexpr std::chrono::milliseconds kPollBehindData{200};
+
+bool HasHungUp(int fd, bool& data_waits) {
+  char byte = 0;
+  ssize_t n = ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  data_waits = n > 0;
+  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) return true;
+  // A pipelined request hides what comes behind it from recv, but not from poll.
+  pollfd poll{.fd = fd, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&poll, 1, 0) > 0;
+}
+
+// What its handlers share; they may run once more after it was stopped.
+struct HangupState : std::enable_shared_from_this<HangupState> {
+  HangupState(Descriptor& of, std::function<void()> then)
+      : descriptor(&of), gone(std::move(then)), later(of.executor()) {}
+
+  void Wait() {
+    auto look = [self = shared_from_this()](boost::system::error_code error) {
+      if (!error) self->Look();
+    };
+    descriptor->asio().async_wait(asio::posix::descriptor_base::wait_read,
+                                  asio::bind_cancellation_slot(stop.slot(), look));
+  }
+  void Look() {
+    if (stopped || !descriptor->is_open()) return;
+    bool data_waits = false;
+    if (HasHungUp(descriptor->fd(), data_waits)) {
+      stopped = true;
+      std::exchange(gone, {})();
+      return;
+    }
+    if (!data_waits) {
+      Wait();
+      return;
+    }
+    later.expires_after(kPollBehindData);
+    later.async_wait([self = shared_from_this()](boost::system::error_code error) {
+      if (!error) self->Look();
+    });
+  }
+
+  Descriptor* descriptor;  // not looked at once stopped
+  std::function<void()> gone;
+  asio::steady_timer later;
+  asio::cancellation_signal stop;
+  bool stopped = false;
+};
+
+class HangupWatchImpl : public Stream::HangupWatch {
+ public:
+  explicit HangupWatchImpl(std::shared_ptr<HangupState> state) : state_(std::move(state)) {}
+  ~HangupWatchImpl() override {
+    state_->stopped = true;
+    state_->stop.emit(asio::cancellation_type::total);
+    state_->later.cancel();
+  }
+  HangupWatchImpl(const HangupWatchImpl&) = delete;
+  HangupWatchImpl& operator=(const HangupWatchImpl&) = delete;
+
+ private:
+  std::shared_ptr<HangupState> state_;
+};
+
+}  // namespace
+
 Task<> Stream::WaitForHangup() {
-  constexpr std::chrono::milliseconds kPollBehindData{200};
   while (is_open()) {
     Result<void> ready = co_await impl_->descriptor.Wait(Descriptor::Ready::kRead);
     if (!ready) co_return;
-    char byte = 0;
-    ssize_t n = ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) co_return;
-    // A pipelined request hides what comes behind it from recv, but not from poll.
-    pollfd poll{.fd = fd(), .events = POLLRDHUP, .revents = 0};
-    if (::poll(&poll, 1, 0) > 0) co_return;
-    if (n > 0) co_await Sleep(kPollBehindData);
+    bool data_waits = false;
+    if (HasHungUp(fd(), data_waits)) co_return;
+    if (data_waits) {
+      co_await Sleep(kPollBehindData);
+    }
   }
 }
+
+std::unique_ptr<Stream::HangupWatch> Stream::WatchHangup(std::function<void()> gone) {
+  auto state = std::make_shared<HangupState>(impl_->descriptor, std::move(gone));
+  if (is_open()) state->Wait();
+  return std::make_unique<HangupWatchImpl>(std::move(state));
+}
+
+void Stream::Interrupt() {
+  if (is_open()) impl_->descriptor.Interrupt();
+}
+
+Executor Stream::executor() const { return impl_->descriptor.executor(); }
 
 void Stream::ShutdownWrite() {
   if (is_open()) ::shutdown(fd(), SHUT_WR);

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,13 +36,23 @@ class Stream {
   // Returns when the peer has closed or reset the connection. Reads nothing: data that waits to be
   // read delays it only by polling. For a server that streams an answer.
   Task<> WaitForHangup();
+  // The same, without a coroutine that waits: calls `gone` on the stream's own shard, at most once,
+  // unless the watch is destroyed before. Nobody reads meanwhile.
+  class HangupWatch {
+   public:
+    virtual ~HangupWatch() = default;
+  };
+  std::unique_ptr<HangupWatch> WatchHangup(std::function<void()> gone);
   // Returns when there is something to read, or end of stream.
   Task<Result<void>> WaitReadable();
 
   void ShutdownWrite();
+  // Makes every pending operation fail; the socket stays open.
+  void Interrupt();
   // Makes every pending operation fail and closes the socket.
   void Close();
   bool is_open() const;
+  Executor executor() const;
   int fd() const;
   // The peer's address, "ip:port", or "unix".
   std::string PeerName() const;

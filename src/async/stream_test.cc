@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "async/mutex.h"
 #include "async/runtime.h"
@@ -52,6 +53,49 @@ TEST(StreamTest, AWriteBiggerThanTheSocketBufferArrivesWhole) {
     co_await Both(WriteMuch(pair.a, kTotal, wrote_all), CountUntilEnd(pair.b, counted));
     EXPECT_TRUE(wrote_all);
     EXPECT_EQ(counted, kTotal);
+  }());
+}
+
+TEST(StreamTest, AWatchTellsOnceThatThePeerHasGone) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakePair();
+    Event gone;
+    int times = 0;
+    auto tell = [&] {
+      ++times;
+      gone.Set();
+    };
+    auto watch = pair.a.WatchHangup(tell);
+    // What waits to be read hides nothing.
+    Result<void> sent = co_await pair.b.Write("data");
+    EXPECT_TRUE(sent);
+    co_await Sleep(milliseconds(10));
+    EXPECT_EQ(times, 0);
+    pair.b.Close();
+    co_await gone.Wait();
+    EXPECT_EQ(times, 1);
+  }());
+}
+
+TEST(StreamTest, AWatchThatIsGoneTellsNothingAndLeavesTheStream) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakePair();
+    bool told = false;
+    auto tell = [&told] { told = true; };
+    for (int i = 0; i < 3; ++i) {
+      auto watch = pair.a.WatchHangup(tell);
+      watch.reset();
+      Result<void> sent = co_await pair.b.Write("x");
+      EXPECT_TRUE(sent);
+      std::vector<char> piece(1);
+      Result<size_t> n = co_await pair.a.ReadSome(piece);
+      EXPECT_TRUE(n && *n == 1);
+    }
+    auto watch = pair.a.WatchHangup(tell);
+    watch.reset();
+    pair.b.Close();
+    co_await Sleep(milliseconds(10));
+    EXPECT_FALSE(told);
   }());
 }
 

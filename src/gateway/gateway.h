@@ -9,6 +9,8 @@
 #include <variant>
 
 #include "base/result.h"
+#include "gateway/reverse_proxy.h"
+#include "gateway/upstream_pool.h"
 #include "http/server.h"
 #include "opencode/server.h"
 #include "opencode/ui_cache.h"
@@ -63,12 +65,15 @@ class Gateway {
   // port_host.cc
   async::Task<> HandlePort(PortHost host, http::Exchange& exchange);
   async::Task<bool> AdmitPreview(const PortHost& host, http::Exchange& exchange, std::string& iid);
+  async::Task<bool> PassThroughKept(const sandbox::Sandbox& sandbox, uint16_t port,
+                                    http::Exchange& exchange, ProxyPolicy& policy);
   async::Task<> RespondNothingListens(PortHost host, http::Exchange& exchange);
 
   Options options_;
   sandbox::Registry& registry_;
   opencode::Servers& servers_;
   sandbox::Ports& ports_;
+  UpstreamPool upstreams_;
   SeedHandler seed_;
   BareHandler bare_;
 };

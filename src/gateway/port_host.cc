@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "gateway/gateway.h"
 #include "gateway/pages.h"
@@ -88,12 +90,6 @@ async::Task<> Gateway::HandlePort(PortHost host, http::Exchange& exchange) {
   if (!host.token.empty()) {
     bool admitted = co_await AdmitPreview(host, exchange, iid);
     if (!admitted) co_return;
-  } else if (!registry_.Find(host.id)) {
-    Error missing{.code = Code::kNotFound,
-                  .message = fmt::format("There is no sandbox {}.", host.id),
-                  .reason = "SANDBOX_NOT_FOUND"};
-    co_await RespondFailure(exchange, std::move(missing), "No such sandbox", false);
-    co_return;
   }
   // Pages of a preview are the sandbox's programs' and must not drive OpenCode through a browser.
   if (host.port == opencode::kPort) {
@@ -106,8 +102,9 @@ async::Task<> Gateway::HandlePort(PortHost host, http::Exchange& exchange) {
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(host.id, &waited);
   waited.SayIn(exchange);
   if (!sandbox) {
-    co_await RespondFailure(exchange, std::move(sandbox).error(), "The sandbox is not available",
-                            true);
+    bool missing = ReasonOf(sandbox.error()) == "SANDBOX_NOT_FOUND";
+    co_await RespondFailure(exchange, std::move(sandbox).error(),
+                            missing ? "No such sandbox" : "The sandbox is not available", !missing);
     co_return;
   }
   if (!iid.empty() && (*sandbox)->iid() != iid) {
@@ -121,6 +118,15 @@ async::Task<> Gateway::HandlePort(PortHost host, http::Exchange& exchange) {
     co_await RespondNothingListens(std::move(host), exchange);
     co_return;
   }
+  ProxyPolicy policy;
+  http::RequestHead without;
+  if (!host.token.empty()) {
+    without = WithoutSignatures(exchange.request());
+    policy.request = &without;
+    policy.is_preview = true;
+  }
+  bool passed = co_await PassThroughKept(**sandbox, host.port, exchange, policy);
+  if (passed) co_return;
   Result<async::Stream> upstream = co_await (*sandbox)->agent().Dial(host.port);
   if (!upstream) {
     Error error = std::move(upstream).error();
@@ -133,14 +139,26 @@ async::Task<> Gateway::HandlePort(PortHost host, http::Exchange& exchange) {
                             fmt::format("Port {} does not answer", host.port), true);
     co_return;
   }
-  ProxyPolicy policy;
-  http::RequestHead without;
-  if (!host.token.empty()) {
-    without = WithoutSignatures(exchange.request());
-    policy.request = &without;
-    policy.is_preview = true;
-  }
   co_await ProxyTo(exchange, std::move(*upstream), policy);
+}
+
+// Through a connection that has waited, if there is one and the request may be repeated: true when
+// that has answered. `policy` keeps connections from then on.
+async::Task<bool> Gateway::PassThroughKept(const sandbox::Sandbox& sandbox, uint16_t port,
+                                           http::Exchange& exchange, ProxyPolicy& policy) {
+  policy.keep = [this, iid = sandbox.iid(), port](async::Stream stream) {
+    upstreams_.Keep(iid, port, std::move(stream));
+  };
+  if (!MayBeRepeated(exchange.request())) co_return false;
+  async::Executor executor = co_await async::ThisExecutor();
+  while (std::optional<async::Stream> kept = upstreams_.Take(executor, sandbox.iid(), port)) {
+    bool stale = false;
+    policy.stale = &stale;
+    co_await ProxyTo(exchange, std::move(*kept), policy);
+    policy.stale = nullptr;
+    if (!stale) co_return true;
+  }
+  co_return false;
 }
 
 }  // namespace atl::gateway

@@ -3,14 +3,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "gateway/header_policy.h"
 #include "gateway/preview_access.h"
 #include "http/client.h"
+#include "http/scratch.h"
 #include "metrics/atoll.h"
 
 namespace atl::gateway {
@@ -26,12 +31,27 @@ struct Passing {
   http::ClientRequest& upstream;
   const ProxyPolicy& policy;
   std::optional<Error> failure = std::nullopt;
+  bool body_sent = false;
   bool complete = false;  // the response has gone out whole
 
   // The first failure is the cause; what fails behind it was cancelled because of it.
   void NoteFailure(Error error) {
     if (!failure) failure = std::move(error);
   }
+};
+
+// Watches for the client's leaving as long as it lives.
+class Watch {
+ public:
+  Watch(http::Exchange& exchange, std::function<void()> gone) : exchange_(exchange) {
+    exchange_.WatchHangup(std::move(gone));
+  }
+  ~Watch() { exchange_.WatchHangup({}); }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+ private:
+  http::Exchange& exchange_;
 };
 
 Error ClientGone() { return {.code = Code::kCancelled, .message = "the client has gone away"}; }
@@ -74,6 +94,7 @@ async::Task<> PassRequest(Passing& passing) {
     bool go_on = co_await PassBody(passing);
     if (!go_on) co_return;
   }
+  passing.body_sent = true;
   co_await passing.exchange.WaitForHangup();
   passing.NoteFailure(ClientGone());
 }
@@ -117,11 +138,27 @@ async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head
     Result<void> passed = co_await PassEventStream(passing, std::move(head));
     co_return passed;
   }
+  // What is small comes with the head.
+  bool small =
+      head.framing == http::Framing::kNone ||
+      (head.framing == http::Framing::kLength && head.content_length <= http::Scratch::kBytes);
   http::ResponseHead out = HeadForClient(passing, std::move(head), method);
-  CO_TRY(co_await passing.exchange.StartResponse(std::move(out)));
-  std::vector<char> piece(kPieceBytes);
-  for (;;) {
-    CO_ASSIGN(size_t n, co_await passing.upstream.ReadSome(piece));
+  http::Scratch scratch;
+  std::unique_ptr<char[]> large;
+  std::span<char> piece = scratch.span();
+  if (!small) {
+    large = std::make_unique_for_overwrite<char[]>(kPieceBytes);
+    piece = {large.get(), kPieceBytes};
+  }
+  size_t n = 0;
+  if (passing.upstream.HasBuffered()) {
+    CO_ASSIGN(n, co_await passing.upstream.ReadSome(piece));
+  }
+  std::string_view first(piece.data(), n);
+  CO_TRY(co_await passing.exchange.StartResponseWith(std::move(out), first));
+  metrics::Get().proxy_sent_bytes.Add(n);
+  while (!passing.upstream.at_end()) {
+    CO_ASSIGN(n, co_await passing.upstream.ReadSome(piece));
     if (n == 0) break;
     metrics::Get().proxy_sent_bytes.Add(n);
     std::string_view data(piece.data(), n);
@@ -192,6 +229,13 @@ async::Task<> PassUpgrade(Passing& passing, http::Transport& transport) {
 
 }  // namespace
 
+// The methods that are idempotent (RFC 9110, 9.2.2), without a body that would have to be kept.
+bool MayBeRepeated(const http::RequestHead& request) {
+  constexpr std::array<std::string_view, 5> kMethods = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"};
+  return request.framing == http::Framing::kNone && !IsUpgrade(request) &&
+         std::ranges::find(kMethods, request.method) != kMethods.end();
+}
+
 async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPolicy policy) {
   const http::RequestHead& request = exchange.request();
   if (request.framing == http::Framing::kLength && request.content_length > policy.body_limit) {
@@ -204,6 +248,7 @@ async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPol
   bool upgrade = IsUpgrade(request);
   const http::RequestHead& passed_on = policy.request != nullptr ? *policy.request : request;
   http::RequestHead head = UpstreamHead(passed_on, exchange.peer(), upgrade);
+  if (policy.keep && !upgrade) head.headers.Remove("Connection");
   Result<void> sent = co_await client.SendHead(std::move(head));
   if (!sent) {
     Error error = std::move(sent).error();
@@ -211,11 +256,29 @@ async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPol
     passing.NoteFailure(std::move(error));
   } else if (upgrade) {
     co_await PassUpgrade(passing, *transport);
+  } else if (request.framing == http::Framing::kNone && policy.events == nullptr) {
+    // There is but one direction, and one connection to close when the client leaves.
+    passing.body_sent = true;
+    auto gone = [&passing, &transport] {
+      passing.NoteFailure(ClientGone());
+      transport->Close();
+    };
+    Watch watch(exchange, gone);
+    co_await ReadAndPassResponse(passing);
   } else {
     co_await async::Race(ReadAndPassResponse(passing), PassRequest(passing));
   }
+  if (passing.complete && passing.body_sent && policy.keep && client.CanBeReused()) {
+    policy.keep(std::move(*transport->stream()));
+    co_return;
+  }
+  bool by_upstream = transport->stream()->is_open();
   transport->Close();
   if (passing.complete) co_return;
+  if (policy.stale != nullptr && by_upstream && !client.heard() && !exchange.response_started()) {
+    *policy.stale = true;
+    co_return;
+  }
   if (exchange.response_started()) {
     exchange.Abort();
     co_return;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 
 #include "async/stream.h"
@@ -18,12 +19,20 @@ struct ProxyPolicy {
   bool strip_cors = false;
   // Passed on in the place of the exchange's own, from which it differs in target and fields alone.
   const http::RequestHead* request = nullptr;
-  bool is_preview = false;              // the gateway's own cookie is not the program's to set
+  bool is_preview = false;  // the gateway's own cookie is not the program's to set
+  // Given the connection when the upstream keeps it.
+  std::function<void(async::Stream)> keep;
+  // Not null: the connection has waited, and the request may be repeated. Set to true, without an
+  // answer, when the upstream has closed it without one.
+  bool* stale = nullptr;
   const EventSource* events = nullptr;  // an event stream outlives its upstream
 };
 
-// `upstream`: a new connection, used for this exchange alone. Always answers; a response that
-// breaks off is cut, so that the client does not take it for whole.
+// `upstream`: nobody else's meanwhile. Always answers but for the one case that `stale` has; a
+// response that breaks off is cut, so that the client does not take it for whole.
 async::Task<> ProxyTo(http::Exchange& exchange, async::Stream upstream, ProxyPolicy policy);
+
+// May `request` be sent again when a connection that has waited turns out to be closed?
+bool MayBeRepeated(const http::RequestHead& request);
 
 }  // namespace atl::gateway

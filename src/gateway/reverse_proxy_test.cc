@@ -121,6 +121,67 @@ TEST(ReverseProxyTest, PassesARequestAndItsResponse) {
   EXPECT_THAT(seen.client, EndsWith("\r\n\r\nhello"));
 }
 
+// What becomes of the connection to the program when `answer` is all that it says.
+struct Kept {
+  bool kept = false;
+  bool stale = false;
+};
+Kept PlayKept(std::string answer, bool waited) {
+  static std::string text;
+  text = std::move(answer);
+  Kept outcome;
+  ProxyPolicy policy;
+  policy.keep = [&outcome](async::Stream) { outcome.kept = true; };
+  if (waited) policy.stale = &outcome.stale;
+  Play(
+      Get,
+      [](World& world) -> async::Task<> {
+        co_await ReadUntil(*world.program, "\r\n\r\n");
+        co_await Send(*world.program, text);
+        world.program->stream.ShutdownWrite();
+      },
+      policy);
+  return outcome;
+}
+
+TEST(ReverseProxyTest, KeepsAConnectionAfterAWholeResponseAlone) {
+  EXPECT_TRUE(PlayKept("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", false).kept);
+  EXPECT_TRUE(PlayKept("HTTP/1.1 204 No Content\r\n\r\n", false).kept);
+  EXPECT_TRUE(
+      PlayKept("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false).kept);
+  for (const char* answer : {
+           "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh",
+           "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!",
+           "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
+           "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+           "HTTP/1.1 200 OK\r\n\r\nhi",
+           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n",
+           "",
+       }) {
+    EXPECT_FALSE(PlayKept(answer, false).kept) << answer;
+  }
+}
+
+TEST(ReverseProxyTest, OnlyAConnectionThatHasWaitedAndSaysNothingIsStale) {
+  EXPECT_TRUE(PlayKept("", true).stale);
+  EXPECT_FALSE(PlayKept("H", true).stale);
+  EXPECT_FALSE(PlayKept("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", true).stale);
+  EXPECT_FALSE(PlayKept("", false).stale);
+}
+
+TEST(ReverseProxyTest, RepeatsOnlyWhatIsIdempotentAndHasNoBody) {
+  http::RequestHead request;
+  for (const char* method : {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}) {
+    request.method = method;
+    EXPECT_TRUE(MayBeRepeated(request)) << method;
+  }
+  request.framing = http::Framing::kLength;
+  EXPECT_FALSE(MayBeRepeated(request));
+  request.framing = http::Framing::kNone;
+  request.method = "POST";
+  EXPECT_FALSE(MayBeRepeated(request));
+}
+
 TEST(ReverseProxyTest, EventsAreNotHeldBack) {
   Seen seen = Play(
       [](World& world) -> async::Task<> {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "http/framing.h"
+#include "http/scratch.h"
 
 namespace atl::http {
 namespace {
@@ -77,24 +78,31 @@ async::Task<Result<void>> ClientRequest::SendEnd() {
 }
 
 async::Task<Result<ResponseHead>> ClientRequest::ReadHead() {
-  std::vector<char> piece(16UL * 1024);
+  Scratch piece;
+  // It has not answered yet, as a rule: waiting first saves a vain attempt.
+  async::Stream* stream = buffer_.empty() ? transport_.stream() : nullptr;
+  if (stream != nullptr) {
+    (void)co_await stream->WaitReadable();  // what is wrong with it shows when it is read
+  }
   size_t end = FindHeadEnd(buffer_.view());
   while (end == 0) {
     if (buffer_.view().size() > kMaxHeadBytes) {
       co_return Fail(Code::kBadGateway, "the response's head is too large",
                      "BAD_UPSTREAM_RESPONSE");
     }
-    Result<size_t> n = co_await transport_.ReadSome(piece);
+    Result<size_t> n = co_await transport_.ReadSome(piece.span());
     if (!n) co_return std::unexpected(AsUpstream(std::move(n).error()));
     if (*n == 0) {
       co_return Fail(Code::kBadGateway, "the server closed the connection without an answer");
     }
-    buffer_.Append(std::string_view(piece.data(), *n));
+    heard_ = true;
+    buffer_.Append(std::string_view(piece.span().data(), *n));
     end = FindHeadEnd(buffer_.view());
   }
   Result<ResponseHead> head = ParseResponseHead(buffer_.view().substr(0, end), method_);
   if (!head) co_return std::unexpected(std::move(head).error());
   buffer_.Consume(end);
+  keep_alive_ = head->keep_alive;
   if (head->status >= 200) body_ = BodyReader(head->framing, head->content_length);
   co_return head;
 }

@@ -56,6 +56,14 @@ class ClientRequest {
   // The whole body, at most `limit` bytes.
   async::Task<Result<std::string>> ReadBody(size_t limit);
 
+  // Whether ReadSome has something without waiting.
+  bool HasBuffered() const { return !buffer_.empty() || body_.at_end(); }
+  // The body has been read to its end.
+  bool at_end() const { return body_.at_end(); }
+  // Has the server said anything?
+  bool heard() const { return heard_; }
+  // The response is whole and the server keeps the connection, on which nothing else has come.
+  bool CanBeReused() const { return keep_alive_ && body_.at_end() && buffer_.empty(); }
   // Bytes read behind a 101 head.
   std::string TakeEarly() { return buffer_.Take(); }
 
@@ -65,6 +73,8 @@ class ClientRequest {
   Framing send_framing_ = Framing::kNone;
   ReadBuffer buffer_;
   BodyReader body_;
+  bool heard_ = false;
+  bool keep_alive_ = false;
 };
 
 struct Response {

@@ -7,11 +7,15 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/system/system_error.hpp>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
 #include "http/framing.h"
+#include "http/scratch.h"
 #include "metrics/atoll.h"
 
 namespace atl::http {
@@ -44,7 +48,10 @@ class Connection::ExchangeImpl : public Exchange {
         keep_alive_(head_.keep_alive) {}
 
   const RequestHead& request() const override { return head_; }
-  std::string peer() const override { return connection_.stream_.PeerName(); }
+  std::string peer() const override {
+    if (connection_.peer_.empty()) connection_.peer_ = connection_.stream_.PeerName();
+    return connection_.peer_;
+  }
 
   async::Task<Result<size_t>> ReadSome(std::span<char> buffer) override {
     if (!continued_ && !started_ && head_.minor_version == 1 && !body_.at_end() &&
@@ -87,6 +94,11 @@ class Connection::ExchangeImpl : public Exchange {
   }
 
   async::Task<Result<void>> StartResponse(ResponseHead head) override {
+    Result<void> written = co_await StartResponseWith(std::move(head), std::string_view());
+    co_return written;
+  }
+
+  async::Task<Result<void>> StartResponseWith(ResponseHead head, std::string_view first) override {
     bool bodiless = head_.method == "HEAD" || head.status == 204 || head.status == 304;
     bool has_length = head.headers.Has("Content-Length");
     if (bodiless) {
@@ -102,7 +114,14 @@ class Connection::ExchangeImpl : public Exchange {
     }
     Begin(head);
     std::string text = Serialize(head);
-    Result<void> written = co_await connection_.stream_.Write(text);
+    if (framing_ == Framing::kNone) first = {};
+    if (framing_ == Framing::kChunked && !first.empty()) {
+      fmt::format_to(std::back_inserter(text), "{:x}\r\n", first.size());
+      text += first;
+      text += "\r\n";
+      first = {};
+    }
+    Result<void> written = co_await connection_.stream_.Write2(text, first);
     co_return written;
   }
 
@@ -156,6 +175,9 @@ class Connection::ExchangeImpl : public Exchange {
     return connection_.draining_ != nullptr && *connection_.draining_;
   }
   async::Task<> WaitForHangup() override { co_await connection_.stream_.WaitForHangup(); }
+  void WatchHangup(std::function<void()> gone) override {
+    connection_.WatchHangup(std::move(gone));
+  }
   void Abort() override {
     keep_alive_ = false;
     aborted_ = true;
@@ -200,7 +222,11 @@ class Connection::ExchangeImpl : public Exchange {
 
 Connection::Connection(async::Stream stream, const Handler& handler, const ServerOptions& options,
                        const std::atomic<bool>* draining)
-    : stream_(std::move(stream)), handler_(handler), options_(options), draining_(draining) {
+    : stream_(std::move(stream)),
+      handler_(handler),
+      options_(options),
+      draining_(draining),
+      alarm_(stream_.executor()) {
   WatchPeer(stream_.fd(), options_.write_timeout);
 }
 
@@ -217,50 +243,48 @@ void Connection::CloseIfIdle() {
 }
 
 async::Task<Result<size_t>> Connection::TimedRead(std::span<char> out) {
-  Result<size_t> result = FailErrno(ETIMEDOUT, "read a request's body");
-  auto read = [](async::Stream& stream, std::span<char> into,
-                 Result<size_t>& outcome) -> async::Task<> {
-    Result<size_t> n = co_await stream.ReadSome(into);
-    outcome = std::move(n);
-  };
-  bool in_time = co_await async::WithTimeout(options_.idle_timeout, read(stream_, out, result));
-  if (!in_time) co_return FailErrno(ETIMEDOUT, "read a request's body");
+  SetDeadline(options_.idle_timeout);
+  Result<size_t> result = co_await stream_.ReadSome(out);
+  ClearDeadline();
+  if (late_) co_return FailErrno(ETIMEDOUT, "read a request's body");
   co_return result;
-}
-
-// Reads until the buffer holds a whole head: true; false when the connection ended before a byte.
-async::Task<> Connection::FillHead(Result<bool>& result) {
-  std::vector<char> piece(16UL * 1024);
-  while (FindHeadEnd(buffer_.view()) == 0) {
-    if (buffer_.view().size() > kMaxHeadBytes) break;  // ParseRequestHead refuses it
-    Result<size_t> n = co_await stream_.ReadSome(piece);
-    if (!n || *n == 0) {
-      result = false;
-      co_return;
-    }
-    idle_ = false;
-    // Empty lines before a request are to be ignored (RFC 9112, 2.2).
-    std::string_view bytes(piece.data(), *n);
-    while (buffer_.empty() && bytes.starts_with("\r\n")) bytes.remove_prefix(2);
-    buffer_.Append(bytes);
-  }
-  result = true;
 }
 
 async::Task<Result<bool>> Connection::ReadHead() {
-  if (buffer_.empty()) {
-    bool readable = co_await async::WithTimeout(options_.idle_timeout,
-                                                [](async::Stream& stream) -> async::Task<> {
-                                                  (void)co_await stream.WaitReadable();
-                                                }(stream_));
-    if (!readable) co_return false;
+  Result<bool> read = co_await FillHead();
+  ClearDeadline();
+  co_return read;
+}
+
+// Reads until the buffer holds a whole head: true; false when the connection ended before that.
+async::Task<Result<bool>> Connection::FillHead() {
+  bool begun = !buffer_.empty();
+  SetDeadline(begun ? options_.head_timeout : options_.idle_timeout);
+  std::optional<Scratch> piece;
+  while (FindHeadEnd(buffer_.view()) == 0) {
+    if (buffer_.view().size() > kMaxHeadBytes) break;  // ParseRequestHead refuses it
+    if (!piece && !begun) {
+      // Nothing is kept for a connection that waits.
+      Result<void> readable = co_await stream_.WaitReadable();
+      if (!readable) co_return false;
+    }
+    if (!piece) piece.emplace();
+    Result<size_t> n = co_await stream_.ReadSome(piece->span());
+    if (late_ && begun) {
+      co_return Fail(Code::kTimeout, "the request's head did not arrive in time",
+                     "REQUEST_TIMEOUT");
+    }
+    if (!n || *n == 0) co_return false;
+    idle_ = false;
+    // Empty lines before a request are to be ignored (RFC 9112, 2.2).
+    std::string_view bytes(piece->span().data(), *n);
+    while (buffer_.empty() && bytes.starts_with("\r\n")) bytes.remove_prefix(2);
+    buffer_.Append(bytes);
+    // From its first byte on, whole heads come at once as a rule.
+    if (!begun && FindHeadEnd(buffer_.view()) == 0) SetDeadline(options_.head_timeout);
+    begun = true;
   }
-  Result<bool> result = false;
-  bool in_time = co_await async::WithTimeout(options_.head_timeout, FillHead(result));
-  if (!in_time) {
-    co_return Fail(Code::kTimeout, "the request's head did not arrive in time", "REQUEST_TIMEOUT");
-  }
-  co_return result;
+  co_return true;
 }
 
 async::Task<> Connection::Refuse(Error error) {
@@ -328,13 +352,17 @@ async::Task<bool> Connection::ServeOne() {
 }
 
 async::Task<> Connection::Serve() {
+  co_await async::Race(ServeAll(), WatchDeadline());
+  stream_.Close();
+}
+
+async::Task<> Connection::ServeAll() {
   for (;; first_ = false) {
     idle_ = buffer_.empty();
     if (!first_ && draining_ != nullptr && *draining_) break;
     bool again = co_await ServeOne();
     if (!again) break;
   }
-  stream_.Close();
 }
 
 }  // namespace atl::http

@@ -37,6 +37,9 @@ class Exchange {
   // Begins a streamed response. A Content-Length in `head` is kept and must be honoured; without
   // one the body is chunked (or ends with the connection for HTTP/1.0). HEAD gets no body.
   virtual async::Task<Result<void>> StartResponse(ResponseHead head) = 0;
+  // The same, followed by Write: both go out together. `first` may be empty.
+  virtual async::Task<Result<void>> StartResponseWith(ResponseHead head,
+                                                      std::string_view first) = 0;
   // Goes out at once; returns when the socket has taken it (back-pressure).
   virtual async::Task<Result<void>> Write(std::string_view data) = 0;
   virtual async::Task<Result<void>> Finish() = 0;
@@ -59,6 +62,9 @@ class Exchange {
   virtual bool draining() const { return false; }
   // Returns when the client has gone away. Only one wait at a time.
   virtual async::Task<> WaitForHangup() = 0;
+  // The same as a call of `gone`, at most once and a second late at worst; an empty function ends
+  // the watch.
+  virtual void WatchHangup(std::function<void()> gone) = 0;
   // The response cannot be completed: cut the connection, so that the client does not take what it
   // has for the whole.
   virtual void Abort() = 0;
