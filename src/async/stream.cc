@@ -96,10 +96,7 @@ Task<Result<size_t>> Stream::ReadSomeWithFd(std::span<char> buffer, sys::Fd& rec
   }
 }
 
-Task<Result<void>> Stream::Write(std::string_view data) {
-  Result<void> written = co_await Write2(data, std::string_view());
-  co_return written;
-}
+Task<Result<void>> Stream::Write(std::string_view data) { return Write2(data, std::string_view()); }
 
 Task<Result<void>> Stream::Write2(std::string_view first, std::string_view second) {
   if (impl_->HasHadItsTurn()) {
@@ -128,8 +125,7 @@ Task<Result<void>> Stream::Write2(std::string_view first, std::string_view secon
 }
 
 Task<Result<void>> Stream::WaitReadable() {
-  Result<void> ready = co_await impl_->descriptor.Wait(Descriptor::Ready::kRead);
-  co_return ready;
+  return impl_->descriptor.Wait(Descriptor::Ready::kRead);
 }
 
 namespace {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/gateway.h"
 
+#include <tuple>
+#include <vector>
+
 #include "gateway/origin.h"
 #include "http/request_id.h"
 #include "metrics/atoll.h"
@@ -25,14 +28,24 @@ std::string_view ClassOf(int status) {
   }
 }
 
+// Looking one up takes a lock and a few allocations, so a thread remembers those it has used.
+metrics::Counter& CounterOf(std::string_view route, int status) {
+  thread_local std::vector<std::tuple<const char*, int, metrics::Counter*>> known;
+  int group = status / 100;
+  for (const auto& [of_route, of_group, counter] : known) {
+    if (of_route == route.data() && of_group == group) return *counter;
+  }
+  metrics::Counter& counter = metrics::Get().http_requests.With({route, ClassOf(status)});
+  known.emplace_back(route.data(), group, &counter);
+  return counter;
+}
+
 // Counts a request however it ends. Programs inside choose their statuses, so that only the classes
 // are told apart.
 class CountedRequest {
  public:
   explicit CountedRequest(const http::Exchange& exchange) : exchange_(exchange) {}
-  ~CountedRequest() {
-    metrics::Get().http_requests.With({route_, ClassOf(exchange_.status())}).Add();
-  }
+  ~CountedRequest() { CounterOf(route_, exchange_.status()).Add(); }
   CountedRequest(const CountedRequest&) = delete;
   CountedRequest& operator=(const CountedRequest&) = delete;
   void SetRoute(std::string_view route) { route_ = route; }

@@ -150,8 +150,8 @@ async::Task<Result<void>> PassResponse(Passing& passing, http::ResponseHead head
     large = std::make_unique_for_overwrite<char[]>(kPieceBytes);
     piece = {large.get(), kPieceBytes};
   }
-  size_t n = 0;
-  if (passing.upstream.HasBuffered()) {
+  size_t n = passing.upstream.TakeBuffered(piece);
+  if (n == 0 && !passing.upstream.at_end() && passing.upstream.HasBuffered()) {
     CO_ASSIGN(n, co_await passing.upstream.ReadSome(piece));
   }
   std::string_view first(piece.data(), n);

@@ -51,6 +51,19 @@ struct UpstreamPool::Impl {
     return found == shards.end() ? nullptr : found->get();
   }
 
+  // The youngest: those that are not needed grow old.
+  std::optional<async::Stream> Pop(const async::Executor& executor, const Key& key) {
+    std::lock_guard guard(mutex);
+    Shard* own = Find(executor);
+    if (own == nullptr) return std::nullopt;
+    auto found = own->idle.find(key);
+    if (found == own->idle.end() || found->second.empty()) return std::nullopt;
+    async::Stream stream = std::move(found->second.back().stream);
+    found->second.pop_back();
+    --count;
+    return stream;
+  }
+
   // On the shard. False when it has none left, and the sweeper may end.
   bool Sweep(Shard& shard) {
     std::vector<async::Stream> closes;  // behind the mutex
@@ -83,19 +96,9 @@ UpstreamPool::~UpstreamPool() = default;
 
 std::optional<async::Stream> UpstreamPool::Take(const async::Executor& shard,
                                                 const std::string& iid, uint16_t port) {
-  std::vector<async::Stream> closes;  // behind the mutex
-  std::lock_guard guard(impl_->mutex);
-  Shard* own = impl_->Find(shard);
-  if (own == nullptr) return std::nullopt;
-  auto found = own->idle.find(Key(iid, port));
-  if (found == own->idle.end()) return std::nullopt;
-  while (!found->second.empty()) {
-    // The youngest: those that are not needed grow old.
-    async::Stream stream = std::move(found->second.back().stream);
-    found->second.pop_back();
-    --impl_->count;
-    if (IsQuiet(stream.fd())) return stream;
-    closes.push_back(std::move(stream));
+  // Looked at and closed without the mutex.
+  while (std::optional<async::Stream> stream = impl_->Pop(shard, Key(iid, port))) {
+    if (IsQuiet(stream->fd())) return stream;
   }
   return std::nullopt;
 }

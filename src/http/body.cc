@@ -77,14 +77,19 @@ async::Task<Result<size_t>> BodyReader::Read(ReadBuffer& buffer, const ReadFunct
   co_return n;
 }
 
+size_t BodyReader::TakeBuffered(ReadBuffer& buffer, std::span<char> out) {
+  if (framing_ != Framing::kLength) return 0;
+  size_t count = CopyOut(buffer, out.first(std::min<uint64_t>(left_, out.size())));
+  left_ -= count;
+  return count;
+}
+
 async::Task<Result<size_t>> BodyReader::ReadLength(ReadBuffer& buffer, const ReadFunction& read,
                                                    std::span<char> out) {
-  out = out.first(static_cast<size_t>(std::min<uint64_t>(left_, out.size())));
-  size_t count = CopyOut(buffer, out);
-  if (count == 0) {
-    CO_ASSIGN(count, co_await read(out));
-    if (count == 0) co_return ClosedEarly();
-  }
+  size_t count = TakeBuffered(buffer, out);
+  if (count > 0) co_return count;
+  CO_ASSIGN(count, co_await read(out.first(std::min<uint64_t>(left_, out.size()))));
+  if (count == 0) co_return ClosedEarly();
   left_ -= count;
   co_return count;
 }

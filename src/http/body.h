@@ -37,6 +37,8 @@ class BodyReader {
   // kUnavailable, CONNECTION_CLOSED.
   async::Task<Result<size_t>> Read(ReadBuffer& buffer, const ReadFunction& read,
                                    std::span<char> out);
+  // Without waiting: what `buffer` has of a body whose length is known, 0 of any other.
+  size_t TakeBuffered(ReadBuffer& buffer, std::span<char> out);
   bool at_end() const;
 
  private:

@@ -15,13 +15,9 @@ class PlainTransportImpl : public Transport {
  public:
   explicit PlainTransportImpl(async::Stream stream) : stream_(std::move(stream)) {}
   async::Task<Result<size_t>> ReadSome(std::span<char> buffer) override {
-    Result<size_t> n = co_await stream_.ReadSome(buffer);
-    co_return n;
+    return stream_.ReadSome(buffer);
   }
-  async::Task<Result<void>> Write(std::string_view data) override {
-    Result<void> written = co_await stream_.Write(data);
-    co_return written;
-  }
+  async::Task<Result<void>> Write(std::string_view data) override { return stream_.Write(data); }
   void Close() override { stream_.Close(); }
   async::Stream* stream() override { return &stream_; }
 

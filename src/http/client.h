@@ -53,6 +53,8 @@ class ClientRequest {
   async::Task<Result<ResponseHead>> ReadHead();
   // The next piece of the body; 0 at its end. A connection that closes early is kBadGateway.
   async::Task<Result<size_t>> ReadSome(std::span<char> buffer);
+  // What of the body has come with the head, where its length is known; 0 otherwise.
+  size_t TakeBuffered(std::span<char> buffer) { return body_.TakeBuffered(buffer_, buffer); }
   // The whole body, at most `limit` bytes.
   async::Task<Result<std::string>> ReadBody(size_t limit);
 

@@ -250,14 +250,8 @@ async::Task<Result<size_t>> Connection::TimedRead(std::span<char> out) {
   co_return result;
 }
 
-async::Task<Result<bool>> Connection::ReadHead() {
-  Result<bool> read = co_await FillHead();
-  ClearDeadline();
-  co_return read;
-}
-
 // Reads until the buffer holds a whole head: true; false when the connection ended before that.
-async::Task<Result<bool>> Connection::FillHead() {
+async::Task<Result<bool>> Connection::ReadHead() {
   bool begun = !buffer_.empty();
   SetDeadline(begun ? options_.head_timeout : options_.idle_timeout);
   std::optional<Scratch> piece;
@@ -315,6 +309,7 @@ async::Task<> Connection::Linger() {
 
 async::Task<bool> Connection::ServeOne() {
   Result<bool> ready = co_await ReadHead();
+  ClearDeadline();
   if (!ready) {
     co_await Refuse(std::move(ready).error());
     co_return false;

@@ -31,7 +31,6 @@ class Connection {
 
   async::Task<> ServeAll();
   async::Task<Result<bool>> ReadHead();
-  async::Task<Result<bool>> FillHead();
   async::Task<bool> ServeOne();
   async::Task<> WatchDeadline();
   // What is read from now on must come within that time.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <string>
 
 #include "async/runtime.h"
@@ -169,6 +170,22 @@ RequestHead Request(std::string method, std::string target) {
 TEST(ClientTest, ReadsLengthAndChunkedBodies) {
   EXPECT_EQ(Ask(Request("POST", "/"), "payload").body, "POST payload");
   EXPECT_EQ(Ask(Request("GET", "/stream"), "").body, "one two");
+}
+
+TEST(BodyTest, WhatHasComeIsTakenUpToTheEndOfTheBody) {
+  ReadBuffer buffer;
+  buffer.Append("hellonext");
+  BodyReader body(Framing::kLength, 5);
+  std::array<char, 3> out{};
+  EXPECT_EQ(body.TakeBuffered(buffer, out), 3U);
+  EXPECT_EQ(std::string_view(out.data(), 3), "hel");
+  EXPECT_FALSE(body.at_end());
+  EXPECT_EQ(body.TakeBuffered(buffer, out), 2U);
+  EXPECT_TRUE(body.at_end());
+  EXPECT_EQ(body.TakeBuffered(buffer, out), 0U);
+  EXPECT_EQ(buffer.view(), "next");
+  BodyReader chunked(Framing::kChunked, 0);
+  EXPECT_EQ(chunked.TakeBuffered(buffer, out), 0U);
 }
 
 TEST(ClientTest, AnAnswerThatIsCutIsNoAnswer) {
