@@ -50,13 +50,18 @@ void AddStop(CLI::App& app, const Globals& globals, Verb& verb) {
   struct Arguments {
     std::vector<std::string> ids;
     bool all = false;
+    bool keep_memory = false;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("stop", "Save sandboxes and stop them; their files stay");
   command->add_option("id", arguments->ids, "Their names");
   command->add_flag("--all", arguments->all, "All that there are");
+  command->add_flag("--keep-memory", arguments->keep_memory,
+                    "What runs goes on at the next start, where it was");
   command->callback([&verb, &globals, arguments] {
-    verb = [&globals, arguments] { return Stop(globals, arguments->ids, arguments->all); };
+    verb = [&globals, arguments] {
+      return Stop(globals, arguments->ids, arguments->all, arguments->keep_memory);
+    };
   });
 }
 

@@ -154,19 +154,26 @@ Result<std::vector<std::string>> AllIds(const ApiClient& client) {
 }
 
 // 1 when it could not be saved.
-Result<int> StopOne(const Globals& globals, const ApiClient& client, const std::string& id) {
-  ASSIGN(std::string answer, client.Call("POST", fmt::format("/v1/sandboxes/{}/stop", id)));
+Result<int> StopOne(const Globals& globals, const ApiClient& client, const std::string& id,
+                    bool keep_memory) {
+  ASSIGN(std::string answer, client.Call("POST", fmt::format("/v1/sandboxes/{}/stop", id),
+                                         keep_memory ? R"({"keepMemory":true})" : "{}"));
   if (globals.json) fmt::print("{}\n", answer);
   ASSIGN(bj::object object, ObjectOf(answer));
+  std::string forgotten = TextOf(object, "memoryFailure");
+  if (!forgotten.empty()) {
+    fmt::print(stderr, "atoll: {} is stopped, but what ran in it has ended: {}\n", id, forgotten);
+  }
   std::string failure = TextOf(object, "saveFailure");
-  if (failure.empty()) return 0;
+  if (failure.empty()) return forgotten.empty() ? 0 : 1;
   fmt::print(stderr, "atoll: {} is stopped but not saved, its files stay here: {}\n", id, failure);
   return 1;
 }
 
 }  // namespace
 
-Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all) {
+Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all,
+                 bool keep_memory) {
   for (const std::string& id : ids) TRY(sandbox::ValidateId(id));
   if (ids.empty() != all) {
     return Fail(Code::kInvalidArgument, "name the sandboxes to stop, or --all");
@@ -177,7 +184,7 @@ Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all)
   }
   int code = 0;
   for (const std::string& id : ids) {
-    Result<int> stopped = StopOne(globals, client, id);
+    Result<int> stopped = StopOne(globals, client, id, keep_memory);
     if (!stopped && !all) return std::unexpected(std::move(stopped).error().Wrap(id));
     if (!stopped) fmt::print(stderr, "atoll: {}: {}\n", id, stopped.error().message);
     code = std::max(code, stopped.value_or(1));

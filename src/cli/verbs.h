@@ -97,7 +97,7 @@ struct TopArguments {
 Result<int> Create(const Globals& globals, const CreateArguments& arguments);
 Result<int> Fork(const Globals& globals, const ForkArguments& arguments);
 // `all`: every sandbox there is; one that cannot be stopped does not keep the others.
-Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all);
+Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all, bool keep_memory);
 // A progress bar on a terminal's stderr.
 Result<int> Snapshot(const Globals& globals, const SnapshotArguments& arguments);
 Result<int> Restore(const Globals& globals, const RestoreArguments& arguments);

@@ -218,6 +218,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(ReadIdle(source, "stop_after", config.sleep.stop_after));
   TRY(source.Read("sleep", "keep_alive", config.sleep.keep_alive));
   TRY(source.Read("sleep", "busy_cpus", config.busy_cpus, 0, 1024));
+  TRY(source.Read("sleep", "keep_memory", config.keep_memory));
   TRY(source.Read("sleep", "event_stream_is_activity", config.event_stream_is_activity));
   ASSIGN(config.pool, ReadPool(source));
   TRY(source.RefuseUnknown());

@@ -58,6 +58,7 @@ struct Config {
   sandbox::SleepPolicy sleep;
   bool event_stream_is_activity = false;
   double busy_cpus = 0.1;
+  bool keep_memory = false;
 
   sandbox::PoolOptions pool;
 

@@ -33,6 +33,8 @@ constexpr const char* kInstalled = "/usr/lib/atoll/criu";
 constexpr int kListener = 3;
 constexpr int kFirstLeaf = 4;
 constexpr size_t kMostManifestBytes = 1U << 20U;
+// Of one file that is open and has no name any more.
+constexpr const char* kMostDeletedBytes = "67108864";
 
 struct Descriptor {
   int number = 0;
@@ -318,7 +320,8 @@ Result<void> Dump(const DumpSpec& spec) {
   std::string log = images + "/dump.log";
   sys::Command command{.argv = {spec.criu, "dump", "-t", std::to_string(spec.pid), "-D", images,
                                 "-o", log, "-v1", "--file-locks", "--manage-cgroups=ignore",
-                                "--empty-ns", "net", "--tcp-close"}};
+                                "--empty-ns", "net", "--tcp-close", "--ghost-limit",
+                                kMostDeletedBytes}};
   std::set<std::string> keys;
   for (const Descriptor& one : manifest.descriptors) keys.insert(one.key);
   for (const std::string& key : keys) {
@@ -328,7 +331,9 @@ Result<void> Dump(const DumpSpec& spec) {
     command.argv.insert(command.argv.end(),
                         {"--external", fmt::format("mnt[{}]:{}", one.target, one.target)});
   }
-  for (int pid : spec.processes) TRY(WipeAsInFork(pid));
+  if (spec.for_copies) {
+    for (int pid : spec.processes) TRY(WipeAsInFork(pid));
+  }
   TRY(RunCriu(std::move(command), "criu dump", log));
   TRY(MakeReadable(images));
   return sys::WriteFile(spec.dir + "/checkpoint", Encode(manifest), 0644);

@@ -4,7 +4,8 @@
 //
 // A checkpoint is a directory:
 //   images/       what CRIU wrote; readable by every sandbox's root user, so of nobody's secrets
-//   layer/        the upper directory as it was, with the ids of `base`
+//   layer/        the upper directory as it was, with the ids of `base`. Not there: the checkpoint
+//                 is one sandbox's own, and goes with the layer that it has
 //   checkpoint    lines: "base 268435456", "fd 4 file[eb:8b4b2]" (a descriptor of PID 1 that leads
 //                 out, as CRIU calls it), "mount /dev/null /dev/null" (where a mount comes from)
 #pragma once
@@ -32,6 +33,8 @@ struct DumpSpec {
   uint32_t id_base = 0;
   std::string agent_binary;  // as the bundle names it
   std::string opencode_binary;
+  // Several sandboxes may come of it: what a fork empties is empty.
+  bool for_copies = true;
 };
 // Writes images/ and `checkpoint`. The processes are gone afterwards, whatever comes out.
 Result<void> Dump(const DumpSpec& spec);

@@ -223,6 +223,7 @@ Result<void> Launcher::Stop(const std::string& iid) {
 
 Result<void> Launcher::Destroy(const std::string& iid) {
   TRY(Stop(iid));
+  TRY(DropMemory(iid));
   TRY(layers_.Release(iid));
   return trash_->Put(LayerDir(iid), iid);
 }
@@ -230,6 +231,7 @@ Result<void> Launcher::Destroy(const std::string& iid) {
 Result<std::string> Launcher::SetAside(const std::string& iid) {
   std::string lost = config_.state_dir + "/lost";
   TRY(sys::MakeDirs(lost, 0700));
+  TRY(DropMemory(iid));
   TRY(layers_.Release(iid));
   std::time_t now = std::time(nullptr);
   return MoveInto(LayerDir(iid), lost, fmt::format("{}-{:%Y%m%dT%H%M%SZ}", iid, fmt::gmtime(now)));

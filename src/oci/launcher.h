@@ -81,6 +81,16 @@ class Launcher {
   // (protocol::Park) and nobody is connected to anything inside. It has ended afterwards, whatever
   // comes out.
   Result<void> Checkpoint(const std::string& iid, uint32_t id_base, const std::string& dir);
+  // The same for its own next start: into state_dir/memory/<iid>, without its files, which stay
+  // where they are. Clients of its agent are cut off. `key` says what the checkpoint depends on.
+  Result<void> KeepMemory(const std::string& iid, uint32_t id_base, const std::string& key);
+  // What KeepMemory has kept, for one start with `LaunchSpec::checkpoint`: a second start would find
+  // other files. Empty when there is nothing, or it was kept with another key. DropMemory follows.
+  Result<std::string> TakeMemory(const std::string& iid, const std::string& key);
+  bool HasMemory(const std::string& iid) const;
+  // Also what an interrupted KeepMemory or start has left.
+  Result<void> DropMemory(const std::string& iid);
+  std::string MemoryDir(const std::string& iid) const;
   // Ends the container and removes everything of it but its layer. Idempotent.
   Result<void> Stop(const std::string& iid);
   // Stop, and the layer too (state_dir/sandboxes/<iid>): it is gone at once, its space soon after.
@@ -111,6 +121,13 @@ class Launcher {
   Result<void> WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup);
   Result<pid_t> RunContainer(const LaunchSpec& spec, const Leaves& leaves);
   // launcher_checkpoint.cc
+  struct CheckpointOf {
+    std::string iid;
+    uint32_t id_base = 0;
+    std::string dir;
+    bool for_copies = true;
+  };
+  Result<void> DumpProcesses(const CheckpointOf& of);
   Result<void> FillLayer(const LaunchSpec& spec, const std::string& layer);
   Result<pid_t> Revive(const LaunchSpec& spec, const Leaves& leaves);
 

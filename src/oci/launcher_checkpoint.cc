@@ -2,11 +2,16 @@
 // Sandboxes into checkpoints, and from them.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <string_view>
@@ -73,6 +78,28 @@ Result<void> CopyLayer(const std::string& from, uint32_t from_base, const std::s
   return {};
 }
 
+// Clients of the agent are those whose socket has the name that they were accepted at.
+Result<void> EndClients(pid_t pid) {
+  ASSIGN(sys::Fd process, sys::PidfdOpen(pid));
+  std::error_code failure;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), failure)) {
+    std::error_code ignored;
+    if (!std::filesystem::read_symlink(entry, ignored).string().starts_with("socket:")) continue;
+    int number = std::atoi(entry.path().filename().c_str());
+    sys::Fd socket(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+    if (!socket) continue;  // it has just left
+    sockaddr_un name{};
+    socklen_t size = sizeof(name);
+    bool named =
+        ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0 &&
+        name.sun_family == AF_UNIX && size > offsetof(sockaddr_un, sun_path);
+    if (named) ::shutdown(socket.get(), SHUT_RDWR);
+  }
+  if (failure) return Fail(Code::kNotFound, "the sandbox has ended");
+  return {};
+}
+
 // PID 1 has one socket of its own, to its spawner. Another one is a client's that is just leaving.
 Result<void> AwaitNoClients(pid_t pid) {
   constexpr int kRounds = 200;
@@ -99,24 +126,30 @@ Result<void> Launcher::CanCheckpoint() const {
   return {};
 }
 
-Result<void> Launcher::Checkpoint(const std::string& iid, uint32_t id_base,
-                                  const std::string& dir) {
+Result<void> Launcher::DumpProcesses(const CheckpointOf& of) {
   ASSIGN(std::string criu, FindCriu(config_.criu, config_.state_dir));
-  ASSIGN(ContainerState state, runtime_->State(iid));
-  ASSIGN(std::vector<sys::Fd> work, cgroups_.Find(iid).OpenWorkProcs());
+  ASSIGN(ContainerState state, runtime_->State(of.iid));
+  ASSIGN(std::vector<sys::Fd> work, cgroups_.Find(of.iid).OpenWorkProcs());
+  if (!of.for_copies) TRY(EndClients(state.pid));
   TRY(AwaitNoClients(state.pid));
   // In a cgroup namespace whose root is `work`, no process may be beside it.
   for (const sys::Fd& procs : work) {
     TRY(sys::WriteAll(procs.get(), std::to_string(state.pid)));
   }
-  ASSIGN(std::vector<int> processes, cgroups_.Find(iid).Processes());
-  Result<void> dumped = Dump({.criu = criu,
-                              .pid = state.pid,
-                              .processes = std::move(processes),
-                              .dir = dir,
-                              .id_base = id_base,
-                              .agent_binary = config_.agent_binary,
-                              .opencode_binary = config_.opencode_binary});
+  ASSIGN(std::vector<int> processes, cgroups_.Find(of.iid).Processes());
+  return Dump({.criu = criu,
+               .pid = state.pid,
+               .processes = std::move(processes),
+               .dir = of.dir,
+               .id_base = of.id_base,
+               .agent_binary = config_.agent_binary,
+               .opencode_binary = config_.opencode_binary,
+               .for_copies = of.for_copies});
+}
+
+Result<void> Launcher::Checkpoint(const std::string& iid, uint32_t id_base,
+                                  const std::string& dir) {
+  Result<void> dumped = DumpProcesses({.iid = iid, .id_base = id_base, .dir = dir});
   // A layer that is copied after the last process has ended is what they left.
   TRY(cgroups_.Find(iid).Kill());
   TRY(std::move(dumped));
@@ -126,6 +159,7 @@ Result<void> Launcher::Checkpoint(const std::string& iid, uint32_t id_base,
 }
 
 Result<void> Launcher::FillLayer(const LaunchSpec& spec, const std::string& layer) {
+  if (::access((spec.checkpoint + "/layer").c_str(), F_OK) != 0) return {};
   ASSIGN(uint32_t base, CheckpointBase(spec.checkpoint));
   return CopyLayer(spec.checkpoint + "/layer/upper", base, layer + "/upper", spec.id_base);
 }

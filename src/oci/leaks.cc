@@ -179,6 +179,10 @@ class Search {
     for (const std::string& iid : Names(config_.state_dir + "/sandboxes")) {
       if (!live_.contains(iid)) Add("directory", config_.state_dir + "/sandboxes/" + iid, iid);
     }
+    for (const std::string& name : Names(config_.state_dir + "/memory")) {
+      std::string iid = name.substr(0, name.find('.'));
+      if (!live_.contains(iid)) Add("memory", config_.state_dir + "/memory/" + name, iid);
+    }
     ASSIGN(auto stale, ImageStore(ImagesDir(config_)).Stale());
     for (const std::string& path : stale) Add("temporary", path, {});
     for (const std::string& path : StaleUploads(config_, daemon_)) Add("temporary", path, {});

@@ -280,48 +280,6 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   co_return Unexpected(std::move(error));
 }
 
-async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& phases,
-                                                     std::vector<Recovered>* recovered) {
-  metrics::Measure measure(metrics::Get().start_seconds);
-  Stopwatch watch;
-  bool at_rest = false;
-  {
-    std::lock_guard guard(mutex);
-    at_rest = entry->row.state == State::kStopped && !entry->sandbox;
-  }
-  // One that has died, or could not be stopped.
-  if (!at_rest) {
-    CO_TRY(co_await StopContainer(entry, "it had ended"));
-  }
-  phases.emplace_back("clean", watch.Lap());
-  auto look = [this, &entry] { return PrepareLayer(entry->row); };
-  CO_ASSIGN(bool recover, co_await lookups.Run(look));
-  {
-    std::lock_guard guard(mutex);
-    entry->row.recover = recover;
-    entry->reserved = recover;
-  }
-  // Written first: a new daemon that finds no container will start it again.
-  auto write = [this, &entry] { return rows.SetState(entry->row.iid, State::kRunning); };
-  CO_TRY(co_await runtime.blocking().Run(write));
-  phases.emplace_back("row", watch.Lap());
-  Result<void> launched = co_await Launch(entry, false, phases);
-  if (launched && recover) {
-    std::vector<Recovered> found;
-    launched = co_await Recover(entry, found);
-    phases.emplace_back("recover", watch.Lap());
-    if (recovered != nullptr) *recovered = std::move(found);
-  }
-  Reserve(entry, false);
-  measure.Succeeded(launched.has_value());
-  if (launched) co_return launched;
-  Error error = std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id));
-  Result<void> stopped = co_await StopContainer(entry);
-  if (!stopped) log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
-  if (recover) co_await DropLayer(entry);
-  co_return Unexpected(std::move(error));
-}
-
 async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry, std::string why) {
   std::shared_ptr<Sandbox> sandbox;
   {

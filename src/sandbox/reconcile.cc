@@ -68,7 +68,7 @@ namespace {
 template <class Impl>
 async::Task<> FinishStop(Impl& impl, std::string id) {
   Result<Registry::Stopped> stopped;
-  co_await impl.StopInto(id, false, "a stop that was cut short is finished", stopped);
+  co_await impl.StopInto(id, {.why = "a stop that was cut short is finished"}, stopped);
   if (!stopped) log::Warning("sandbox {}: {}", id, stopped.error().message);
 }
 

@@ -271,11 +271,16 @@ async::Task<Result<void>> Registry::Delete(std::string id) {
   co_return result;
 }
 
-async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id) {
+async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id, bool keep_memory) {
+  if (keep_memory) {
+    auto ask = [this] { return impl_->launcher.CanCheckpoint(); };
+    Result<void> can = co_await impl_->runtime.blocking().Run(ask);
+    if (!can) co_return Fail(Code::kFailedPrecondition, can.error().message, "MEMORY_UNSUPPORTED");
+  }
   async::Executor executor = co_await async::ThisExecutor();
   Result<Stopped> result;
-  co_await async::RunOn(executor,
-                        impl_->StopInto(std::move(id), false, "its owner stops it", result));
+  Impl::StopHow how{.keep_memory = keep_memory, .why = "its owner stops it"};
+  co_await async::RunOn(executor, impl_->StopInto(std::move(id), std::move(how), result));
   co_return result;
 }
 

@@ -92,6 +92,8 @@ struct Options {
   SleepPolicy sleep;
   // One that uses more of a CPU than this is not idle; 0: CPU time says nothing.
   double busy_cpus = 0.1;
+  // Who is stopped by itself is stopped with what runs in it (see Registry::Stop).
+  bool keep_memory = false;
 };
 
 // What the launcher that goes with these options is opened with.
@@ -227,8 +229,12 @@ class Registry {
   struct Stopped {
     std::vector<std::string> snapshot_ids;
     std::string save_failure;  // empty: saved, or nothing to save
+    bool memory_kept = false;
+    std::string memory_failure;  // why not, if it was to be
   };
-  async::Task<Result<Stopped>> Stop(std::string id);
+  // `keep_memory`: what runs goes on at the next start, where it was, as if it had slept.
+  // MEMORY_UNSUPPORTED when this host cannot; what goes wrong later stops it all the same.
+  async::Task<Result<Stopped>> Stop(std::string id, bool keep_memory = false);
 
   async::Task<Result<SnapshotResult>> Snapshot(std::string id, SnapshotRequest request);
   // BACKUP_NOT_FOUND, BACKUP_EXPIRED, SNAPSHOT_AMBIGUOUS.

@@ -224,8 +224,17 @@ struct Registry::Impl {
   // By its row, whether it lives or not.
   bool IsUp(const EntryPtr& entry) const;
   async::Task<Result<void>> ClearDead(EntryPtr entry);
-  // `idle_only`: not when somebody uses it.
-  async::Task<> StopInto(std::string id, bool idle_only, std::string why, Result<Stopped>& result);
+  struct StopHow {
+    bool idle_only = false;  // not when somebody uses it
+    bool keep_memory = false;
+    std::string why;
+  };
+  async::Task<> StopInto(std::string id, StopHow how, Result<Stopped>& result);
+  // start.cc. What a checkpoint of it depends on beside its files. Blocks.
+  Result<std::string> MemoryKey(const Row& row) const;
+  // What runs in it, which has ended afterwards, for its next start.
+  async::Task<Result<void>> KeepMemory(EntryPtr entry, std::shared_ptr<Sandbox> sandbox);
+  async::Task<Result<void>> LaunchFromMemory(EntryPtr entry, Phases& phases);
   bool LayerIsGone(const Row& row) const;
   // Before a start: whether the layer has to be filled from snapshots. Blocks.
   Result<bool> PrepareLayer(const Row& row);

@@ -227,7 +227,11 @@ async::Task<> Registry::Impl::IdleRound() {
       if (busy) continue;
     }
     Result<Stopped> stopped;
-    co_await StopInto(id, true, "nobody has used it for long", stopped);
+    co_await StopInto(id,
+                      {.idle_only = true,
+                       .keep_memory = options.keep_memory,
+                       .why = "nobody has used it for long"},
+                      stopped);
     if (stopped) log::Info("sandbox {} is stopped: nobody has used it for long", id);
     if (stopped || ReasonOf(stopped.error()) == "SANDBOX_IN_USE") continue;
     log::Warning("{}", stopped.error().message);

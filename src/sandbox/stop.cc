@@ -125,8 +125,7 @@ async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry) {
   co_return ended;
 }
 
-async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::string why,
-                                       Result<Stopped>& result) {
+async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopped>& result) {
   co_await async::DisableCancellation();
   EntryPtr entry;
   async::Mutex::Lock transfer;
@@ -166,6 +165,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
         co_return;
       }
     }
+    stopped.memory_kept = launcher.HasMemory(entry->row.iid);
     stopped.save_failure = entry->row.unsaved ? "what it holds has not been saved yet" : "";
     result = std::move(stopped);
     co_return;
@@ -177,7 +177,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
     auto stops_after = SleepOf(entry->row).StopsAfter();
     auto idle = std::chrono::steady_clock::now() - entry->activity->idle_since();
     // Much may have happened since it was found idle.
-    if (idle_only && (entry->activity->uses() > 0 || !stops_after || idle < *stops_after)) {
+    if (how.idle_only && (entry->activity->uses() > 0 || !stops_after || idle < *stops_after)) {
       result = Fail(Code::kFailedPrecondition, fmt::format("sandbox {} is in use", id),
                     "SANDBOX_IN_USE");
       co_return;
@@ -185,8 +185,8 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
     entry->row.state = State::kStopping;
     save = PolicyOf(entry->row).on_stop;
   }
-  auto write = [this, &entry, &why] {
-    return rows.SetState(entry->row.iid, State::kStopping, {}, why);
+  auto write = [this, &entry, &how] {
+    return rows.SetState(entry->row.iid, State::kStopping, {}, how.why);
   };
   Result<void> written = co_await runtime.blocking().Run(write);
   if (!written) log::Error("sandbox {}: {}", id, written.error().message);
@@ -200,8 +200,17 @@ async::Task<> Registry::Impl::StopInto(std::string id, bool idle_only, std::stri
                  saved.error().message);
     }
   }
+  if (how.keep_memory) {
+    Result<void> kept = co_await KeepMemory(entry, sandbox);
+    stopped.memory_kept = kept.has_value();
+    if (kept) how.why += ", and what runs in it is kept";
+    if (!kept) {
+      stopped.memory_failure = kept.error().message;
+      log::Warning("sandbox {} stops without its memory: {}", id, stopped.memory_failure);
+    }
+  }
   sandbox.reset();
-  Result<void> ended = co_await StopContainer(entry, why);
+  Result<void> ended = co_await StopContainer(entry, how.why);
   measure.Succeeded(ended.has_value());
   if (ended) {
     result = std::move(stopped);

@@ -76,6 +76,11 @@ std::string RestoreJson(const sandbox::RestoreOutcome& outcome) {
   return writer.Take();
 }
 
+Result<bool> ParseStop(const json::Object& body) {
+  ASSIGN(std::optional<bool> keep_memory, body.OptionalBool("keepMemory"));
+  return keep_memory.value_or(false);
+}
+
 async::Task<Result<std::string>> DoSnapshot(const Services& services, std::string id,
                                             sandbox::SnapshotRequest request) {
   CO_ASSIGN(sandbox::SnapshotResult result,
@@ -167,7 +172,12 @@ async::Task<> Restore(const Services& services, std::string id, std::string snap
 }
 
 async::Task<> Stop(const Services& services, std::string id, http::Exchange& exchange) {
-  Result<sandbox::Registry::Stopped> stopped = co_await services.registry.Stop(id);
+  Result<bool> keep_memory = co_await ReadRequest<bool>(exchange, ParseStop);
+  if (!keep_memory) {
+    co_await http::RespondError(exchange, std::move(keep_memory).error());
+    co_return;
+  }
+  Result<sandbox::Registry::Stopped> stopped = co_await services.registry.Stop(id, *keep_memory);
   if (!stopped) {
     co_await http::RespondError(exchange, std::move(stopped).error());
     co_return;
@@ -179,6 +189,8 @@ async::Task<> Stop(const Services& services, std::string id, http::Exchange& exc
   for (const std::string& snapshot : stopped->snapshot_ids) writer.String(snapshot);
   writer.EndArray();
   if (!stopped->save_failure.empty()) writer.Field("saveFailure", stopped->save_failure);
+  if (*keep_memory) writer.Field("memoryKept", stopped->memory_kept);
+  if (!stopped->memory_failure.empty()) writer.Field("memoryFailure", stopped->memory_failure);
   writer.EndObject();
   Result<void> sent = co_await http::RespondJson(exchange, 200, writer.Take());
   (void)sent;  // the client has gone away

@@ -167,6 +167,10 @@ constexpr Field kNewFields[] = {
 // A path that has an id needs none in the body.
 constexpr auto kCreateFields = std::span(kNewFields).subspan(1);
 constexpr Field kPatchFields[] = {kSleepAfter, kStopAfter, kKeepAlive, kSnapshots};
+constexpr Field kStopFields[] = {
+    {.name = "keepMemory",
+     .kind = Kind::kBoolean,
+     .about = "What runs goes on at the next start, where it was. It needs CRIU on the host."}};
 constexpr Field kForkFields[] = {
     {.name = "id", .about = "The id of the copy; a new one when it is not there."},
     {.name = "count",
@@ -302,7 +306,9 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/sandboxes/{id}/stop",
      .operation = "stopSandbox",
      .summary = "Saves it and ends its programs; its files stay.",
-     .handler = OfSandbox<Stop>},
+     .handler = OfSandbox<Stop>,
+     .body = Media::kJson,
+     .fields = kStopFields},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/sleep",
      .operation = "sleepSandbox",

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ran in a sandbox that was stopped, kept for its next start:
+//   state_dir/memory/<iid>        a checkpoint without a layer, and `key`
+//   state_dir/memory/<iid>.part   one that is being made
+//   state_dir/memory/<iid>.taken  one that a start goes on from; that start is its last use
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "oci/checkpoint.h"
+#include "oci/launcher.h"
+
+namespace atl::oci {
+namespace {
+
+constexpr size_t kMostKeyBytes = 4096;
+
+// Memory that fills the disk would take the files of others with it.
+Result<void> CheckRoom(const std::string& dir, const sys::Cgroup& cgroup) {
+  struct statvfs space{};
+  if (::statvfs(dir.c_str(), &space) != 0) return FailErrno(errno, "look for room in " + dir);
+  ASSIGN(sys::CgroupUsage usage, cgroup.Usage());
+  uint64_t free = uint64_t{space.f_bavail} * space.f_frsize;
+  uint64_t total = uint64_t{space.f_blocks} * space.f_frsize;
+  constexpr uint64_t kReserve = uint64_t{1} << 30U;
+  uint64_t reserve = std::min(kReserve, total / 20);
+  if (free > usage.memory_bytes + reserve) return {};
+  return Fail(Code::kResourceExhausted,
+              fmt::format("{} has {} MiB free, its memory takes up to {} MiB", dir, free >> 20U,
+                          usage.memory_bytes >> 20U));
+}
+
+}  // namespace
+
+std::string Launcher::MemoryDir(const std::string& iid) const {
+  return fmt::format("{}/memory/{}", config_.state_dir, iid);
+}
+
+bool Launcher::HasMemory(const std::string& iid) const {
+  return ::access(MemoryDir(iid).c_str(), F_OK) == 0;
+}
+
+Result<void> Launcher::KeepMemory(const std::string& iid, uint32_t id_base,
+                                  const std::string& key) {
+  std::string dir = MemoryDir(iid);
+  std::string part = dir + ".part";
+  auto keep = [&]() -> Result<void> {
+    TRY(sys::MakeDirs(config_.state_dir + "/memory", 0711));
+    TRY(CheckRoom(config_.state_dir + "/memory", cgroups_.Find(iid)));
+    TRY(DropMemory(iid));
+    TRY(sys::MakeDirs(part, 0700));
+    // CRIU reads as the sandbox's root user what nobody else may read.
+    if (::chown(part.c_str(), id_base, id_base) != 0) return FailErrno(errno, "give away " + part);
+    TRY(DumpProcesses({.iid = iid, .id_base = id_base, .dir = part, .for_copies = false}));
+    TRY(sys::WriteFile(part + "/key", key, 0600));
+    if (std::rename(part.c_str(), dir.c_str()) != 0) return FailErrno(errno, "place " + dir);
+    return {};
+  };
+  Result<void> kept = keep();
+  if (!kept) (void)DropMemory(iid);
+  return kept;
+}
+
+Result<std::string> Launcher::TakeMemory(const std::string& iid, const std::string& key) {
+  std::string dir = MemoryDir(iid);
+  if (!HasMemory(iid)) return std::string();
+  ASSIGN(std::string kept_with, sys::ReadFile(dir + "/key", kMostKeyBytes));
+  if (kept_with != key) {
+    TRY(DropMemory(iid));
+    return std::string();
+  }
+  std::string taken = dir + ".taken";
+  TRY(sys::RemoveTree(taken));
+  if (std::rename(dir.c_str(), taken.c_str()) != 0) return FailErrno(errno, "take " + dir);
+  return taken;
+}
+
+Result<void> Launcher::DropMemory(const std::string& iid) {
+  std::string dir = MemoryDir(iid);
+  for (const char* suffix : {"", ".part", ".taken"}) TRY(sys::RemoveTree(dir + suffix));
+  return {};
+}
+
+}  // namespace atl::oci
