@@ -8,6 +8,7 @@ import http from 'node:http';
 import path from 'node:path';
 
 import {Daemon, eventually, preparedState, sleep} from '../tests/support/daemon.mjs';
+import {remembered, swapped} from './memory.mjs';
 import {ms, now, p50, p95, quantile, Report} from './report.mjs';
 import {agent, bareCrun, isOutput, post} from './requests.mjs';
 
@@ -360,15 +361,17 @@ async function many() {
 const NOTE = `"Kernel" is \`unshare\` with the same namespaces, an overlay over the same image and \`echo hi\` in it, started by Node.js as
 the client: what a sandbox costs before anybody adds anything. What is compared begins 150 ms after the end of what came
 before. Without that rest, right after a sandbox with 30 MB in 501 files was deleted, a cold create to the first output took
-37.59 ms beside 12.69 ms of crun, which came later in the round: more than 1.3 × bare + 10 ms. There is no swap on this machine, so what a sleeping OpenCode
-keeps resident is not measured.`;
+37.59 ms beside 12.69 ms of crun, which came later in the round: more than 1.3 × bare + 10 ms. Where the host has no swap, that of
+sleepers is a file for as long as it is measured; a swap file is the slowest kind, zram the fastest.`;
 
 /** The report of this part. */
 export async function measureLifecycle(options) {
   quick = options.quick;
-  for (const part of [templates, coldCreates, deletes, rates, plainClaims, claims, sleeps, restores, many]) {
+  const tools = {withDaemon, report, v1, times, p50, ms, now};
+  const parts = [templates, coldCreates, deletes, rates, plainClaims, claims, sleeps, swapped, remembered, restores, many];
+  for (const part of parts) {
     if (options.among && !options.among.includes(part.name)) continue;
-    await part();
+    await part(tools);
   }
   report.note(NOTE);
   return report;

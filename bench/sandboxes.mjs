@@ -150,7 +150,7 @@ function pss(pid) {
 }
 
 /** Memory of every process below the daemon's cgroup, in MB, proportionally shared. */
-function insideMegabytes(daemon) {
+export function insideMegabytes(daemon) {
   let sum = 0;
   for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {

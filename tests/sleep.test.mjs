@@ -147,7 +147,9 @@ describe('a sandbox that nobody uses', () => {
     await box.create({opencode: false});
     await box.sh('for i in $(seq 300); do head -c 50000 /dev/urandom > /workspace/$i; done');
     const stopped = v1('halted', '/stop').catch(() => null);
-    await eventually('it stops', async () => await stateOf('halted') === 'stopping');
+    // Its row says so, which is what the next daemon reads.
+    await eventually('it stops', async () =>
+      (await v1('halted', '/events', 'GET')).json().events.some((event) => event.state === 'stopping'));
     await daemon.kill9();
     await stopped;
     await daemon.launch();

@@ -342,8 +342,17 @@ async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry, bool wanted
 
 async::Task<> Registry::Impl::DeleteInto(std::string id, Result<void>& result) {
   co_await async::DisableCancellation();
+  EntryPtr entry = Lookup(id);
+  if (entry) {
+    std::lock_guard guard(mutex);
+    entry->deleting.request_stop();
+  }
   Result<Held> held = co_await Hold(std::move(id), false);
   if (!held) {
+    if (entry) {
+      std::lock_guard guard(mutex);
+      entry->deleting = std::stop_source();
+    }
     result = Unexpected(std::move(held).error());
     co_return;
   }

@@ -74,6 +74,18 @@ async::Task<> FinishStop(Impl& impl, std::string id) {
 
 }  // namespace
 
+namespace {
+
+constexpr int kAdoptionTries = 3;
+constexpr std::chrono::milliseconds kAdoptionPause{1'000};
+
+// A container that has ended is not found.
+bool IsWorthAnotherTry(const Error& error, int tries) {
+  return tries < kAdoptionTries && error.code != Code::kNotFound;
+}
+
+}  // namespace
+
 async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
   std::string id = entry->row.id;
   State state = entry->row.state;
@@ -95,6 +107,12 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
   if (state == State::kStopped || state == State::kFailed) co_return;
   if (lives) {
     Result<void> adopted = co_await Adopt(entry, state == State::kPaused);
+    // What runs is ended only when there is nothing else to be done: a busy host is slow to answer.
+    for (int tries = 1; !adopted && IsWorthAnotherTry(adopted.error(), tries); ++tries) {
+      log::Warning("sandbox {}: {}; trying again", id, adopted.error().message);
+      co_await async::Sleep(kAdoptionPause);
+      adopted = co_await Adopt(entry, state == State::kPaused);
+    }
     if (adopted) {
       log::Info("sandbox {} is {}: adopted", id, StateName(state));
       if (state == State::kStopping) {
@@ -103,7 +121,7 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
       co_return;
     }
     log::Warning("sandbox {} is stopped: {}", id, adopted.error().message);
-    Result<void> stopped = co_await StopContainer(entry, adopted.error().message);
+    Result<void> stopped = co_await ClearDead(entry, adopted.error().message);
     if (!stopped) {
       log::Error("sandbox {}: {}", id, stopped.error().message);
       SetState(entry, State::kFailed, stopped.error().message);

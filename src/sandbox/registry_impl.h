@@ -55,6 +55,8 @@ struct Registry::Entry {
   std::chrono::steady_clock::time_point cpu_at;
   std::chrono::steady_clock::time_point quiet_since;  // as far as that shows in CPU time
   bool delete_wanted = false;                         // by its owner
+  bool idles = false;                                 // it is being put to rest by itself
+  std::stop_source deleting;  // who saves it before its stop need not go on
   std::chrono::steady_clock::time_point looked_at;    // for an interval snapshot, last
   std::shared_ptr<Sandbox> sandbox;                   // while it runs
 };
@@ -210,7 +212,10 @@ struct Registry::Impl {
   };
   async::Task<Result<Transfer>> BeginTransfer(Registry& registry, std::string id);
   // What blocks, of a transfer that holds its locks.
-  Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request);
+  Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request,
+                              std::stop_token cancelled = {});
+  async::Task<> RestoreInto(Transfer transfer, Row row, repository::SnapshotRecord record,
+                            RestoreRequest request, Result<RestoreOutcome>& outcome);
   Result<snapshot::RestoreResult> Put(const Row& row, const repository::SnapshotRecord& record,
                                       const RestoreRequest& request);
   async::Task<Result<void>> NoteRestoring(Row row, bool begins);
@@ -223,7 +228,7 @@ struct Registry::Impl {
                                                      EntryPtr entry, repository::Trigger trigger);
   // By its row, whether it lives or not.
   bool IsUp(const EntryPtr& entry) const;
-  async::Task<Result<void>> ClearDead(EntryPtr entry);
+  async::Task<Result<void>> ClearDead(EntryPtr entry, std::string why);
   struct StopHow {
     bool idle_only = false;  // not when somebody uses it
     bool keep_memory = false;
@@ -255,6 +260,10 @@ struct Registry::Impl {
 
   // One round over those that nobody uses, and over deletes that failed.
   async::Task<> IdleRound();
+  async::Task<> SleepByItself(EntryPtr entry);
+  async::Task<> StopByItself(EntryPtr entry);
+  async::Task<> PutToRest(EntryPtr entry, bool stop);
+  std::atomic<int> resting = 0;  // how many of those are under way
   // `after`: the idle time that is asked for.
   bool IsBusy(const EntryPtr& entry, std::chrono::seconds after);
   async::Task<> DeleteAgainRound();

@@ -16,6 +16,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTick{1'000};
+constexpr std::chrono::milliseconds kRestingPause{20};
 constexpr std::chrono::minutes kQuiet{1};
 constexpr std::chrono::hours kPruneEvents{1};
 constexpr std::chrono::milliseconds kKeepEvents = std::chrono::hours(24 * 30);
@@ -181,61 +182,94 @@ bool Registry::Impl::IsBusy(const EntryPtr& entry, std::chrono::seconds after) {
 
 async::Task<> Registry::Impl::IdleRound() {
   auto now = steady_clock::now();
-  std::vector<EntryPtr> sleepy;
-  std::vector<std::string> stops;
+  std::vector<std::pair<EntryPtr, bool>> idle_ones;  // true: to be stopped
   {
     std::lock_guard guard(mutex);
     for (const auto& [id, entry] : entries) {
       State state = entry->row.state;
       bool lives = state == State::kRunning || state == State::kPaused;
       bool somebodys = entry->row.pool_key.empty() && !entry->reserved;
-      if (!entry->exists || !lives || !somebodys || entry->activity->uses() > 0) continue;
+      if (!entry->exists || !lives || !somebodys || entry->idles) continue;
+      if (entry->activity->uses() > 0) continue;
       SleepPolicy policy = SleepOf(entry->row);
       auto idle = now - entry->activity->idle_since();
       auto stops_after = policy.StopsAfter();
       bool sleeps = !policy.keep_alive && policy.after.count() > 0 && idle >= policy.after;
-      if (stops_after && idle >= *stops_after) {
-        stops.push_back(id);
-      } else if (state == State::kRunning && sleeps) {
-        sleepy.push_back(entry);
-      }
+      bool stop = stops_after && idle >= *stops_after;
+      if (!stop && !(state == State::kRunning && sleeps)) continue;
+      entry->idles = true;
+      idle_ones.emplace_back(entry, stop);
     }
   }
-  for (const EntryPtr& entry : sleepy) {
-    auto look = [this, &entry] { return IsBusy(entry, SleepOf(entry->row).after); };
+  // Side by side: one that is large, or whose store does not answer, keeps nobody else awake.
+  for (auto& [entry, stop] : idle_ones) {
+    ++resting;
+    async::Spawn(runtime.NextShard(), PutToRest(std::move(entry), stop), "put to rest");
+  }
+  co_return;
+}
+
+async::Task<> Registry::Impl::PutToRest(EntryPtr entry, bool stop) {
+  co_await async::DisableCancellation();
+  if (stop) {
+    co_await StopByItself(entry);
+  } else {
+    co_await SleepByItself(entry);
+  }
+  {
+    std::lock_guard guard(mutex);
+    entry->idles = false;
+  }
+  --resting;
+}
+
+async::Task<> Registry::Impl::SleepByItself(EntryPtr entry) {
+  SleepPolicy policy;
+  {
+    std::lock_guard guard(mutex);
+    policy = SleepOf(entry->row);
+  }
+  auto look = [this, &entry, &policy] { return IsBusy(entry, policy.after); };
+  bool busy = co_await runtime.blocking().Run(look);
+  if (busy) co_return;
+  async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+  async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+  auto idle = steady_clock::now() - entry->activity->idle_since();
+  auto seconds = std::chrono::duration_cast<std::chrono::seconds>(idle);
+  if (entry->removed || !Alive(entry) || idle < policy.after) co_return;
+  Result<void> paused =
+      co_await Pause(entry, true, fmt::format("nobody has used it for {} s", seconds.count()));
+  if (paused || ReasonOf(paused.error()) == "SANDBOX_IN_USE") co_return;
+  // Where nothing can be frozen, they are stopped when that is due.
+  if (ReasonOf(paused.error()) == "FREEZE_UNSUPPORTED") co_return;
+  log::Warning("{}", paused.error().message);
+  entry->activity->Touch();  // not again at once
+}
+
+async::Task<> Registry::Impl::StopByItself(EntryPtr entry) {
+  SleepPolicy policy;
+  std::string id;
+  bool runs = false;
+  {
+    std::lock_guard guard(mutex);
+    policy = SleepOf(entry->row);
+    id = entry->row.id;
+    runs = entry->row.state == State::kRunning;
+  }
+  if (runs) {
+    auto look = [this, &entry, &policy] { return IsBusy(entry, policy.stop_after); };
     bool busy = co_await runtime.blocking().Run(look);
-    if (busy) continue;
-    async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
-    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-    auto idle = steady_clock::now() - entry->activity->idle_since();
-    auto seconds = std::chrono::duration_cast<std::chrono::seconds>(idle);
-    if (entry->removed || !Alive(entry) || idle < SleepOf(entry->row).after) continue;
-    Result<void> paused =
-        co_await Pause(entry, true, fmt::format("nobody has used it for {} s", seconds.count()));
-    if (paused || ReasonOf(paused.error()) == "SANDBOX_IN_USE") continue;
-    // Where nothing can be frozen, they are stopped when that is due.
-    if (ReasonOf(paused.error()) == "FREEZE_UNSUPPORTED") continue;
-    log::Warning("{}", paused.error().message);
-    entry->activity->Touch();  // not again at once
+    if (busy) co_return;
   }
-  for (std::string& id : stops) {
-    EntryPtr entry = Lookup(id);
-    if (!entry) continue;
-    if (entry->row.state == State::kRunning) {
-      auto look = [this, &entry] { return IsBusy(entry, SleepOf(entry->row).stop_after); };
-      bool busy = co_await runtime.blocking().Run(look);
-      if (busy) continue;
-    }
-    Result<Stopped> stopped;
-    co_await StopInto(id,
-                      {.idle_only = true,
-                       .keep_memory = options.keep_memory,
-                       .why = "nobody has used it for long"},
-                      stopped);
-    if (stopped) log::Info("sandbox {} is stopped: nobody has used it for long", id);
-    if (stopped || ReasonOf(stopped.error()) == "SANDBOX_IN_USE") continue;
-    log::Warning("{}", stopped.error().message);
-  }
+  Result<Stopped> stopped;
+  co_await StopInto(id,
+                    {.idle_only = true,
+                     .keep_memory = options.keep_memory,
+                     .why = "nobody has used it for long"},
+                    stopped);
+  if (stopped) log::Info("sandbox {} is stopped: nobody has used it for long", id);
+  if (stopped || ReasonOf(stopped.error()) == "SANDBOX_IN_USE") co_return;
+  log::Warning("{}", stopped.error().message);
 }
 
 async::Task<> Registry::Impl::DeleteAgainRound() {
@@ -282,6 +316,7 @@ async::Task<> Registry::RunIdle() {
     Result<void> pruned = co_await impl_->runtime.blocking().Run(prune);
     if (!pruned) log::Warning("forget old events: {}", pruned.error().message);
   }
+  while (impl_->resting > 0) co_await async::Sleep(kRestingPause);
 }
 
 }  // namespace atl::sandbox

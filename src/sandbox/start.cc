@@ -106,7 +106,7 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
   measure.Succeeded(launched.has_value());
   if (launched) co_return launched;
   Error error = std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id));
-  Result<void> stopped = co_await StopContainer(entry);
+  Result<void> stopped = co_await StopContainer(entry, error.message);
   if (!stopped) log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
   if (recover) co_await DropLayer(entry);
   co_return Unexpected(std::move(error));

@@ -69,9 +69,11 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
                                                                    EntryPtr entry,
                                                                    repository::Trigger trigger) {
   Row row;
+  std::stop_token deleted;
   {
     std::lock_guard guard(mutex);
     row = entry->row;
+    deleted = entry->deleting.get_token();
   }
   std::vector<std::string> ids;
   std::optional<Error> failure;
@@ -80,7 +82,7 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
                             .exclude = snapshot::DisposablePaths(),
                             .trigger = trigger,
                             .skip_if_unchanged = true};
-    auto take = [this, &row, &request] { return Take(row, request); };
+    auto take = [this, &row, &request, &deleted] { return Take(row, request, deleted); };
     Result<SnapshotResult> taken = co_await transfers.Run(take);
     if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
     // What does not exist or is no directory holds nothing to save.
@@ -109,7 +111,7 @@ bool Registry::Impl::IsUp(const EntryPtr& entry) const {
   return state == State::kRunning || state == State::kPaused || state == State::kStopping;
 }
 
-async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry) {
+async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry, std::string why) {
   bool save = false;
   {
     std::lock_guard guard(mutex);
@@ -121,7 +123,7 @@ async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry) {
     std::lock_guard guard(mutex);
     entry->row.unsaved = true;
   }
-  Result<void> ended = co_await StopContainer(entry, "it had ended");
+  Result<void> ended = co_await StopContainer(entry, std::move(why));
   co_return ended;
 }
 
@@ -159,7 +161,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   if (!sandbox) {
     // One whose PID 1 has died has still to be cleared away, and is saved later.
     if (IsUp(entry)) {
-      Result<void> ended = co_await ClearDead(entry);
+      Result<void> ended = co_await ClearDead(entry, "it had ended");
       if (!ended) {
         result = Unexpected(std::move(ended).error());
         co_return;
@@ -191,6 +193,10 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   Result<void> written = co_await runtime.blocking().Run(write);
   if (!written) log::Error("sandbox {}: {}", id, written.error().message);
   if (save) {
+    // Nothing is written between what is saved and the end.
+    auto freeze = [this, &entry] { return launcher.CgroupOf(entry->row.iid).Freeze(true); };
+    Result<void> frozen = co_await runtime.blocking().Run(freeze);
+    if (!frozen) log::Info("sandbox {}: {}", id, frozen.error().message);
     auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
     if (saved) {
       stopped.snapshot_ids = std::move(*saved);

@@ -122,7 +122,8 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
       .entry = std::move(entry), .lock = std::move(lock), .sandbox = std::move(sandbox)};
 }
 
-Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotRequest& request) {
+Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotRequest& request,
+                                            std::stop_token cancelled) {
   AtWork working(at_work);
   metrics::Measure measure(metrics::Get().snapshot_seconds);
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
@@ -130,6 +131,10 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
   Freezer freezer(launcher.CgroupOf(row.iid), kFreezeLimit);
   bool freeze = request.freeze.value_or(request.trigger != repository::Trigger::kManual);
+  // Who ends the daemon, or deletes the sandbox, does not wait for this.
+  std::stop_source stop;
+  std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
+  std::stop_callback deleted(cancelled, [&stop] { stop.request_stop(); });
   auto ttl = request.ttl.value_or(options.retention.ttl);
 
   snapshot::BackupOptions backup;
@@ -142,7 +147,11 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
                  .labels = request.labels};
   if (ttl) backup.tags.expires_at = NowSeconds() + ttl->count();
   backup.exclude = request.exclude;
-  if (freeze) {
+  if (freeze && row.state == State::kStopping) {
+    // It stands still already, where the host can do that, and until it has ended.
+    backup.freeze = [](bool) { return Result<void>(); };
+    backup.stayed_frozen = [this, &row] { return launcher.CgroupOf(row.iid).IsFrozen(); };
+  } else if (freeze) {
     bool must = request.freeze.has_value();
     backup.freeze = [&freezer, must](bool frozen) {
       return FreezeIfPossible(freezer, frozen, must);
@@ -151,7 +160,7 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   }
   backup.skip_if_unchanged = request.skip_if_unchanged;
   backup.on_progress = request.on_progress;
-  backup.stop = ending.get_token();
+  backup.stop = stop.get_token();
   backup.known = &known_files;
   Result<SnapshotResult> taken = snapshot::Backup(*repository, tree, backup);
   measure.Succeeded(taken.has_value());
@@ -251,6 +260,36 @@ async::Task<Result<void>> Registry::Impl::NoteRestoring(Row row, bool begins) {
   co_return written;
 }
 
+// Once it is noted it is also noted that it has ended, whether anybody waits for that or not.
+async::Task<> Registry::Impl::RestoreInto(Transfer transfer, Row row,
+                                          repository::SnapshotRecord record, RestoreRequest request,
+                                          Result<RestoreOutcome>& outcome) {
+  co_await async::DisableCancellation();
+  Counted counted(mutex, transfer.entry->restoring);
+  std::string dir = request.dir;
+  if (dir.empty()) {
+    bool absolute = request.from.starts_with('/');
+    dir = absolute ? request.from : record.decoded_tags().dir + "/" + request.from;
+  }
+  if (dir.ends_with('/')) dir.pop_back();
+  Result<void> noted = co_await NoteRestoring(row, true);
+  if (!noted) {
+    outcome = Unexpected(std::move(noted).error());
+    co_return;
+  }
+  if (around_restore) co_await around_restore(row.id, dir, true);
+  auto put = [this, &row, &record, &request] { return Put(row, record, request); };
+  Result<snapshot::RestoreResult> result = co_await transfers.Run(put);
+  if (around_restore) co_await around_restore(row.id, dir, false);
+  noted = co_await NoteRestoring(row, false);
+  if (!noted) log::Warning("sandbox {}: {}", row.id, noted.error().message);
+  if (result) {
+    outcome = RestoreOutcome{.snapshot_id = record.id().Hex(), .result = std::move(*result)};
+  } else {
+    outcome = Unexpected(std::move(result).error());
+  }
+}
+
 async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreRequest request) {
   if (!request.dir.empty()) {
     CO_ASSIGN(request.dir, snapshot::NormalDir(request.dir));
@@ -263,22 +302,12 @@ async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreReq
   }
   auto find = [this, &id, &request] { return impl_->FindFor(id, request); };
   CO_ASSIGN(repository::SnapshotRecord record, co_await impl_->transfers.Run(find));
-  Counted counted(impl_->mutex, transfer.entry->restoring);
-  std::string dir = request.dir;
-  if (dir.empty()) {
-    bool absolute = request.from.starts_with('/');
-    dir = absolute ? request.from : record.decoded_tags().dir + "/" + request.from;
-  }
-  if (dir.ends_with('/')) dir.pop_back();
-  CO_TRY(co_await impl_->NoteRestoring(row, true));
-  if (impl_->around_restore) co_await impl_->around_restore(id, dir, true);
-  auto put = [this, &row, &record, &request] { return impl_->Put(row, record, request); };
-  Result<snapshot::RestoreResult> result = co_await impl_->transfers.Run(put);
-  if (impl_->around_restore) co_await impl_->around_restore(id, dir, false);
-  Result<void> noted = co_await impl_->NoteRestoring(row, false);
-  if (!noted) log::Warning("sandbox {}: {}", id, noted.error().message);
-  if (!result) co_return Unexpected(std::move(result).error());
-  co_return RestoreOutcome{.snapshot_id = record.id().Hex(), .result = std::move(*result)};
+  async::Executor executor = co_await async::ThisExecutor();
+  Result<RestoreOutcome> outcome;
+  co_await async::RunOn(executor,
+                        impl_->RestoreInto(std::move(transfer), std::move(row), std::move(record),
+                                           std::move(request), outcome));
+  co_return outcome;
 }
 
 }  // namespace atl::sandbox

@@ -145,6 +145,8 @@ async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id,
     demand.adds = !entry->exists;
     // One that sleeps has its memory already, or has it on swap.
     if (entry->exists && entry->row.state == State::kPaused) co_return Admission::Ticket();
+    // An earlier daemon's that runs, and has not been looked at yet.
+    if (!reconciled && entry->exists && Runs(entry->row.state)) co_return Admission::Ticket();
     if (entry->exists) demand.memory_bytes = entry->row.limits.memory_bytes;
   }
   Result<Admission::Ticket> ticket = co_await admission.Admit(std::move(demand), wait);

@@ -284,16 +284,37 @@ Result<void> Cgroup::Freeze(bool frozen, std::chrono::milliseconds limit) const 
   return {};
 }
 
+namespace {
+
+Result<void> ReclaimV1(const std::string& work) {
+  // See SetMemoryV1.
+  constexpr const char* kWilling = "60";
+  std::string swappiness = work + "/memory.swappiness";
+  bool reluctant = ReadNumber(swappiness) == 0;
+  if (reluctant) (void)WriteFile(swappiness, kWilling);
+  Result<void> reclaimed = WriteFile(work + "/memory.force_empty", "0");
+  if (reluctant) (void)WriteFile(swappiness, "0");
+  return reclaimed;
+}
+
+}  // namespace
+
 Result<void> Cgroup::Reclaim() const {
   // A header line, and a line for every swap area.
   auto swaps = ReadFile("/proc/swaps", 1U << 16U);
   if (!swaps || std::ranges::count(*swaps, '\n') < 2) return {};
   std::string work = WorkOf("memory");
   if (work.empty()) return {};
-  if (mode_ != CgroupMode::kV2) return WriteFile(work + "/memory.force_empty", "0");
+  if (mode_ != CgroupMode::kV2) return ReclaimV1(work);
   if (!Exists(work + "/memory.reclaim")) return {};
+  // Programs that run have no swap. What stands still may have it: what is there stays there when
+  // the limit is 0 again.
+  std::string swap = work + "/memory.swap.max";
+  bool limited = Exists(swap);
+  if (limited) TRY(WriteFile(swap, "max"));
   Result<void> reclaimed =
       WriteFile(work + "/memory.reclaim", fmt::format("{}", ReadNumber(work + "/memory.current")));
+  if (limited) TRY(WriteFile(swap, "0"));
   // Less than all could be reclaimed.
   if (!reclaimed && reclaimed.error().sys_errno == EAGAIN) return {};
   return reclaimed;

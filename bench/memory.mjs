@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a sandbox that nobody uses costs, and what its coming back takes: asleep on swap, and stopped with
+// its memory kept.
+import {execFileSync} from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import {setTimeout as sleep} from 'node:timers/promises';
+
+import {insideMegabytes} from './sandboxes.mjs';
+
+const SWAP_BYTES = 2 ** 31;
+
+/** Runs `work` on a host with swap: its own, or a file for as long as it takes. */
+async function withSwap(dir, work) {
+  if (fs.readFileSync('/proc/swaps', 'utf8').trim().split('\n').length > 1) return work('the host\'s swap');
+  const file = path.join(dir, 'bench-swap');
+  try {
+    execFileSync('fallocate', ['-l', String(SWAP_BYTES), file]);
+    fs.chmodSync(file, 0o600);
+    execFileSync('mkswap', [file], {stdio: 'ignore'});
+    execFileSync('swapon', [file]);
+    return await work('a swap file');
+  } finally {
+    try {
+      execFileSync('swapoff', [file], {stdio: 'ignore'});
+    } catch {
+      // It was not switched on.
+    }
+    fs.rmSync(file, {force: true});
+  }
+}
+
+export async function swapped({withDaemon, report, v1, times, p50, ms, now}) {
+  await withDaemon({}, (daemon) => withSwap(daemon.stateDir, async (what) => {
+    const box = daemon.sandbox('swapped');
+    await box.create({opencode: true});
+    const [awake, asleep, took, woke] = [[], [], [], []];
+    for (let i = 0; i < times(10) + 1; i++) {
+      await daemon.request('swapped', {path: '/session'});
+      await sleep(1000);
+      awake.push(insideMegabytes(daemon));
+      let begin = now();
+      const slept = await v1(daemon, 'swapped', 'sleep', {force: true});
+      if (slept.json().state !== 'paused') throw new Error(`it does not sleep: ${slept.text}`);
+      took.push(now() - begin);
+      await sleep(1000);
+      asleep.push(insideMegabytes(daemon));
+      begin = now();
+      const answer = await daemon.request('swapped', {path: '/session', limitMs: 60_000});
+      if (answer.status !== 200) throw new Error(answer.text);
+      woke.push(now() - begin);
+    }
+    report.row(`asleep with OpenCode on ${what}: resident`, {
+      atoll: `${p50(asleep).toFixed(1)} MB`, other: `awake ${p50(awake).toFixed(0)} MB`, promise: '≤ 30 MB',
+      kept: p50(asleep) <= 30});
+    report.row('falling asleep to swap', {atoll: ms(p50(took)), tail: ms(Math.max(...took))});
+    report.row('waking from swap to an answer of OpenCode (`/session`)', {atoll: ms(p50(woke)),
+                                                                         tail: ms(Math.max(...woke))});
+  }));
+}
+
+export async function remembered({withDaemon, report, v1, times, p50, ms, now}) {
+  await withDaemon({}, async (daemon) => {
+    const box = daemon.sandbox('kept');
+    await box.create({opencode: true});
+    const [stops, starts, bare] = [[], [], []];
+    for (let i = 0; i < times(10) + 1; i++) {
+      for (const keepMemory of [true, false]) {
+        await daemon.request('kept', {path: '/session', limitMs: 60_000});
+        let begin = now();
+        const stopped = (await v1(daemon, 'kept', 'stop', {keepMemory})).json();
+        if (keepMemory && !stopped.memoryKept) {
+          report.note(`Memory is not kept on this host: ${stopped.memoryFailure ?? stopped.message}.`);
+          return;
+        }
+        const stop = now() - begin;
+        begin = now();
+        const answer = await daemon.request('kept', {path: '/session', limitMs: 60_000});
+        if (answer.status !== 200) throw new Error(answer.text);
+        if (i === 0) continue;
+        if (keepMemory) stops.push(stop);
+        (keepMemory ? starts : bare).push(now() - begin);
+      }
+    }
+    report.row('stop with OpenCode\'s memory kept', {atoll: ms(p50(stops)), tail: ms(Math.max(...stops))});
+    report.row('start with it: to an answer of OpenCode (`/session`)', {
+      atoll: ms(p50(starts)), tail: ms(Math.max(...starts)), other: `booted ${ms(p50(bare))}`});
+  });
+}
