@@ -172,8 +172,7 @@ Result<int> StopOne(const Globals& globals, const ApiClient& client, const std::
 
 }  // namespace
 
-Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all,
-                 bool keep_memory) {
+Result<int> Stop(const Globals& globals, std::vector<std::string> ids, bool all, bool keep_memory) {
   for (const std::string& id : ids) TRY(sandbox::ValidateId(id));
   if (ids.empty() != all) {
     return Fail(Code::kInvalidArgument, "name the sandboxes to stop, or --all");

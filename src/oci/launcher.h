@@ -84,8 +84,9 @@ class Launcher {
   // The same for its own next start: into state_dir/memory/<iid>, without its files, which stay
   // where they are. Clients of its agent are cut off. `key` says what the checkpoint depends on.
   Result<void> KeepMemory(const std::string& iid, uint32_t id_base, const std::string& key);
-  // What KeepMemory has kept, for one start with `LaunchSpec::checkpoint`: a second start would find
-  // other files. Empty when there is nothing, or it was kept with another key. DropMemory follows.
+  // What KeepMemory has kept, for one start with `LaunchSpec::checkpoint`: a second start would
+  // find other files. Empty when there is nothing, or it was kept with another key. DropMemory
+  // follows.
   Result<std::string> TakeMemory(const std::string& iid, const std::string& key);
   bool HasMemory(const std::string& iid) const;
   // Also what an interrupted KeepMemory or start has left.

@@ -91,9 +91,8 @@ Result<void> EndClients(pid_t pid) {
     if (!socket) continue;  // it has just left
     sockaddr_un name{};
     socklen_t size = sizeof(name);
-    bool named =
-        ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0 &&
-        name.sun_family == AF_UNIX && size > offsetof(sockaddr_un, sun_path);
+    bool named = ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0 &&
+                 name.sun_family == AF_UNIX && size > offsetof(sockaddr_un, sun_path);
     if (named) ::shutdown(socket.get(), SHUT_RDWR);
   }
   if (failure) return Fail(Code::kNotFound, "the sandbox has ended");

@@ -68,7 +68,8 @@ namespace {
 template <class Impl>
 async::Task<> FinishStop(Impl& impl, std::string id) {
   Result<Registry::Stopped> stopped;
-  co_await impl.StopInto(id, {.why = "a stop that was cut short is finished"}, stopped);
+  typename Impl::StopHow how{.why = "a stop that was cut short is finished"};
+  co_await impl.StopInto(id, std::move(how), stopped);
   if (!stopped) log::Warning("sandbox {}: {}", id, stopped.error().message);
 }
 

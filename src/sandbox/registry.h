@@ -44,7 +44,7 @@ struct CreateOptions {
   std::chrono::milliseconds wait{0};  // for room, if there is none now
   // Whoever creates it waits for OpenCode: it may come from a checkpoint.
   bool with_opencode = false;
-  bool only_from_pool = false;        // POOL_EMPTY when there is no member for it
+  bool only_from_pool = false;  // POOL_EMPTY when there is no member for it
   std::vector<std::pair<std::string, std::string>> env;
   std::optional<snapshot::AutoPolicy> snapshots;  // nothing: what is configured
   std::optional<SleepPolicy> sleep;               // the same

@@ -56,7 +56,7 @@ struct Registry::Entry {
   std::chrono::steady_clock::time_point quiet_since;  // as far as that shows in CPU time
   bool delete_wanted = false;                         // by its owner
   bool idles = false;                                 // it is being put to rest by itself
-  std::stop_source deleting;  // who saves it before its stop need not go on
+  std::stop_source deleting;                          // who saves it before its stop need not go on
   std::chrono::steady_clock::time_point looked_at;    // for an interval snapshot, last
   std::shared_ptr<Sandbox> sandbox;                   // while it runs
 };

@@ -262,11 +262,9 @@ async::Task<> Registry::Impl::StopByItself(EntryPtr entry) {
     if (busy) co_return;
   }
   Result<Stopped> stopped;
-  co_await StopInto(id,
-                    {.idle_only = true,
-                     .keep_memory = options.keep_memory,
-                     .why = "nobody has used it for long"},
-                    stopped);
+  StopHow how{
+      .idle_only = true, .keep_memory = options.keep_memory, .why = "nobody has used it for long"};
+  co_await StopInto(id, std::move(how), stopped);
   if (stopped) log::Info("sandbox {} is stopped: nobody has used it for long", id);
   if (stopped || ReasonOf(stopped.error()) == "SANDBOX_IN_USE") co_return;
   log::Warning("{}", stopped.error().message);

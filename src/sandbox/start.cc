@@ -12,9 +12,8 @@
 namespace atl::sandbox {
 
 Result<std::string> Registry::Impl::MemoryKey(const Row& row) const {
-  PoolIdentity identity{.image = row.image,
-                        .images_dir = options.images_dir,
-                        .binaries = {options.agent_binary}};
+  PoolIdentity identity{
+      .image = row.image, .images_dir = options.images_dir, .binaries = {options.agent_binary}};
   if (!options.opencode_binary.empty()) identity.binaries.push_back(options.opencode_binary);
   return PoolKey(identity);
 }
