@@ -251,6 +251,11 @@ describe('a daemon that is asked to end', () => {
     const [id] = fs.readdirSync(path.join(daemon.runDir, 'sandboxes'));
     for (const pid of containerProcesses(id)) endProcess(pid, 'SIGKILL');
     await daemon.launch();
+    const known = await eventually('it is found stopped', async () => {
+      const one = (await daemon.list()).find((item) => item.id === box.id);
+      return one.state === 'stopped' && one;
+    });
+    assert.equal(known.unsaved, true, 'what it held was not saved before it ended');
     assert.equal(await box.sh('cat /workspace/layer'), 'layer\n');
   });
 

@@ -216,6 +216,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   metrics::Measure measure(metrics::Get().create_seconds);
   measure.SetKind("cold");
   const bool only_from_pool = create.only_from_pool;
+  const bool with_opencode = create.with_opencode;
   Row row = NewRow(entry->row.id, std::move(create));
   auto insert = [this, &row]() -> Result<Row> {
     TRY(ValidateLimits(row.limits));
@@ -255,7 +256,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
       entry->exists = true;
       entry->reserved = entry->row.recover;
     }
-    if (create.with_opencode) taken = co_await StartFromTemplate(entry, phases);
+    if (with_opencode) taken = co_await StartFromTemplate(entry, phases);
     if (taken == FromPool::kNone) launched = co_await Launch(entry, true, phases);
     if (taken == FromPool::kWorks) measure.SetKind("template");
     if (taken == FromPool::kBroken) launched = co_await LaunchAfresh(entry, phases);

@@ -66,6 +66,33 @@ TEST_F(TransferTest, MergingKeepsWhatTheSnapshotDoesNotHave) {
   EXPECT_EQ(world_->Say("demo", "cd /workspace; cat a b c"), "one\ntwo\nmine\n");
 }
 
+// Nobody waits for it: that is no reason to leave the sandbox in the middle of it.
+TEST_F(TransferTest, ARestoreThatNobodyWaitsForEndsAllTheSame) {
+  ASSERT_TRUE(world_->Create("demo"));
+  world_->Say("demo", "cd /workspace; for i in 1 2 3 4 5 6 7 8 9; do echo $i > $i; done");
+  auto snapshot = Take("demo");
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  std::string id = IdOf(snapshot);
+  for (int limit_ms : {0, 1, 2, 5, 10, 20, 40}) {
+    world_->Say("demo", "rm /workspace/1");
+    auto impatient = [](Registry& registry, std::string snapshot_id,
+                        std::chrono::milliseconds limit) -> async::Task<bool> {
+      auto restore = [](Registry& of, std::string what) -> async::Task<> {
+        RestoreRequest request{.snapshot_id = std::move(what)};
+        (void)co_await of.Restore("demo", std::move(request));
+      };
+      bool in_time = co_await async::WithTimeout(limit, restore(registry, std::move(snapshot_id)));
+      co_return in_time;
+    };
+    world_->Wait(impatient(world_->registry(), id, std::chrono::milliseconds(limit_ms)));
+    ASSERT_TRUE(Put("demo", id)) << limit_ms;
+    auto row = world_->registry().Find("demo");
+    ASSERT_TRUE(row);
+    EXPECT_EQ(row->state, State::kRunning) << limit_ms;
+    EXPECT_EQ(world_->Say("demo", "cat /workspace/1 /workspace/9"), "1\n9\n");
+  }
+}
+
 TEST_F(TransferTest, WhatCannotBeSnapshotOrRestored) {
   ASSERT_TRUE(world_->Create("demo"));
   world_->Say("demo", "echo x > /workspace/file");
