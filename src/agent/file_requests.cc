@@ -9,8 +9,10 @@
 #include "agent/file_copy.h"
 #include "agent/file_list.h"
 #include "agent/file_user.h"
+#include "agent/file_watch.h"
 #include "agent/tar_files.h"
 #include "agent/transfer_child.h"
+#include "agent/tree_state.h"
 
 namespace atl::agent {
 namespace {
@@ -58,7 +60,7 @@ Result<void> Run(const protocol::Frame& frame, const Caller& caller, Where where
 }  // namespace
 
 bool IsFileRequest(FrameType type) {
-  return type >= FrameType::kStatFile && type <= FrameType::kUnpackFiles;
+  return type >= FrameType::kStatFile && type <= FrameType::kReadTreeState;
 }
 
 Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
@@ -88,6 +90,12 @@ Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
       return Run(frame, caller, Where::kChild, RunPackFiles);
     case FrameType::kUnpackFiles:
       return Run(frame, caller, Where::kChild, RunUnpackFiles);
+    case FrameType::kWatchFiles: {
+      ASSIGN(WatchPlace place, WatchPlace::Take());
+      return Run(frame, caller, Where::kChild, RunWatchFiles);
+    }
+    case FrameType::kReadTreeState:
+      return Run(frame, caller, Where::kChild, RunReadTreeState);
     default:
       return Fail(Code::kInvalidArgument, "the first frame is not a request");
   }

@@ -68,6 +68,11 @@ bool IsKnown(FrameType type) {
     case FrameType::kListFiles:
     case FrameType::kPackFiles:
     case FrameType::kUnpackFiles:
+    case FrameType::kWatchFiles:
+    case FrameType::kReadTreeState:
+    case FrameType::kWatching:
+    case FrameType::kTreeState:
+    case FrameType::kFileEvents:
     case FrameType::kFileCommit:
     case FrameType::kFileInfo:
     case FrameType::kFileOpened:

@@ -94,12 +94,17 @@ enum class FrameType : uint8_t {
   kListFiles = 108,
   kPackFiles = 109,
   kUnpackFiles = 110,
+  kWatchFiles = 111,
+  kReadTreeState = 112,
   kFileCommit = 116,
   kFileInfo = 120,
   kFileOpened = 121,
   kListEnd = 122,
+  kWatching = 123,
+  kTreeState = 124,
   kFileData = 132,
   kFileEntries = 133,
+  kFileEvents = 134,
 
   // Ports: a request and its answer (ports.h).
   kListPorts = 160,
@@ -118,7 +123,7 @@ enum class FrameType : uint8_t {
 
 bool IsKnown(FrameType type);
 constexpr bool IsData(FrameType type) {
-  if (type >= FrameType::kFileData && type <= FrameType::kFileEntries) return true;
+  if (type >= FrameType::kFileData && type <= FrameType::kFileEvents) return true;
   return type >= FrameType::kStdin && type <= FrameType::kTree;
 }
 // The longest payload of a frame of this type.

@@ -20,6 +20,7 @@
 #include "api/v1/sessions.h"
 #include "api/v1/snapshots.h"
 #include "api/v1/terminal.h"
+#include "api/v1/watch.h"
 
 namespace atl::api {
 namespace {
@@ -50,9 +51,9 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 
 RouteTable AllRoutes(std::span<const Route> more) {
   return RouteTable({SandboxRoutes(), ExecRoutes(), ExecSocketRoutes(), ProcessRoutes(),
-                     SessionRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(), SnapshotRoutes(),
-                     PoolRoutes(), PortRoutes(), TerminalRoutes(), McpRoutes(), OpenApiRoutes(),
-                     more});
+                     SessionRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(), WatchRoutes(),
+                     SnapshotRoutes(), PoolRoutes(), PortRoutes(), TerminalRoutes(), McpRoutes(),
+                     OpenApiRoutes(), more});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
