@@ -55,7 +55,7 @@ for (const store of STORES) {
       server = await store.start();
       proxy = await FaultyProxy.start(server.endpoint);
       one = await Daemon.start({sections: onStore({...server, endpoint: proxy.endpoint}, PREFIX)});
-      work = one.sandbox('work');
+      work = one.sandbox('study');
       await work.create();
     }, SERVERS_LIMIT);
     after(async () => {
@@ -103,7 +103,7 @@ for (const store of STORES) {
     });
 
     it('lists, compares, shows and hands out', async () => {
-      const {snapshots} = (await get(one, '/v1/snapshots?sandbox=work&dir=/workspace')).json();
+      const {snapshots} = (await get(one, '/v1/snapshots?sandbox=study&dir=/workspace')).json();
       assert.deepEqual(snapshots.slice(-2).map(({snapshotId, name}) => [snapshotId, name]),
                        [[ids.second, 'second'], [ids.first, 'first']]);
       const diff = (await get(one, `/v1/snapshots/${ids.first}/diff?to=${ids.second}`)).json();
@@ -149,7 +149,7 @@ for (const store of STORES) {
 
     it('gives another host the sandbox back', async () => {
       await work.sh('echo until the end > /workspace/last');
-      const stopped = await one.request('', {method: 'POST', path: '/v1/sandboxes/work/stop'});
+      const stopped = await one.request('', {method: 'POST', path: '/v1/sandboxes/study/stop'});
       assert.equal(stopped.status, 200, stopped.text);
       assert.equal(stopped.json().saved, true, stopped.text);
       assert.equal(stopped.json().snapshots.length, 2);
@@ -159,7 +159,7 @@ for (const store of STORES) {
       delete sections.snapshots.access_key;
       delete sections.snapshots.secret_key;
       two = await Daemon.start({sections, env: store.env(server), files: store.files(server)});
-      const there = two.sandbox('work');
+      const there = two.sandbox('study');
       const created = await there.create();
       assert.deepEqual(created.restored?.map(({dir}) => dir).sort(), ['/root', '/workspace'], JSON.stringify(created));
       assert.equal(await there.sh('cat /workspace/last /workspace/src/deep/7 /root/notes/one; wc -c < /workspace/large'),
@@ -255,7 +255,7 @@ for (const store of STORES) {
       await assertSound(two, server, PREFIX);
       await two.sandbox('both').restore(kept);
       assert.equal(await two.sandbox('both').sh('ls /workspace'), 'b0\nb1\nb2\n');
-      assertError(await one.request('work', {method: 'POST', path: `/restore/${ids.first}`}), 404, 'BACKUP_NOT_FOUND');
+      assertError(await one.request('study', {method: 'POST', path: `/restore/${ids.first}`}), 404, 'BACKUP_NOT_FOUND');
     });
   });
 }

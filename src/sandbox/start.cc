@@ -46,6 +46,10 @@ async::Task<Result<void>> Registry::Impl::LaunchFromMemory(EntryPtr entry, Phase
     return launcher.TakeMemory(row.iid, key);
   };
   Result<std::string> memory = co_await runtime.blocking().Run(take);
+  if (!memory) {
+    log::Warning("sandbox {}: it starts without what ran in it: {}", row.id,
+                 memory.error().message);
+  }
   Result<void> launched = Fail(Code::kNotFound, "nothing was kept");
   if (memory && !memory->empty()) {
     launched = co_await Launch(entry, false, phases, *memory);

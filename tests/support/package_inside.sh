@@ -110,8 +110,10 @@ if [ -n "$IMAGES" ]; then
   # The daemon dies while a sandbox stands still.
   kill -KILL "$(cat /run/atoll/lock)"
   wait 2> /dev/null || true
-  for freezer in $(find /sys/fs/cgroup -path "*/$CGROUP/*/work/freezer.state"); do echo FROZEN > "$freezer"; done
-  for freezer in $(find /sys/fs/cgroup -path "*/$CGROUP/*/work/cgroup.freeze"); do echo 1 > "$freezer"; done
+  for leaf in $(find /sys/fs/cgroup -type d -path "*/$CGROUP/*" -name work); do
+    if [ -e "$leaf/freezer.state" ]; then echo FROZEN > "$leaf/freezer.state"; fi
+    if [ -e "$leaf/cgroup.freeze" ]; then echo 1 > "$leaf/cgroup.freeze"; fi
+  done
   [ -n "$(pids_of_atoll)" ] || fail "the sandbox does not outlive the daemon"
 fi
 said=$(dpkg --purge atoll 2>&1) || fail "dpkg --purge fails: $said"
