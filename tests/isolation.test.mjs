@@ -34,7 +34,7 @@ describe('isolation', () => {
   });
 
   it('shows no process of the host or of another sandbox', async () => {
-    await one.background('sleep 98765');
+    await one.background('exec sleep 98765');
     const seen = await two.sh('ps -eo args=');
     assert.doesNotMatch(seen, /sleep 98765|sleep 54321|atoll serve/);
     const pids = (await two.sh('ls /proc | grep -c "^[0-9]"')).trim();

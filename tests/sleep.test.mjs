@@ -118,7 +118,9 @@ describe('a sandbox that nobody uses', () => {
     const box = daemon.sandbox('dreaming');
     await box.create({opencode: false});
     await box.background('echo $$ > /tmp/pid; exec sleep 77777');
-    await v1('dreaming', '/sleep');
+    // Asleep before it has said its number, it says it only after the question below.
+    await box.sh('until [ -s /tmp/pid ]; do sleep 0.01; done');
+    assert.equal((await v1('dreaming', '/sleep')).json().state, 'paused');
     await daemon.kill9();
     await daemon.launch();
     assert.equal(await stateOf('dreaming'), 'paused');

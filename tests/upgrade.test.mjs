@@ -56,6 +56,7 @@ describe('a newer daemon', () => {
     await box.create();
     await box.sh('echo mine > /workspace/file');
     await box.background('echo $$ > /tmp/pid; exec sleep 88888');
+    await box.sh('until [ -s /tmp/pid ]; do sleep 0.01; done');
     const long = await box.start('for i in $(seq 60); do echo $i; sleep 0.1; done');
     const lines = (async () => {
       const all = [];

@@ -81,9 +81,10 @@ export class Sandbox {
     await this.sh(`mkdir -p "$(dirname '${path}')" && echo ${encoded} | base64 -d > '${path}'`);
   }
 
-  /** Starts a program that outlives the request. */
+  /** Starts a program that outlives the request. After `exec program` it is that program already. */
   async background(command) {
-    await this.sh(`setsid -f bash -c ${quote(command)} </dev/null >/tmp/background.log 2>&1`);
+    const runs = command.startsWith('exec ') ? `; while pgrep -f '^bash -c exec ' > /tmp/begins; do sleep 0.01; done` : '';
+    await this.sh(`setsid -f bash -c ${quote(command)} </dev/null >/tmp/background.log 2>&1${runs}`);
   }
 
   async snapshot(dir, name) {
