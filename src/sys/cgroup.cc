@@ -14,6 +14,8 @@
 #include <set>
 #include <thread>
 
+#include "sys/page_out.h"
+
 namespace atl::sys {
 namespace {
 
@@ -305,6 +307,9 @@ Result<void> Cgroup::Reclaim() const {
   if (!swaps || std::ranges::count(*swaps, '\n') < 2) return {};
   std::string work = WorkOf("memory");
   if (work.empty()) return {};
+  std::set<int> pids;
+  ReadPids(work, pids);
+  for (int pid : pids) PageOutFiles(pid);
   if (mode_ != CgroupMode::kV2) return ReclaimV1(work);
   if (!Exists(work + "/memory.reclaim")) return {};
   // Programs that run have no swap. What stands still may have it: what is there stays there when
