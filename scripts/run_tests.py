@@ -141,7 +141,8 @@ def build(steps):
     if {"lint", "unit"} & set(steps):
         ok = run("scripts/build.sh", "asan") == 0
     if {"e2e", "package"} & set(steps) and ok:
-        ok = run("scripts/build.sh", "release", "atoll", "atoll-agent") == 0
+        targets = ("atoll", "atoll-agent", "atoll-newer")
+        ok = run("scripts/build.sh", "release", *targets) == 0
     return ok
 
 

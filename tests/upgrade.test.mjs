@@ -3,32 +3,10 @@
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
-
-const alive = (pid) => {
-  try {
-    process.kill(pid, 0);
-    // One that has ended and is not yet reaped by whoever started it.
-    return !/^State:\s+Z/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-};
-
-/** The process that holds the run directory, in the shape of a child process. */
-function holder(daemon) {
-  const pid = Number(fs.readFileSync(path.join(daemon.runDir, 'lock'), 'utf8'));
-  const child = {pid, exitCode: null, signalCode: null, kill: (signal) => process.kill(pid, signal)};
-  const exited = (async () => {
-    while (alive(pid)) await sleep(50);
-    child.exitCode = 0;
-    return {code: 0, signal: null};
-  })();
-  return {child, exited};
-}
+import {alive, holder, upgrade as replace} from './support/upgrade.mjs';
 
 describe('a newer daemon', () => {
   let daemon;
@@ -40,14 +18,8 @@ describe('a newer daemon', () => {
   });
 
   const upgrade = async () => {
-    const old = daemon.pid;
+    const old = await replace(daemon);
     olds.push(old);
-    process.kill(old, 'SIGUSR2');
-    await eventually('another process holds the run directory', () => holder(daemon).child.pid !== old &&
-                     holder(daemon).child.pid > 0);
-    await eventually('it is ready', async () =>
-      (await daemon.request('', {path: '/ready'}).catch(() => ({}))).status === 200);
-    Object.assign(daemon, holder(daemon));
     return old;
   };
 

@@ -42,19 +42,22 @@ class Daemon {
  public:
   static Result<std::unique_ptr<Daemon>> Make(Config config, Origin origin,
                                               std::optional<Predecessor> predecessor,
-                                              Notifier notifier);
-  Result<void> Start(std::vector<async::Endpoint> endpoints);
+                                              Notifier notifier,
+                                              const std::vector<async::Endpoint>& endpoints);
+  Result<void> Start();
 
  private:
   Daemon(Config config, RunDirLock lock);
 
   Result<void> MakeParts();
+  Result<void> Migrate();
+  void UndoMigration();
   void OpenUi();
   void MakeRoutes();
   async::Task<> HandleBare(http::Exchange& exchange);
-  async::Task<> StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result);
+  async::Task<> StartTask(Result<void>& result);
   Result<std::vector<BoundListener>> Bind(const std::vector<async::Endpoint>& endpoints);
-  Result<void> Listen(const std::vector<async::Endpoint>& endpoints);
+  Result<void> Listen();
   async::Task<> AroundRestore(std::string id, std::string dir, bool begins);
   async::Task<> Drain();
   async::Task<> Upgrade();
@@ -65,7 +68,7 @@ class Daemon {
   Config config_;
   Origin origin_;
   std::optional<Predecessor> predecessor_;
-  std::vector<BoundListener> bound_;  // copies, for a successor
+  std::vector<BoundListener> bound_;  // kept, for a successor
   Notifier notifier_;
   RunDirLock lock_;
   async::Runtime runtime_;
@@ -83,6 +86,7 @@ class Daemon {
   std::unique_ptr<api::Ops> ops_;
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<http::Server> server_;
+  bool serves_ = false;
   bool draining_ = false;
   bool upgrading_ = false;
 };

@@ -48,13 +48,14 @@ Result<std::vector<BoundListener>> Daemon::Bind(const std::vector<async::Endpoin
   return bound;
 }
 
-Result<void> Daemon::Listen(const std::vector<async::Endpoint>& endpoints) {
-  ASSIGN(std::vector<BoundListener> bound, Bind(endpoints));
-  TRY(WriteAddress(config_.run_dir, bound.front().address));
-  uint16_t port = bound.front().port;
-  TRY(Serve(bound));
-  bound_ = std::move(bound);
+Result<void> Daemon::Listen() {
+  TRY(WriteAddress(config_.run_dir, bound_.front().address));
+  uint16_t port = bound_.front().port;
+  // First: as long as the earlier daemon has not heard it, nobody was served, and it can go on with
+  // what it had.
   if (predecessor_) predecessor_->SayServing();
+  TRY(Serve(bound_));
+  serves_ = true;
   fmt::print("Atoll is at http://{}:{}\n", config_.domain, port);
   std::fflush(stdout);
   // The manager knows the process that it has started; this may be another.

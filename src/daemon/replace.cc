@@ -54,6 +54,10 @@ async::Task<Result<void>> Daemon::HandOver(Successor& successor) {
   if (serves) co_return serves;
   // It may hold the lock: it must be gone before this one goes on.
   successor.End();
+  // One that was killed could not take its new schema back.
+  auto undo = [this] { return database_->UndoNewerMigration(); };
+  Result<void> undone = co_await runtime_.blocking().Run(undo);
+  if (!undone) log::Error("{}", undone.error().message);
   auto take = [this] { return RunDirLock::Take(config_.run_dir); };
   for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
     Result<RunDirLock> lock = co_await runtime_.blocking().Run(take);
@@ -88,6 +92,8 @@ async::Task<> Daemon::Upgrade() {
     registry_->Unretire();
     server_->StopAccepting();  // what listens still would listen twice
     server_->Resume();
+    Result<void> told = WriteAddress(config_.run_dir, bound_.front().address);
+    if (!told) log::Error("{}", told.error().message);
     Result<void> serving = Serve(bound_);
     if (!serving) log::Error("{}", serving.error().message);
     upgrading_ = false;
@@ -97,6 +103,7 @@ async::Task<> Daemon::Upgrade() {
   notifier_.Tell(fmt::format("MAINPID={}", successor->pid()));
   notifier_.Silence();
   bound_.clear();
+  serves_ = false;
   draining_ = true;
   servers_->Retire();
   co_await server_->Drain(kReplacedLimit);

@@ -99,6 +99,7 @@ Daemon::Daemon(Config config, RunDirLock lock)
                kBlockingThreads),
       model_gateway_(config_.model.upstream) {}
 
+// Nothing of the state is changed, so that an earlier daemon can go on when something is wrong.
 Result<void> Daemon::MakeParts() {
   TRY(sys::MakeDirs(config_.state_dir, 0711));
   TRY(sys::MakeDirs(config_.images_dir));
@@ -107,7 +108,8 @@ Result<void> Daemon::MakeParts() {
   if (options.opencode_binary.empty()) {
     log::Warning("OpenCode is not in {}; sandboxes work, their UI does not", config_.opencode_dir);
   }
-  ASSIGN(database_, db::Database::Open(config_.state_dir + "/atoll.db"));
+  ASSIGN(database_,
+         db::Database::Open(config_.state_dir + "/atoll.db", db::Database::Mode::kUnmigrated));
   oci::LauncherConfig launcher = sandbox::LauncherConfigOf(options);
   launcher.criu = config_.pool.criu;
   ASSIGN(launcher_, oci::Launcher::Open(std::move(launcher)));
@@ -119,7 +121,6 @@ Result<void> Daemon::MakeParts() {
   ASSIGN(egress_, egress::Egress::Make(runtime_, std::move(egress_options), model));
   registry_ = std::make_unique<sandbox::Registry>(runtime_, *database_, *launcher_, *egress_,
                                                   *vault_, std::move(options));
-  ASSIGN(ports_, sandbox::Ports::Open(*registry_, *database_, config_.state_dir));
   servers_ = std::make_unique<opencode::Servers>(runtime_, *registry_, OpencodeOptions(config_));
   registry_->OnRestore([this](std::string id, std::string dir, bool begins) {
     return AroundRestore(std::move(id), std::move(dir), begins);
@@ -147,6 +148,18 @@ void Daemon::OpenUi() {
   } else {
     log::Warning("OpenCode's page waits until OpenCode has started: {}", loaded.error().message);
   }
+}
+
+// The last step before it serves: what fails from here on takes the new schema back.
+Result<void> Daemon::Migrate() {
+  TRY(database_->Migrate());
+  ASSIGN(ports_, sandbox::Ports::Open(*registry_, *database_, config_.state_dir));
+  return {};
+}
+
+void Daemon::UndoMigration() {
+  Result<void> undone = database_->UndoMigration();
+  if (!undone) log::Error("{}", undone.error().message);
 }
 
 void Daemon::MakeRoutes() {
@@ -179,7 +192,8 @@ async::Task<> Daemon::HandleBare(http::Exchange& exchange) {
 
 Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
                                              std::optional<Predecessor> predecessor,
-                                             Notifier notifier) {
+                                             Notifier notifier,
+                                             const std::vector<async::Endpoint>& endpoints) {
   if (predecessor) TRY(predecessor->AwaitTurn());
   ASSIGN(RunDirLock lock, RunDirLock::Take(config.run_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
@@ -187,14 +201,21 @@ Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
   daemon->predecessor_ = std::move(predecessor);
   daemon->notifier_ = std::move(notifier);
   TRY(daemon->MakeParts());
+  ASSIGN(daemon->bound_, daemon->Bind(endpoints));
+  Result<void> migrated = daemon->Migrate();
+  if (!migrated) {
+    daemon->UndoMigration();
+    return std::unexpected(std::move(migrated).error());
+  }
   daemon->MakeRoutes();
   return daemon;
 }
 
-async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<void>& result) {
+async::Task<> Daemon::StartTask(Result<void>& result) {
   result = co_await registry_->Load();
   // Served from here on: whoever asks for a sandbox that is not yet looked at waits for it alone.
-  if (result) result = Listen(endpoints);
+  if (result) result = Listen();
+  if (!result) UndoMigration();
   if (result) result = co_await registry_->Reconcile();
   if (result) {
     registry_->StartAutomatic();
@@ -205,9 +226,9 @@ async::Task<> Daemon::StartTask(std::vector<async::Endpoint> endpoints, Result<v
   if (!result) runtime_.Stop();
 }
 
-Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
+Result<void> Daemon::Start() {
   runtime_.OnUpgrade([this] {
-    if (draining_ || upgrading_ || bound_.empty()) return;
+    if (draining_ || upgrading_ || !serves_) return;
     upgrading_ = true;
     async::Spawn(runtime_.shard(0), Upgrade(), "upgrade");
   });
@@ -224,7 +245,7 @@ Result<void> Daemon::Start(std::vector<async::Endpoint> endpoints) {
   if (notifier_.watchdog_pause()) {
     async::Spawn(runtime_.shard(0), FeedWatchdog(runtime_, notifier_), "feed the watchdog");
   }
-  async::Spawn(runtime_.shard(0), StartTask(std::move(endpoints), result), "start");
+  async::Spawn(runtime_.shard(0), StartTask(result), "start");
   runtime_.Run();
   return result;
 }
@@ -252,9 +273,9 @@ Result<void> Serve(Config config) {
   ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   TRY(sys::EnterPrivateMountNamespace());
   Result<std::unique_ptr<Daemon>> daemon = Daemon::Make(
-      std::move(config), std::move(origin), std::move(predecessor), std::move(notifier));
+      std::move(config), std::move(origin), std::move(predecessor), std::move(notifier), endpoints);
   if (!daemon) return std::unexpected(std::move(daemon).error());
-  Result<void> result = (*daemon)->Start(std::move(endpoints));
+  Result<void> result = (*daemon)->Start();
   if (result) return result;
   log::Error("could not start: {}", result.error().message);
   std::fflush(nullptr);

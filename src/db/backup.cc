@@ -60,9 +60,11 @@ Result<void> CheckWhole(sqlite3* connection, const std::string& path) {
               "DATABASE_DAMAGED");
 }
 
-Result<void> KeepBackup(sqlite3* connection, const std::string& path) {
+namespace {
+
+// A whole copy at <path>.backup.new, on the disk.
+Result<std::string> CopyAside(sqlite3* connection, const std::string& path) {
   std::string unfinished = path + ".backup.new";
-  std::string backup = path + ".backup";
   if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) {
     return FailErrno(errno, fmt::format("unlink {}", unfinished));
   }
@@ -74,13 +76,28 @@ Result<void> KeepBackup(sqlite3* connection, const std::string& path) {
   if (result != SQLITE_OK) {
     std::string why = sqlite3_errmsg(connection);
     ::unlink(unfinished.c_str());
-    return Fail(Code::kUnavailable, fmt::format("copy {} to {}: {}", path, backup, why));
+    return Fail(Code::kUnavailable, fmt::format("copy {} to {}: {}", path, unfinished, why));
   }
   // VACUUM INTO does not do it.
   TRY(Sync(unfinished));
+  return unfinished;
+}
+
+}  // namespace
+
+Result<void> KeepBackup(sqlite3* connection, const std::string& path) {
+  ASSIGN(std::string unfinished, CopyAside(connection, path));
+  std::string backup = path + ".backup";
   auto older = Rename(backup, backup + ".1");
   if (!older && older.error().sys_errno != ENOENT) return older;
   return Rename(unfinished, backup);
+}
+
+Result<void> KeepCopy(sqlite3* connection, const std::string& path, const std::string& copy) {
+  ASSIGN(std::string unfinished, CopyAside(connection, path));
+  TRY(Rename(unfinished, copy));
+  // Before what it is a copy of changes.
+  return Sync(std::filesystem::path(copy).parent_path());
 }
 
 }  // namespace atl::db

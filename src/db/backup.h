@@ -18,4 +18,7 @@ Result<void> CheckWhole(sqlite3* connection, const std::string& path);
 // its name when it is whole and on the disk.
 Result<void> KeepBackup(sqlite3* connection, const std::string& path);
 
+// The same to `copy`, which is replaced and, when this returns, is on the disk.
+Result<void> KeepCopy(sqlite3* connection, const std::string& path, const std::string& copy);
+
 }  // namespace atl::db

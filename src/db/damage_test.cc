@@ -158,7 +158,7 @@ TEST_F(DamageTest, TheCopyOfADamagedFileWorks) {
 }
 
 TEST_F(DamageTest, OpensWithoutRoomForACopy) {
-  MakeOld(1, std::string(kOldRow));
+  MakeOld(Migrations().size(), std::string(kOldRow));
   // A directory stands where the copy is written first.
   std::filesystem::create_directories(path_ + ".backup.new/x");
   EXPECT_TRUE(Database::Open(path_));

@@ -7,9 +7,7 @@
 
 #include <cerrno>
 
-#include "base/log.h"
 #include "db/backup.h"
-#include "db/migrations.h"
 #include "sys/fd.h"
 
 namespace atl::db {
@@ -140,7 +138,7 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode m
       mode == Mode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
   sqlite3* connection = nullptr;
   int opened = sqlite3_open_v2(path.c_str(), &connection, flags, nullptr);
-  std::unique_ptr<Database> database(new Database(connection, mode));
+  std::unique_ptr<Database> database(new Database(connection, path, mode));
   auto wrap = [&](Result<void> result) -> Result<void> {
     if (!result) return Unexpected(std::move(result).error().Wrap(path));
     return {};
@@ -150,9 +148,12 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode m
   TRY(wrap(ExecuteScript(connection, "PRAGMA foreign_keys=ON")));
   if (mode == Mode::kReadOnly) return database;
   TRY(CheckWhole(connection, path));
-  TRY(wrap(database->Backup(path)));
+  // One of a newer program is refused before anything of it is touched.
+  ASSIGN(int64_t version, database->Version());
+  TRY(database->CheckVersion(version));
+  TRY(wrap(database->Backup()));
   TRY(wrap(ExecuteScript(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")));
-  TRY(wrap(database->Migrate()));
+  if (mode != Mode::kUnmigrated) TRY(wrap(database->Migrate()));
   return database;
 }
 
@@ -160,49 +161,6 @@ Result<Transaction> Database::Begin() {
   std::unique_lock lock(mutex_);
   TRY(ExecuteScript(connection_, mode_ == Mode::kReadOnly ? "BEGIN" : "BEGIN IMMEDIATE"));
   return Transaction(connection_, std::move(lock));
-}
-
-namespace {
-
-Result<int64_t> VersionOf(Transaction& transaction) {
-  ASSIGN(Statement statement, transaction.Prepare("PRAGMA user_version"));
-  TRY(statement.Step());
-  return statement.Int(0);
-}
-
-}  // namespace
-
-Result<void> Database::Backup(const std::string& path) {
-  {
-    ASSIGN(Transaction transaction, Begin());
-    ASSIGN(int64_t version, VersionOf(transaction));
-    if (version == 0) return {};
-  }
-  // Without room for a copy the daemon is of use all the same.
-  auto kept = KeepBackup(connection_, path);
-  if (!kept) log::Warning("{}", kept.error().message);
-  return {};
-}
-
-Result<void> Database::Migrate() {
-  ASSIGN(Transaction transaction, Begin());
-  ASSIGN(int64_t version, VersionOf(transaction));
-  auto known = static_cast<int64_t>(Migrations().size());
-  if (version > known) {
-    return Fail(Code::kFailedPrecondition,
-                fmt::format("the database has version {}, this program knows {}: a newer version "
-                            "has used it",
-                            version, known));
-  }
-  // Nothing is written, so that a daemon starts on a disk that is full.
-  if (version == known) return {};
-  for (int64_t next = version; next < known; ++next) {
-    const Migration& migration = Migrations()[static_cast<size_t>(next)];
-    Result<void> applied = ExecuteScript(connection_, std::string(migration.sql));
-    if (!applied) return Unexpected(std::move(applied).error().Wrap(migration.name));
-  }
-  TRY(ExecuteScript(connection_, fmt::format("PRAGMA user_version={}", known)));
-  return transaction.Commit();
 }
 
 }  // namespace atl::db

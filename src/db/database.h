@@ -86,8 +86,9 @@ class Transaction {
 class Database {
  public:
   enum class Mode {
-    kReadWrite,  // makes, checks, copies (backup.h) and migrates it
-    kReadOnly,   // beside a running daemon
+    kReadWrite,   // makes, checks, copies (backup.h) and migrates it
+    kUnmigrated,  // the same, with the schema that it has until Migrate
+    kReadOnly,    // beside a running daemon
   };
   static Result<std::unique_ptr<Database>> Open(const std::string& path,
                                                 Mode mode = Mode::kReadWrite);
@@ -95,18 +96,35 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
+  // To the schema of this program. What was there before is kept in <path>.v<its version>: without
+  // room for that nothing is changed. A program that knows only the former schema refuses the new
+  // one, so a daemon that migrates and then cannot serve must take it back.
+  Result<void> Migrate();
+  // What Migrate of this object has done, undone with everything that was written since. Nothing
+  // happens when it has done nothing.
+  Result<void> UndoMigration();
+  // The same of what a newer program has done that was to take this one's place.
+  Result<void> UndoNewerMigration();
+
   // Waits for its turn, then BEGIN IMMEDIATE: a transaction that may write never fails half-way
   // because another writer came first.
   Result<Transaction> Begin();
 
  private:
-  explicit Database(sqlite3* connection, Mode mode) : connection_(connection), mode_(mode) {}
+  Database(sqlite3* connection, std::string path, Mode mode)
+      : connection_(connection), path_(std::move(path)), mode_(mode) {}
   // What is there before this program changes it.
-  Result<void> Backup(const std::string& path);
-  Result<void> Migrate();
+  Result<void> Backup();
+  Result<int64_t> Version();  // of the schema; 0: it is empty
+  Result<void> CheckVersion(int64_t version) const;
+  // The file that a migration leaves of the database as it was at `version`.
+  std::string FormerPath(int64_t version) const;
+  Result<void> ReturnTo(int64_t version);
 
   sqlite3* connection_;
+  std::string path_;
   Mode mode_;
+  int64_t migrated_from_ = 0;  // 0: it was not, or it was empty
   std::mutex mutex_;
 };
 

@@ -1,4 +1,4 @@
-# Writes OUTPUT, a .cc with the text of DIR/*.sql.
+# Writes OUTPUT, a .cc with the text of DIR/*.sql, and of NEXT behind them if it is given.
 file(GLOB files ${DIR}/*.sql)
 list(SORT files)
 set(entries "")
@@ -15,6 +15,10 @@ foreach(file ${files})
   string(APPEND entries "    {\"${name}\", R\"sql(${text})sql\"},\n")
   math(EXPR expected "${expected} + 1")
 endforeach()
+if(NEXT)
+  file(READ ${NEXT} text)
+  string(APPEND entries "    {\"next\", R\"sql(${text})sql\"},\n")
+endif()
 file(WRITE ${OUTPUT} "#include \"db/migrations.h\"
 
 namespace atl::db {

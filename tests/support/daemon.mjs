@@ -47,10 +47,11 @@ function toml(top, sections) {
 export class Daemon {
   /**
    * `sections`: additions to the configuration, by section name; `files`: beside atoll.toml; `wait`:
-   * until it is ready.
+   * until it is ready; `programs`: where they are, if not where they were built.
    */
-  static async start({sections = {}, files = {}, env = {}, wait = true} = {}) {
+  static async start({sections = {}, files = {}, env = {}, wait = true, programs = buildDir} = {}) {
     const daemon = new Daemon(sections, env);
+    daemon.programs = programs;
     for (const [name, text] of Object.entries(files)) {
       fs.writeFileSync(path.join(daemon.dir, name), text, {mode: 0o600});
     }
@@ -74,6 +75,7 @@ export class Daemon {
     this.cgroup = 'atoll-test-' + crypto.randomBytes(4).toString('hex');
     this.env = {...cleanEnvironment(), ...env};
     this.port = 0;
+    this.programs = buildDir;
     this.child = null;
     const base = {
       sandbox: {
@@ -97,7 +99,7 @@ export class Daemon {
 
   async launch({wait = true} = {}) {
     const log = fs.openSync(this.log, 'a');
-    const child = spawn(path.join(buildDir, 'atoll'), ['serve', '--config', this.config],
+    const child = spawn(path.join(this.programs, 'atoll'), ['serve', '--config', this.config],
                         {cwd: this.dir, env: this.env, stdio: ['ignore', 'pipe', log]});
     fs.closeSync(log);
     this.child = child;
@@ -209,7 +211,7 @@ export class Daemon {
   }
 
   cliWith(options, ...args) {
-    const result = spawnSync(path.join(buildDir, 'atoll'), args, {
+    const result = spawnSync(path.join(this.programs, 'atoll'), args, {
       cwd: this.dir,
       env: this.env,
       encoding: 'utf8',
