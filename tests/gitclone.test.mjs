@@ -75,10 +75,10 @@ describe('git clone', () => {
     }
   });
 
-  it('refuses URLs that are no http or https', async () => {
-    for (const repo of ['ssh://git@example.org/a.git', 'git@example.org:a.git', 'file:///workspace/public',
+  it('refuses URLs that are neither http, https nor ssh', async () => {
+    for (const repo of ['example.org:a.git', 'file:///workspace/public',
                         '/workspace/public', 'ext::sh -c "touch /tmp/pwned"', '--upload-pack=touch /tmp/pwned',
-                        'http://', 'http:///a.git']) {
+                        'http://', 'http:///a.git', 'git://example.org/a.git', 'ssh://-oProxyCommand=x/a.git', '-oA@b:c']) {
       assertError(await clone({repo}), 400, 'INVALID_GIT_URL');
     }
     const option = await clone({

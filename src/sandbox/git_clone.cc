@@ -22,6 +22,7 @@ constexpr milliseconds kCleanLimit{60'000};
 // For the script to tidy up when the daemon has died.
 constexpr milliseconds kTidyGrace{3'000};
 constexpr size_t kMaxOutput = 8192;
+constexpr size_t kMaxLine = 256;
 
 // Exit codes of the script for what is not git's.
 constexpr int kTargetExists = 90;
@@ -44,9 +45,11 @@ taken && exit 90
 mkdir -p -- "$(dirname -- "$target")" || exit 91
 trap 'rm -rf -- "$temporary"' EXIT
 trap 'exit 143' TERM INT HUP
-git -c protocol.allow=never -c protocol.http.allow=always -c protocol.https.allow=always \
-  -c protocol.file.allow=never -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=30 \
-  -c core.askPass= clone --quiet "$@" -- "$url" "$temporary" || exit
+git clone "$@" -- "$url" "$temporary" || exit
+if [ -n "${ATOLL_GIT_SPARSE-}" ]; then
+  printf '%s\n' "$ATOLL_GIT_SPARSE" |
+    git -C "$temporary" sparse-checkout set --cone --stdin || exit
+fi
 taken && exit 90
 mv -T -- "$temporary" "$target" || exit 92
 # A git that is killed may have printed already: what it says counts when it ended by itself.
@@ -65,38 +68,60 @@ std::string TemporaryBeside(const std::string& dir) {
   return fmt::format("{}/.clone-{}", dir.substr(0, slash), NewInternalId());
 }
 
+// A server may send what it likes, but its clone is no copy of a directory of the sandbox.
+constexpr std::string_view kCloneProtocols = "http:https:ssh";
+
 SpawnSpec CloneSpec(const CloneRequest& request, const std::string& dir,
-                    const std::string& temporary) {
+                    const std::string& temporary, bool progress) {
   SpawnSpec spec;
   spec.argv = {"bash", "-c", std::string(kCloneScript), "git-clone", dir, temporary, request.repo};
+  spec.argv.emplace_back(progress ? "--progress" : "--quiet");
   if (request.branch) spec.argv.push_back("--branch=" + *request.branch);
   if (request.depth) spec.argv.push_back(fmt::format("--depth={}", *request.depth));
   spec.cwd = "/";
   spec.kill_grace = kTidyGrace;
-  // The messages are read by CloneError: they must be in English. A prompt would wait for nobody.
-  spec.env = {{"LC_ALL", "C"},
-              {"LANGUAGE", "C"},
-              {"GIT_TERMINAL_PROMPT", "0"},
-              {"GIT_ASKPASS", "/bin/true"},
-              {"SSH_ASKPASS", "/bin/true"},
-              {"GCM_INTERACTIVE", "never"}};
+  if (!request.filter.empty()) spec.argv.push_back("--filter=" + request.filter);
+  spec.env = GitEnvironment(request.credentials, kCloneProtocols);
+  if (!request.sparse.empty()) {
+    spec.argv.emplace_back("--sparse");
+    spec.env.emplace_back("ATOLL_GIT_SPARSE", fmt::format("{}", fmt::join(request.sparse, "\n")));
+  }
   return spec;
 }
 
 // Keeps the end of stderr and the beginning of stdout.
 class Output : public OutputSink {
  public:
+  explicit Output(OnGitProgress on_progress = nullptr) : on_progress_(std::move(on_progress)) {}
+
   async::Task<Result<void>> Take(ProcessEvent::Kind kind, std::string_view data) override {
     if (kind == ProcessEvent::Kind::kStdout) {
       out.append(data.substr(0, kMaxOutput - std::min(kMaxOutput, out.size())));
     } else {
       err.append(data);
       if (err.size() > 2 * kMaxOutput) err.erase(0, err.size() - kMaxOutput);
+      if (on_progress_) Progress(data);
     }
     co_return Result<void>();
   }
   std::string out;
   std::string err;
+
+ private:
+  // Lines end with a carriage return as long as they are to be written over.
+  void Progress(std::string_view data) {
+    for (char c : data) {
+      if (c != '\r' && c != '\n') {
+        if (line_.size() < kMaxLine) line_ += c;
+        continue;
+      }
+      if (auto progress = ParseGitProgress(line_)) on_progress_(*progress);
+      line_.clear();
+    }
+  }
+
+  OnGitProgress on_progress_;
+  std::string line_;
 };
 
 // One clone, shared by the caller and by the coroutine that does it: the caller may be cancelled,
@@ -106,6 +131,7 @@ struct Job {
   CloneRequest request;
   std::string dir;
   std::string temporary;
+  OnGitProgress on_progress;
   Result<CloneResult> result = Fail(Code::kCancelled, "nobody waits for the clone any more");
   async::Event done;
   async::Event abandoned;
@@ -177,14 +203,14 @@ Result<CloneResult> Conclude(const Job& job, const RunOutcome& outcome, const Ou
 }
 
 async::Task<> RunJob(std::shared_ptr<Job> job) {
-  SpawnSpec spec = CloneSpec(job->request, job->dir, job->temporary);
+  SpawnSpec spec = CloneSpec(job->request, job->dir, job->temporary, job->on_progress != nullptr);
   Result<std::unique_ptr<Process>> process = co_await job->sandbox->agent().Spawn(std::move(spec));
   if (!process) {
     job->result = Unexpected(std::move(process).error());
     job->done.Set();
     co_return;
   }
-  Output output;
+  Output output(job->on_progress);
   Ended ended;
   co_await async::Race(Follow(**process, output, ended), WaitFor(job->abandoned));
   if (!ended.ended) {
@@ -203,11 +229,9 @@ async::Task<> RunJob(std::shared_ptr<Job> job) {
 
 }  // namespace
 
-async::Task<Result<CloneResult>> GitClone(std::shared_ptr<Sandbox> sandbox, CloneRequest request) {
-  CO_TRY(ValidateRepoUrl(request.repo));
-  if (request.branch) {
-    CO_TRY(ValidateBranch(*request.branch));
-  }
+async::Task<Result<CloneResult>> GitClone(std::shared_ptr<Sandbox> sandbox, CloneRequest request,
+                                          OnGitProgress on_progress) {
+  CO_TRY(ValidateClone(request));
   std::string dir;
   if (request.dir) {
     CO_ASSIGN(dir, NormalizeDir(*request.dir));
@@ -221,6 +245,7 @@ async::Task<Result<CloneResult>> GitClone(std::shared_ptr<Sandbox> sandbox, Clon
   auto job = std::make_shared<Job>();
   job->sandbox = std::move(sandbox);
   job->request = std::move(request);
+  job->on_progress = std::move(on_progress);
   job->temporary = TemporaryBeside(dir);
   job->dir = std::move(dir);
   async::Executor executor = co_await async::ThisExecutor();

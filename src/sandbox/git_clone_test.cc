@@ -8,16 +8,37 @@
 namespace atl::sandbox {
 namespace {
 
-TEST(ValidateRepoUrlTest, OnlyHttpAndHttps) {
+TEST(ValidateRepoUrlTest, OnlyHttpHttpsAndSsh) {
   for (const char* good : {"https://github.com/a/b.git", "http://host:8080/x", "HTTPS://h/x",
-                           "https://u:p@h/x", "http://[::1]:80/x.git", "https://h/~user/x?y=1"}) {
+                           "https://u:p@h/x", "http://[::1]:80/x.git", "https://h/~user/x?y=1",
+                           "ssh://git@h:22/x", "ssh://h/x", "git@github.com:a/b", "git@h:b"}) {
     EXPECT_TRUE(ValidateRepoUrl(good)) << good;
   }
-  for (const char* bad :
-       {"", "-u", "--upload-pack=x", "file:///etc", "ext::sh -c id", "git@github.com:a/b",
-        "/workspace", "ssh://h/x", "https:/h/x", "https://", "https:///x", "https://u@/x",
-        "https://:80/x", "https://h/a b", "https://h/a\nb", "https://h\\x/", "https://-oProxy/x",
-        "ftp://h/x", "git://h/x"}) {
+  for (const char* bad : {"",
+                          "-u",
+                          "--upload-pack=x",
+                          "file:///etc",
+                          "ext::sh -c id",
+                          "h:a/b",
+                          "a/b@c:d",
+                          "-a@b:c",
+                          "a@-b:c",
+                          "a@b:",
+                          "a@:c",
+                          "ssh://-oX/x",
+                          "ssh://-oX@h/x",
+                          "/workspace",
+                          "https:/h/x",
+                          "https://",
+                          "https:///x",
+                          "https://u@/x",
+                          "https://:80/x",
+                          "https://h/a b",
+                          "https://h/a\nb",
+                          "https://h\\x/",
+                          "https://-oProxy/x",
+                          "ftp://h/x",
+                          "git://h/x"}) {
     Result<void> result = ValidateRepoUrl(bad);
     ASSERT_FALSE(result) << bad;
     EXPECT_EQ(result.error().reason, "INVALID_GIT_URL") << bad;
@@ -32,6 +53,9 @@ TEST(NameFromUrlTest, IsWhatGitWouldChoose) {
   EXPECT_EQ(NameFromUrl("https://h/a/b/").value(), "b");
   EXPECT_EQ(NameFromUrl("https://h/a/b/.git/").value(), "b");
   EXPECT_EQ(NameFromUrl("https://h/a/b.git?x=/y#z").value(), "b");
+  EXPECT_EQ(NameFromUrl("git@h:a/b.git").value(), "b");
+  EXPECT_EQ(NameFromUrl("git@h:b").value(), "b");
+  EXPECT_EQ(NameFromUrl("ssh://git@h:22/a/b.git").value(), "b");
   for (const char* bad : {"https://h", "https://h/", "https://h//", "https://h/.git",
                           "https://h/a/..", "https://h/a/...git"}) {
     Result<std::string> name = NameFromUrl(bad);
@@ -64,6 +88,20 @@ TEST(RedactUrlTest, RemovesUserAndPassword) {
   EXPECT_EQ(RedactUrl("https://u:p@h/x"), "https://h/x");
   EXPECT_EQ(RedactUrl("https://u:p@q@h:8/x@y"), "https://h:8/x@y");
   EXPECT_EQ(RedactUrl("https://h/x@y"), "https://h/x@y");
+}
+
+TEST(ValidateCloneTest, FilterAndDirectoriesAreNoOptions) {
+  auto valid = [](const std::string& filter, const std::string& dir) {
+    return ValidateClone({.repo = "https://h/x", .filter = filter, .sparse = {dir}}).has_value();
+  };
+  EXPECT_TRUE(valid("blob:none", "src/a b"));
+  EXPECT_TRUE(valid("blob:limit=1m", "-dash"));
+  for (const char* filter : {"--x", "blob none", "sparse:oid=HEAD:../x\n"}) {
+    EXPECT_FALSE(valid(filter, "src")) << filter;
+  }
+  for (const char* dir : {"", "/src", "a\nb", "\"a", "#a", "!a"}) {
+    EXPECT_FALSE(valid("", dir)) << dir;
+  }
 }
 
 struct Case {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a clone request may say, and what git's messages mean.
+// What a clone request may say.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "sandbox/git_clone.h"
+#include "sandbox/git_error.h"
 
 namespace atl::sandbox {
 namespace {
@@ -15,7 +15,7 @@ constexpr size_t kMaxUrlBytes = 2048;
 constexpr size_t kMaxPathBytes = 4095;
 constexpr size_t kMaxNameBytes = 255;
 constexpr size_t kMaxBranchBytes = 255;
-constexpr size_t kMaxMessageBytes = 1000;
+constexpr size_t kMostSparse = 512;
 
 Unexpected InvalidUrl(std::string message) {
   return Fail(Code::kInvalidArgument, std::move(message), "INVALID_GIT_URL");
@@ -30,6 +30,8 @@ bool IsControlOrSpace(char c) {
   return byte <= 0x20 || byte == 0x7F;
 }
 
+bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20; }
+
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool StartsWithIgnoreCase(std::string_view text, std::string_view prefix) {
@@ -38,9 +40,9 @@ bool StartsWithIgnoreCase(std::string_view text, std::string_view prefix) {
                             [](char a, char b) { return Lower(a) == Lower(b); });
 }
 
-// Where the authority begins; 0 when the scheme is neither http nor https.
+// Where the authority begins; 0 when the scheme is none of those that are let through.
 size_t AuthorityStart(std::string_view url) {
-  for (std::string_view scheme : {"http://", "https://"}) {
+  for (std::string_view scheme : {"http://", "https://", "ssh://"}) {
     if (StartsWithIgnoreCase(url, scheme)) return scheme.size();
   }
   return 0;
@@ -51,98 +53,17 @@ std::string_view Authority(std::string_view url) {
   return rest.substr(0, rest.find_first_of("/?#"));
 }
 
-struct Meaning {
-  std::string_view text;  // as git or curl word it, in lower case
-  Code code;
-  std::string_view reason;
-};
-
-// Read from top to bottom: the first that occurs decides.
-constexpr std::array kMeanings = {
-    Meaning{"already exists and is not an empty directory", Code::kAlreadyExists, "FILE_EXISTS"},
-    Meaning{"no space left on device", Code::kResourceExhausted, "NO_SPACE"},
-    Meaning{"could not create work tree", Code::kInvalidArgument, "VALIDATION_FAILED"},
-    Meaning{"could not create leading directories", Code::kInvalidArgument, "VALIDATION_FAILED"},
-    Meaning{"not found in upstream", Code::kNotFound, "GIT_BRANCH_NOT_FOUND"},
-    Meaning{"could not find remote branch", Code::kNotFound, "GIT_BRANCH_NOT_FOUND"},
-    Meaning{"authentication failed", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
-    Meaning{"could not read username", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
-    Meaning{"could not read password", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
-    Meaning{"terminal prompts disabled", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
-    Meaning{"returned error: 401", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
-    Meaning{"returned error: 403", Code::kUnauthenticated, "GIT_AUTH_FAILED"},
-    Meaning{"returned error: 404", Code::kNotFound, "GIT_REPOSITORY_NOT_FOUND"},
-    Meaning{"returned error: 410", Code::kNotFound, "GIT_REPOSITORY_NOT_FOUND"},
-    Meaning{"is this a git repository", Code::kNotFound, "GIT_REPOSITORY_NOT_FOUND"},
-    Meaning{"does not appear to be a git repository", Code::kNotFound, "GIT_REPOSITORY_NOT_FOUND"},
-    Meaning{"unable to find remote helper", Code::kInvalidArgument, "INVALID_GIT_URL"},
-    Meaning{"bad/illegal format", Code::kInvalidArgument, "INVALID_GIT_URL"},
-    Meaning{"malformed input to a url", Code::kInvalidArgument, "INVALID_GIT_URL"},
-    Meaning{"port number was not a decimal", Code::kInvalidArgument, "INVALID_GIT_URL"},
-    Meaning{"not allowed", Code::kInvalidArgument, "INVALID_GIT_URL"},
-    Meaning{"could not resolve host", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"failed to connect", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"couldn't connect", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"connection refused", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"connection timed out", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"connection reset", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"operation too slow", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"timed out", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"timeout", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"empty reply from server", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"returned error: 5", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"rpc failed", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"early eof", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"hung up", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"unexpected disconnect", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"certificate", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"ssl", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"tls", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-    Meaning{"unable to access", Code::kBadGateway, "GIT_NETWORK_ERROR"},
-};
-
-// git's own lines: what the server says comes as "remote: …" and decides nothing.
-std::vector<std::string_view> OwnLines(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    size_t end = text.find_first_of("\r\n");
-    std::string_view line = text.substr(0, end);
-    if (!line.empty() && !line.starts_with("remote:")) lines.push_back(line);
-    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
-  }
-  return lines;
-}
-
-// "not found" alone is said of branches and helpers too; git puts the URL before it.
-bool SaysRepositoryNotFound(std::string_view lower) {
-  return lower.starts_with("fatal: repository ") && lower.ends_with("not found");
-}
-
-// The line to show: the first "fatal:" or "error:", or the last one.
-std::string_view Telling(const std::vector<std::string_view>& lines) {
-  for (std::string_view line : lines) {
-    if (line.starts_with("fatal:")) return line;
-  }
-  for (std::string_view line : lines) {
-    if (line.starts_with("error:")) return line;
-  }
-  return lines.empty() ? std::string_view("git said nothing") : lines.back();
-}
-
-std::string Redact(std::string_view text, const CloneRequest& request) {
-  std::string out(text.substr(0, kMaxMessageBytes));
-  std::string_view authority = Authority(request.repo);
-  size_t at = authority.rfind('@');
-  if (at == std::string_view::npos) return out;
-  std::string secret(authority.substr(0, at + 1));
-  // git leaves the password out of some messages and not of others.
-  std::string user = secret.substr(0, secret.find(':')) + "@";
-  for (const std::string& hidden : {secret, user}) {
-    for (size_t pos = out.find(hidden); pos != std::string::npos; pos = out.find(hidden)) {
-      out.erase(pos, hidden.size());
-    }
-  }
-  return out;
+// "user@host:path", which git takes for ssh. The user must be there: without it a mistyped scheme
+// would be taken for a host.
+Result<void> ValidateShortUrl(std::string_view url) {
+  size_t colon = url.find(':');
+  size_t at = url.find('@');
+  bool is_one = colon != std::string_view::npos && at != std::string_view::npos && at > 0 &&
+                at + 1 < colon && colon + 1 < url.size() &&
+                url.substr(0, colon).find('/') == std::string_view::npos && url[0] != '-' &&
+                url[at + 1] != '-' && url[colon + 1] != ':' && url.substr(colon + 1, 2) != "//";
+  if (is_one) return {};
+  return InvalidUrl("\"repo\" must be http://…, https://…, ssh://… or user@host:path");
 }
 
 }  // namespace
@@ -155,23 +76,22 @@ Result<void> ValidateRepoUrl(std::string_view url) {
   if (std::ranges::any_of(url, IsControlOrSpace)) {
     return InvalidUrl("\"repo\" has white space or control characters");
   }
-  if (AuthorityStart(url) == 0) {
-    return InvalidUrl("\"repo\" must begin with http:// or https://");
-  }
+  if (url.find('\\') != std::string_view::npos) return InvalidUrl("\"repo\" has a backslash");
+  if (AuthorityStart(url) == 0) return ValidateShortUrl(url);
   std::string_view authority = Authority(url);
   size_t at = authority.rfind('@');
   std::string_view host = at == std::string_view::npos ? authority : authority.substr(at + 1);
   if (host.empty() || host[0] == ':' || host[0] == '-') {
     return InvalidUrl("\"repo\" names no host");
   }
-  if (url.find('\\') != std::string_view::npos) return InvalidUrl("\"repo\" has a backslash");
+  if (authority[0] == '-') return InvalidUrl("\"repo\" names a user that would be an option");
   return {};
 }
 
 Result<std::string> NameFromUrl(std::string_view url) {
   std::string_view path = url.substr(AuthorityStart(url));
   path = path.substr(0, path.find_first_of("?#"));
-  size_t slash = path.find('/');
+  size_t slash = AuthorityStart(url) == 0 ? path.find(':') : path.find('/');
   // Without a path, git names the directory after the host.
   std::string_view name = slash == std::string_view::npos ? Authority(url) : path.substr(slash);
   if (slash == std::string_view::npos || name.find_first_not_of('/') == std::string_view::npos) {
@@ -181,7 +101,7 @@ Result<std::string> NameFromUrl(std::string_view url) {
   if (name.ends_with("/.git")) name.remove_suffix(5);
   while (name.ends_with('/')) name.remove_suffix(1);
   if (name.ends_with(".git")) name.remove_suffix(4);
-  name = name.substr(name.rfind('/') + 1);
+  name = name.substr(name.find_last_of("/:") + 1);
   if (name.empty() || name == "." || name == ".." || name.size() > kMaxNameBytes) {
     return InvalidUrl("\"repo\" does not end in a name for a directory; give \"dir\"");
   }
@@ -222,42 +142,37 @@ Result<void> ValidateBranch(std::string_view branch) {
   return {};
 }
 
+Result<void> ValidateClone(const CloneRequest& request) {
+  TRY(ValidateRepoUrl(request.repo));
+  TRY(ValidateCredentials(request.credentials));
+  if (request.branch) TRY(ValidateBranch(*request.branch));
+  if (request.filter.size() > kMaxNameBytes ||
+      request.filter.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789:=+") !=
+          std::string::npos) {
+    return Invalid("\"filter\" is none: \"blob:none\", \"tree:0\", \"blob:limit=1m\"");
+  }
+  if (request.sparse.size() > kMostSparse) return Invalid("\"sparse\" has too many entries");
+  for (const std::string& dir : request.sparse) {
+    // git reads them by lines, and takes quotes and comments for more than they are.
+    if (dir.empty() || dir.size() > kMaxPathBytes || std::ranges::any_of(dir, IsControl) ||
+        dir[0] == '/' || dir[0] == '"' || dir[0] == '#' || dir[0] == '!') {
+      return Invalid("\"sparse\" has directories below the repository's own, without a / in front");
+    }
+  }
+  return {};
+}
+
 std::string RedactUrl(std::string_view url) {
   size_t start = AuthorityStart(url);
   std::string_view authority = Authority(url);
   size_t at = authority.rfind('@');
   if (start == 0 || at == std::string_view::npos) return std::string(url);
+  if (StartsWithIgnoreCase(url, "ssh://")) return std::string(url);  // a name, which is no secret
   return fmt::format("{}{}", url.substr(0, start), url.substr(start + at + 1));
 }
 
 Error CloneError(std::string_view stderr_text, const CloneRequest& request) {
-  std::vector<std::string_view> lines = OwnLines(stderr_text);
-  Error error{.code = Code::kInternal, .reason = "GIT_OPERATION_FAILED"};
-  error.message = Redact(fmt::format("git clone: {}", Telling(lines)), request);
-  std::string all;
-  for (std::string_view line : lines) {
-    std::string lower(line);
-    std::ranges::transform(lower, lower.begin(), Lower);
-    if (SaysRepositoryNotFound(lower)) {
-      error.code = Code::kNotFound;
-      error.reason = "GIT_REPOSITORY_NOT_FOUND";
-      return error;
-    }
-    all.append(lower).push_back('\n');
-  }
-  // What the caller sent appears in git's messages and must not be taken for their meaning.
-  std::string url = RedactUrl(request.repo);
-  std::ranges::transform(url, url.begin(), Lower);
-  for (size_t pos = all.find(url); pos != std::string::npos; pos = all.find(url, pos)) {
-    all.erase(pos, url.size());
-  }
-  for (const Meaning& meaning : kMeanings) {
-    if (all.find(meaning.text) == std::string::npos) continue;
-    error.code = meaning.code;
-    error.reason = meaning.reason;
-    return error;
-  }
-  return error;
+  return RemoteGitError("git clone", stderr_text, request.repo);
 }
 
 }  // namespace atl::sandbox

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Real git behind HTTP on the host's loopback: /public.git, /private.git (user `u`, password `p`),
-// /hang.git (never answers); everything else is 404.
+// Real git behind HTTP on the host's loopback: /public.git, /slow.git (takes its time), /writable.git
+// and /void.git (empty), which take pushes, /private.git (user `u`, password `p`), /hang.git (never
+// answers); everything else is 404.
 
 import {execFileSync, spawn} from 'node:child_process';
 import fs from 'node:fs';
@@ -41,8 +42,13 @@ export class GitServer {
     git(work, 'add', '.');
     git(work, 'commit', '-q', '-m', 'Second');
     this.mainCommit = git(work, 'rev-parse', 'HEAD').trim();
-    for (const name of ['public.git', 'private.git']) {
+    for (const name of ['public.git', 'private.git', 'slow.git', 'writable.git']) {
       git(this.root, 'clone', '-q', '--bare', work, name);
+      git(path.join(this.root, name), 'config', 'uploadpack.allowFilter', 'true');
+    }
+    git(this.root, 'init', '-q', '--bare', 'void.git');
+    for (const name of ['writable.git', 'void.git']) {
+      git(path.join(this.root, name), 'config', 'http.receivepack', 'true');
     }
     this.hanging = new Set();
     this.http = http.createServer((request, answer) => this.handle(request, answer));
@@ -69,7 +75,9 @@ export class GitServer {
         answer.writeHead(401, {'WWW-Authenticate': 'Basic realm="git"'});
         return answer.end('who are you?\n');
       }
-    } else if (!url.pathname.startsWith('/public.git')) {
+    } else if (url.pathname.startsWith('/slow.git')) {
+      return setTimeout(() => this.serve(request, answer, url), 400);
+    } else if (!/^\/(public|writable|void)\.git/.test(url.pathname)) {
       answer.writeHead(404);
       return answer.end('not here\n');
     }

@@ -73,27 +73,6 @@ async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireFor(const Services
   co_return sandbox;
 }
 
-async::Task<> CloneInto(std::shared_ptr<sandbox::Sandbox> sandbox, sandbox::CloneRequest request,
-                        Result<sandbox::CloneResult>& result) {
-  result = co_await sandbox::GitClone(std::move(sandbox), std::move(request));
-}
-
-async::Task<Result<std::string>> DoGitClone(const Services& services, std::string id,
-                                            http::Exchange& exchange) {
-  CO_ASSIGN(json::Object body, co_await ReadObject(exchange));
-  CO_ASSIGN(sandbox::CloneRequest request, ParseClone(body));
-  CO_ASSIGN(std::shared_ptr<sandbox::Sandbox> sandbox,
-            co_await AcquireFor(services, std::move(id), exchange));
-  Result<sandbox::CloneResult> result = Fail(Code::kCancelled, "the client has gone away");
-  co_await async::Race(CloneInto(std::move(sandbox), std::move(request), result),
-                       exchange.WaitForHangup());
-  if (!result) co_return Unexpected(std::move(result).error());
-  json::Writer writer;
-  writer.BeginObject().Field("repo", result->repo).Field("dir", result->dir);
-  writer.Field("branch", result->branch).Field("commit", result->commit).EndObject();
-  co_return writer.Take();
-}
-
 // A failure of writing means that the client has gone away.
 async::Task<> Answer(http::Exchange& exchange, Result<std::string> json) {
   if (json) {
@@ -165,11 +144,6 @@ async::Task<> Run(const Services& services, std::string id, http::Exchange& exch
     co_return;
   }
   co_await StreamRun(exchange, std::move(runnable->sandbox), std::move(runnable->request));
-}
-
-async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange) {
-  Result<std::string> json = co_await DoGitClone(services, std::move(id), exchange);
-  co_await Answer(exchange, std::move(json));
 }
 
 async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange) {

@@ -34,6 +34,7 @@ async::Task<> Create(const Services& services, std::string id, http::Exchange& e
 async::Task<> CreateFrom(const Services& services, std::string id, json::Object body,
                          http::Exchange& exchange);
 async::Task<> Run(const Services& services, std::string id, http::Exchange& exchange);
+// With `Accept: text/event-stream` as events: {"type":"progress",…}, then "complete" or "error".
 async::Task<> GitClone(const Services& services, std::string id, http::Exchange& exchange);
 async::Task<> Delete(const Services& services, std::string id, http::Exchange& exchange);
 

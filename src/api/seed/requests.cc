@@ -104,12 +104,29 @@ Result<sandbox::RunRequest> ParseRun(const json::Object& body) {
   return request;
 }
 
+Result<sandbox::GitCredentials> ParseCredentials(const json::Object& body) {
+  sandbox::GitCredentials credentials;
+  ASSIGN(auto username, body.OptionalText("username"));
+  ASSIGN(auto password, body.OptionalText("password"));
+  ASSIGN(auto key, body.OptionalText("sshKey"));
+  credentials.username = username.value_or("");
+  credentials.password = password.value_or("");
+  credentials.ssh_key = key.value_or("");
+  TRY(sandbox::ValidateCredentials(credentials));
+  return credentials;
+}
+
 Result<sandbox::CloneRequest> ParseClone(const json::Object& body) {
   sandbox::CloneRequest request;
   ASSIGN(request.repo, body.Text("repo"));
   ASSIGN(request.branch, body.OptionalText("branch"));
   ASSIGN(request.dir, body.OptionalText("dir"));
   ASSIGN(request.depth, body.OptionalInt("depth", {.min = 1, .max = kMaxDepth}));
+  ASSIGN(std::optional<std::string> filter, body.OptionalText("filter"));
+  request.filter = filter.value_or("");
+  ASSIGN(auto sparse, body.OptionalTextList("sparse"));
+  if (sparse) request.sparse = *std::move(sparse);
+  ASSIGN(request.credentials, ParseCredentials(body));
   return request;
 }
 

@@ -29,5 +29,7 @@ std::chrono::milliseconds PreferredWait(std::string_view prefer);
 
 Result<sandbox::RunRequest> ParseRun(const json::Object& body);
 Result<sandbox::CloneRequest> ParseClone(const json::Object& body);
+// "username", "password", "sshKey"
+Result<sandbox::GitCredentials> ParseCredentials(const json::Object& body);
 
 }  // namespace atl::api

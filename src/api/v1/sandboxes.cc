@@ -190,12 +190,6 @@ constexpr Field kRunFields[] = {
      .min = 1,
      .max = 604'800'000},
 };
-constexpr Field kCloneFields[] = {
-    {.name = "repo", .about = "An URL: https, http, git or ssh.", .required = true},
-    {.name = "branch"},
-    {.name = "dir", .about = "Below /workspace; the repository's name when it is not there."},
-    {.name = "depth", .kind = Kind::kInteger, .about = "Commits.", .min = 1, .max = 2'147'483'647},
-};
 constexpr Field kSnapshotFields[] = {
     {.name = "dir", .about = "What is saved.", .required = true},
     {.name = "name"},
@@ -279,13 +273,6 @@ constexpr Route kRoutes[] = {
      .answer = Media::kEvents,
      .body = Media::kJson,
      .fields = kRunFields},
-    {.method = "POST",
-     .pattern = "/v1/sandboxes/{id}/gitClone",
-     .operation = "cloneRepository",
-     .summary = "Clones a git repository into it.",
-     .handler = OfSandbox<GitClone>,
-     .body = Media::kJson,
-     .fields = kCloneFields},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/snapshot",
      .operation = "createSnapshot",

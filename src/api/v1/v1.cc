@@ -11,6 +11,7 @@
 #include "api/v1/exec_socket.h"
 #include "api/v1/files.h"
 #include "api/v1/fs.h"
+#include "api/v1/git.h"
 #include "api/v1/mcp.h"
 #include "api/v1/openapi.h"
 #include "api/v1/pool.h"
@@ -51,9 +52,9 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 
 RouteTable AllRoutes(std::span<const Route> more) {
   return RouteTable({SandboxRoutes(), ExecRoutes(), ExecSocketRoutes(), ProcessRoutes(),
-                     SessionRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(), WatchRoutes(),
-                     SnapshotRoutes(), PoolRoutes(), PortRoutes(), TerminalRoutes(), McpRoutes(),
-                     OpenApiRoutes(), more});
+                     SessionRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(), GitRoutes(),
+                     WatchRoutes(), SnapshotRoutes(), PoolRoutes(), PortRoutes(), TerminalRoutes(),
+                     McpRoutes(), OpenApiRoutes(), more});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
