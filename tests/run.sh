@@ -16,11 +16,13 @@ if [ ! -x "$build/atoll" ]; then
 fi
 
 here=$(cd "$(dirname "$0")" && pwd)
-stamp=$here/node_modules/.installed-lock.json
-if ! cmp -s "$here/package-lock.json" "$stamp"; then
-  (cd "$here" && npm ci --no-audit --no-fund --loglevel=error)
-  cp "$here/package-lock.json" "$stamp"
-fi
+for dir in "$here" "$here/../clients/typescript"; do
+  stamp=$dir/node_modules/.installed-lock.json
+  if ! cmp -s "$dir/package-lock.json" "$stamp"; then
+    (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error)
+    cp "$dir/package-lock.json" "$stamp"
+  fi
+done
 
 if [ $# -eq 0 ]; then
   set -- "$here"/*.test.mjs

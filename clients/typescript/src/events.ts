@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type {Readable} from 'node:stream';
+
+const MOST_PENDING = 64 << 20;
+
+/** The JSON of server-sent events. Leaving the loop ends the request. */
+export async function* parseSSEStream<Event>(stream: Readable): AsyncGenerator<Event, void, void> {
+  const decoder = new TextDecoder();
+  let pending = '';
+  for await (const part of stream) {
+    pending += decoder.decode(part as Buffer, {stream: true});
+    for (let end = pending.indexOf('\n\n'); end >= 0; end = pending.indexOf('\n\n')) {
+      const data = pending.slice(0, end).split('\n').filter((line) => line.startsWith('data:'))
+        .map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n');
+      pending = pending.slice(end + 2);
+      if (data !== '') yield JSON.parse(data) as Event;
+    }
+    if (pending.length > MOST_PENDING) throw new Error('an event has more than 64 MiB');
+  }
+}
+
+/** Output as bytes: events and chunks hold text, or base64 where it is none. */
+export function bytesOf(piece: {data?: string; base64?: string}): Buffer {
+  return piece.base64 === undefined ? Buffer.from(piece.data ?? '') : Buffer.from(piece.base64, 'base64');
+}

@@ -1,0 +1,1547 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made by generate.mjs of /v1/openapi.json. Not to be edited.
+
+export interface Operations {
+  /** One message of the Model Context Protocol, 2025-06-18. */
+  callMcp: {
+    path: Record<string, never>;
+    query: {
+      /** The tools work in this sandbox alone. */
+      sandbox?: string;
+    };
+    body: Record<string, never>;
+  };
+  /** Ends a session. */
+  endMcpSession: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** This description. */
+  getOpenApi: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Fills the pool now. */
+  primePool: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Ends the sandboxes that wait. */
+  shutdownPrewarmed: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** How many sandboxes wait, and how many were given away. */
+  getPoolStats: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: a new id. Its first use makes the sandbox. */
+  bridgeCreateSandbox: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: removes it, if it is there. */
+  bridgeDeleteSandbox: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: runs a program; events stdout and stderr in base64, then exit or error. */
+  bridgeExecCommand: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** A program and its arguments. */
+      argv: string[];
+      /** Then it is ended; the exit code is 124. */
+      timeout_ms?: number | null;
+      /** /workspace or below it. */
+      cwd?: string | null;
+    };
+  };
+  /** Bridge: the content of a file below /workspace; the path begins at the root. */
+  bridgeReadFile: {
+    path: {
+      sandbox: string;
+      path: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: makes or replaces a file of at most 32 MiB below /workspace. */
+  bridgeWriteFile: {
+    path: {
+      sandbox: string;
+      path: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: unpacks a tar of at most 32 MiB into /workspace. */
+  bridgeHydrateWorkspace: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: /workspace as a tar. */
+  bridgePersistWorkspace: {
+    path: {
+      sandbox: string;
+    };
+    query: {
+      /** Paths in the workspace, by comma. */
+      excludes?: string;
+    };
+    body: undefined;
+  };
+  /** Bridge: a terminal. */
+  bridgePtyTerminal: {
+    path: {
+      sandbox: string;
+    };
+    query: {
+      /** 80 */
+      cols?: number;
+      /** 24 */
+      rows?: number;
+      /** bash */
+      shell?: string;
+      /** A terminal of this name; without, one that ends with the client. */
+      session?: string;
+    };
+    body: undefined;
+  };
+  /** Bridge: starts it if it does not run. */
+  bridgeIsSandboxRunning: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: opens a shell that lasts between commands, which name it by Session-Id. */
+  bridgeCreateSession: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** 1 to 128 letters, digits, '.', '_' and '-'; or a new one. */
+      id?: string | null;
+      /** Where it begins: /workspace or below it. */
+      cwd?: string | null;
+      /** Added to the sandbox's. */
+      env?: Record<string, string> | null;
+    };
+  };
+  /** Bridge: ends it and what runs in it. */
+  bridgeDeleteSession: {
+    path: {
+      sandbox: string;
+      session: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Bridge: the preview URL of a port. */
+  bridgeCreateTunnel: {
+    path: {
+      sandbox: string;
+      port: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** For people. */
+      name?: string | null;
+    };
+  };
+  /** Bridge: takes the preview URL of a port back. */
+  bridgeDeleteTunnel: {
+    path: {
+      sandbox: string;
+      port: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Every sandbox, by id. */
+  listSandboxes: {
+    path: Record<string, never>;
+    query: {
+      /** At most so many. */
+      limit?: number;
+      /** Of the answer before. */
+      cursor?: string;
+    };
+    body: undefined;
+  };
+  /** Makes a sandbox. The same Idempotency-Key gives the same one. */
+  newSandbox: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: {
+      /** Its id; a new one when it is not there. */
+      id?: string | null;
+      /** true: answer when OpenCode is healthy; false: do not start it. */
+      opencode?: boolean | null;
+      /** The image that it is made of. */
+      image?: string | null;
+      /** The most memory that its programs have. */
+      memory?: number | string | null;
+      /** CPUs. */
+      cpus?: number | null;
+      /** Processes. */
+      pids?: number | null;
+      /** The most that its files take. */
+      disk?: number | string | null;
+      /** Files. */
+      inodes?: number | null;
+      /** Its share of a busy host; 100 is usual. */
+      weight?: number | null;
+      /** true, or seconds: wait for room when the host has none. */
+      wait?: unknown;
+      /** The environment of what runs in it. */
+      env?: Record<string, string> | null;
+      /** When it is saved by itself: onStop, onStart, interval, paths. */
+      snapshots?: Record<string, unknown> | null;
+      /** Seconds, or text as "10m", without use until it sleeps. */
+      sleepAfter?: unknown;
+      /** The same, asleep, until it is saved and stopped. */
+      stopAfter?: unknown;
+      /** It neither sleeps nor stops by itself. */
+      keepAlive?: boolean | null;
+    };
+  };
+  /** One sandbox. */
+  getSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Changes what it does by itself. */
+  updateSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Seconds, or text as "10m", without use until it sleeps. */
+      sleepAfter?: unknown;
+      /** The same, asleep, until it is saved and stopped. */
+      stopAfter?: unknown;
+      /** It neither sleeps nor stops by itself. */
+      keepAlive?: boolean | null;
+      /** When it is saved by itself: onStop, onStart, interval, paths. */
+      snapshots?: Record<string, unknown> | null;
+    };
+  };
+  /** Ends it and removes its files; its snapshots stay. */
+  deleteSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** A directory as a tar. */
+  packFiles: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** A directory; /workspace when it is not there. */
+      path?: string;
+      /** Globs of names, or of paths when they have a slash, by comma. */
+      exclude?: string;
+      /** "tar" or "tar.zst". */
+      format?: string;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Unpacks a tar into a directory. */
+  unpackFiles: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** A directory; /workspace when it is not there. */
+      path?: string;
+      /** "any": symlinks that lead out too. */
+      links?: string;
+      /** "none": everything becomes that of the user. */
+      owners?: string;
+      /** Of what is unpacked. */
+      maxBytes?: number;
+      /** At most 1,000,000. */
+      maxEntries?: number;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Whether anything in a directory has changed since the last time. */
+  checkChanges: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      /** The version of the answer before. */
+      since?: string | null;
+      /** What is below, too; true. */
+      recursive?: boolean | null;
+      /** Globs of what does not count. */
+      exclude?: string[] | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Makes it if there is none of this id; starts it if it is stopped. */
+  createSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** true: answer when OpenCode is healthy; false: do not start it. */
+      opencode?: boolean | null;
+      /** The image that it is made of. */
+      image?: string | null;
+      /** The most memory that its programs have. */
+      memory?: number | string | null;
+      /** CPUs. */
+      cpus?: number | null;
+      /** Processes. */
+      pids?: number | null;
+      /** The most that its files take. */
+      disk?: number | string | null;
+      /** Files. */
+      inodes?: number | null;
+      /** Its share of a busy host; 100 is usual. */
+      weight?: number | null;
+      /** true, or seconds: wait for room when the host has none. */
+      wait?: unknown;
+      /** The environment of what runs in it. */
+      env?: Record<string, string> | null;
+      /** When it is saved by itself: onStop, onStart, interval, paths. */
+      snapshots?: Record<string, unknown> | null;
+      /** Seconds, or text as "10m", without use until it sleeps. */
+      sleepAfter?: unknown;
+      /** The same, asleep, until it is saved and stopped. */
+      stopAfter?: unknown;
+      /** It neither sleeps nor stops by itself. */
+      keepAlive?: boolean | null;
+    };
+  };
+  /** What happened to it and why. */
+  listEvents: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** What came later than that one. */
+      after?: number;
+      /** A stream that goes on. */
+      follow?: boolean;
+    };
+    body: undefined;
+  };
+  /** Runs a command. Accept: text/event-stream gives its output as it comes, application/octet-stream its standard output alone. */
+  exec: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** A command line for bash. */
+      command?: string | null;
+      /** A program and its arguments, instead. */
+      argv?: string[] | null;
+      /** What it reads; nothing when it is not there. */
+      stdin?: string | null;
+      /** The same as bytes, in base64. */
+      stdinBase64?: string | null;
+      /** Added to the sandbox's; null is skipped. */
+      env?: Record<string, string> | null;
+      /** The id of a session: the command runs in its shell. */
+      session?: string | null;
+      /** /workspace when it is not there; in a session, where that is. */
+      cwd?: string | null;
+      /** name, uid, uid:gid or name:group; root when it is not there. */
+      user?: string | null;
+      /** Then SIGTERM to its group, 5 s later SIGKILL; exitCode is 124. */
+      timeoutMs?: number | null;
+      /** Of each stream; the rest is dropped. 10 MiB in JSON unless said, at most 64 MiB. */
+      maxOutputBytes?: number | null;
+      /** "utf-8": text, or base64 where it is none; "base64": always that. */
+      encoding?: string | null;
+      /** false: it goes on when the client leaves. */
+      killOnDisconnect?: boolean | null;
+    };
+  };
+  /** Runs a command: the first message is its request, binary ones are stdin, and back come binary ones with a first byte of 1 (stdout) or 2 (stderr). */
+  execSocket: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** The content of a file, or a range of it; the path begins at the root. */
+  readFile: {
+    path: {
+      id: string;
+      path: string;
+    };
+    query: {
+      /** The first byte. */
+      offset?: number;
+      /** How many. */
+      length?: number;
+      /** With a name to save under. */
+      download?: boolean;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Makes or replaces a file: 201 for a new one. */
+  writeFile: {
+    path: {
+      id: string;
+      path: string;
+    };
+    query: {
+      /** Octal; that of the file as it was, or 0644. */
+      mode?: string;
+      /** Make the directories that are missing. */
+      parents?: boolean;
+      /** To the end of what is there. */
+      append?: boolean;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Removes a file, or with `recursive` a directory. */
+  deleteFile: {
+    path: {
+      id: string;
+      path: string;
+    };
+    query: {
+      /** A directory with all that is in it. */
+      recursive?: boolean;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** New sandboxes with its files and conversations. */
+  forkSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** The id of the copy; a new one when it is not there. */
+      id?: string | null;
+      /** How many. */
+      count?: number | null;
+      /** true: answer when OpenCode is healthy; false: do not start it. */
+      opencode?: boolean | null;
+    };
+  };
+  /** Changes mode, owner or both. */
+  setFileAttributes: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      /** Octal: "0644". */
+      mode?: string | null;
+      /** "user", "user:group" or ":group". */
+      owner?: string | null;
+      /** Symlinks; true. */
+      follow?: boolean | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Copies a file, or with `recursive` a directory. */
+  copyFile: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** What there is. */
+      from: string;
+      /** Its new path itself. */
+      to: string;
+      recursive?: boolean | null;
+      /** Replace what is there; true. */
+      overwrite?: boolean | null;
+      /** Make the directories that are missing. */
+      parents?: boolean | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Whether there is something at a path. */
+  fileExists: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      /** Symlinks; true. */
+      follow?: boolean | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** The same of everything below it. */
+  findFiles: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      recursive?: boolean | null;
+      depth?: number | null;
+      /** Names that begin with a dot; true. */
+      includeHidden?: boolean | null;
+      /** Globs of names, or of paths when they have a slash; * matches slashes too. */
+      exclude?: string[] | null;
+      /** A glob that the name matches. */
+      name?: string | null;
+      /** file, directory, symlink or other. */
+      type?: string | null;
+      /** Bytes; of files. */
+      minSize?: number | null;
+      /** Bytes; of files. */
+      maxSize?: number | null;
+      /** Changed since, in seconds since 1970. */
+      newerThan?: number | null;
+      /** Not changed since. */
+      olderThan?: number | null;
+      /** At most so many; 10,000. */
+      limit?: number | null;
+      /** Of the answer before. */
+      cursor?: string | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Lines of files that a pattern matches. */
+  grepFiles: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** An expression, or text with `fixed`. */
+      pattern: string;
+      /** A directory or a file; /workspace when it is not there. */
+      path?: string | null;
+      /** The pattern is text. */
+      fixed?: boolean | null;
+      ignoreCase?: boolean | null;
+      /** Whole words. */
+      words?: boolean | null;
+      /** Names that begin with a dot; true. */
+      includeHidden?: boolean | null;
+      /** What .gitignore names; true. */
+      includeIgnored?: boolean | null;
+      /** Globs of files. */
+      include?: string[] | null;
+      /** Globs of files and directories. */
+      exclude?: string[] | null;
+      /** At most so many; 1000. */
+      limit?: number | null;
+      /** Milliseconds. */
+      timeout?: number | null;
+    };
+  };
+  /** What is in a directory, by name. */
+  listFiles: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      recursive?: boolean | null;
+      depth?: number | null;
+      /** Names that begin with a dot; true. */
+      includeHidden?: boolean | null;
+      /** Globs of names, or of paths when they have a slash; * matches slashes too. */
+      exclude?: string[] | null;
+      /** A glob that the name matches. */
+      name?: string | null;
+      /** file, directory, symlink or other. */
+      type?: string | null;
+      /** Bytes; of files. */
+      minSize?: number | null;
+      /** Bytes; of files. */
+      maxSize?: number | null;
+      /** Changed since, in seconds since 1970. */
+      newerThan?: number | null;
+      /** Not changed since. */
+      olderThan?: number | null;
+      /** At most so many; 10,000. */
+      limit?: number | null;
+      /** Of the answer before. */
+      cursor?: string | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Makes a directory. */
+  makeDirectory: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      /** Make the directories that are missing. */
+      parents?: boolean | null;
+      /** Octal: "0644". */
+      mode?: string | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Gives a file or directory another path. */
+  moveFile: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** What there is. */
+      from: string;
+      /** Its new path itself. */
+      to: string;
+      /** Replace what is there; true. */
+      overwrite?: boolean | null;
+      /** Make the directories that are missing. */
+      parents?: boolean | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Removes a file, or with `recursive` a directory. */
+  removeFile: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      recursive?: boolean | null;
+      /** Nothing there is fine. */
+      missingOk?: boolean | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** What there is at a path. */
+  statFile: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Absolute, or relative to /workspace. */
+      path: string;
+      /** Symlinks; true. */
+      follow?: boolean | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
+    };
+  };
+  /** Branches, by name. */
+  listGitBranches: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string;
+      /** Those of remotes too. */
+      remote?: boolean;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Makes a branch, without checking it out. */
+  createGitBranch: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      name: string;
+      /** A commit; HEAD when it is not there. */
+      from?: string | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Removes a branch. */
+  deleteGitBranch: {
+    path: {
+      id: string;
+      name: string;
+    };
+    query: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string;
+      /** Though it is not merged. */
+      force?: boolean;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Checks out a branch or a commit. */
+  gitCheckout: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** A branch, also of a remote, or a commit. */
+      ref: string;
+      /** It is a new branch. */
+      create?: boolean | null;
+      /** Where that begins. */
+      from?: string | null;
+      /** The commit, not the branch. */
+      detach?: boolean | null;
+      /** What was changed is lost. */
+      force?: boolean | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Clones a repository. Accept: text/event-stream gives its progress. */
+  gitClone: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** An URL: https, http or ssh, or user@host:path. */
+      repo: string;
+      branch?: string | null;
+      /** The repository's name below /workspace when it is not there. */
+      dir?: string | null;
+      /** Commits. */
+      depth?: number | null;
+      /** blob:none, tree:0 or blob:limit=1m: the rest when it is needed. */
+      filter?: string | null;
+      /** Only these directories, and the files beside them. */
+      sparse?: string[] | null;
+      /** Of the server; any with a token. */
+      username?: string | null;
+      /** Or a token. For this call alone: it is kept nowhere. */
+      password?: string | null;
+      /** A private key without passphrase, the same. */
+      sshKey?: string | null;
+    };
+  };
+  /** Commits what is staged. */
+  gitCommit: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      message: string;
+      /** Everything that has changed, new files too. */
+      all?: boolean | null;
+      /** What is staged first. */
+      paths?: string[] | null;
+      amend?: boolean | null;
+      allowEmpty?: boolean | null;
+      /** {"name","email"}; what is configured when it is not there. */
+      author?: Record<string, unknown> | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** What has changed, by file and as a patch. */
+  gitDiff: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** What a commit would change. */
+      staged?: boolean | null;
+      /** A commit to compare with. */
+      from?: string | null;
+      /** Another, instead of the files that are there. */
+      to?: string | null;
+      /** Files and directories, no patterns. */
+      paths?: string[] | null;
+      /** Lines; 3. */
+      context?: number | null;
+      /** The changes themselves; true. */
+      patch?: boolean | null;
+      /** 1 MiB. */
+      maxPatchBytes?: number | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Gets what a remote has, and merges nothing. */
+  gitFetch: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** Its name, or an URL; origin as a rule. */
+      remote?: string | null;
+      /** All when it is not there. */
+      branch?: string | null;
+      /** Forget what the remote has no longer. */
+      prune?: boolean | null;
+      tags?: boolean | null;
+      /** Commits. */
+      depth?: number | null;
+      /** Of the server; any with a token. */
+      username?: string | null;
+      /** Or a token. For this call alone: it is kept nowhere. */
+      password?: string | null;
+      /** A private key without passphrase, the same. */
+      sshKey?: string | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Commits, newest first. */
+  gitLog: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** A commit or a range; HEAD when it is not there. */
+      ref?: string | null;
+      /** Files and directories, no patterns. */
+      paths?: string[] | null;
+      /** 50. */
+      limit?: number | null;
+      skip?: number | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Gets what a remote has and merges it into the current branch. */
+  gitPull: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** Its name, or an URL; origin as a rule. */
+      remote?: string | null;
+      /** The one that the current branch follows when it is not there. */
+      branch?: string | null;
+      /** Instead of a merge. */
+      rebase?: boolean | null;
+      /** No merge. */
+      ffOnly?: boolean | null;
+      /** Everything is then as it was; else the files have the conflicts in them. */
+      abortOnConflict?: boolean | null;
+      /** {"name","email"}; what is configured when it is not there. */
+      author?: Record<string, unknown> | null;
+      /** Of the server; any with a token. */
+      username?: string | null;
+      /** Or a token. For this call alone: it is kept nowhere. */
+      password?: string | null;
+      /** A private key without passphrase, the same. */
+      sshKey?: string | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** Sends a branch to a remote. */
+  gitPush: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** Its name, or an URL; origin as a rule. */
+      remote?: string | null;
+      /** The current one when it is not there. */
+      branch?: string | null;
+      setUpstream?: boolean | null;
+      /** Unless it has moved since the last fetch. */
+      force?: boolean | null;
+      /** The branch goes from the remote. */
+      delete?: boolean | null;
+      /** All tags too. */
+      tags?: boolean | null;
+      /** Of the server; any with a token. */
+      username?: string | null;
+      /** Or a token. For this call alone: it is kept nowhere. */
+      password?: string | null;
+      /** A private key without passphrase, the same. */
+      sshKey?: string | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** What is checked out and what differs from it. */
+  gitStatus: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** In the repository; /workspace when it is not there. */
+      dir?: string | null;
+      /** Those too; true. */
+      untracked?: boolean | null;
+      ignored?: boolean | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
+    };
+  };
+  /** The same as git/clone. */
+  cloneRepository: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** An URL: https, http or ssh, or user@host:path. */
+      repo: string;
+      branch?: string | null;
+      /** The repository's name below /workspace when it is not there. */
+      dir?: string | null;
+      /** Commits. */
+      depth?: number | null;
+      /** blob:none, tree:0 or blob:limit=1m: the rest when it is needed. */
+      filter?: string | null;
+      /** Only these directories, and the files beside them. */
+      sparse?: string[] | null;
+      /** Of the server; any with a token. */
+      username?: string | null;
+      /** Or a token. For this call alone: it is kept nowhere. */
+      password?: string | null;
+      /** A private key without passphrase, the same. */
+      sshKey?: string | null;
+    };
+  };
+  /** The TCP ports on which its programs listen. */
+  listPorts: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Its ports that have a preview URL. */
+  listExposedPorts: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Gives a port a preview URL. */
+  exposePort: {
+    path: {
+      id: string;
+      port: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** For people. */
+      name?: string | null;
+      /** 1 to 16 characters of a-z, 0-9 and _: what makes the URL hard to guess. A random one when it is not there. */
+      token?: string | null;
+      /** Seconds, "3d" or "never". */
+      ttl?: unknown;
+      /** The URL carries a signature, without which its host answers nobody. For a day unless ttl says otherwise. */
+      signed?: boolean | null;
+    };
+  };
+  /** Takes the preview URL of a port back. */
+  unexposePort: {
+    path: {
+      id: string;
+      port: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** The processes that run, and the last thousand that have ended. */
+  listProcesses: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Starts a program in the background. It outlives the request and the daemon. */
+  startProcess: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** A command line for bash. */
+      command?: string | null;
+      /** A program and its arguments, instead. */
+      argv?: string[] | null;
+      /** 1 to 64 letters, digits, '.', '_' and '-'; a new one when it is not there. */
+      id?: string | null;
+      /** Added to the sandbox's; null is skipped. */
+      env?: Record<string, string> | null;
+      /** /workspace when it is not there. */
+      cwd?: string | null;
+      /** name, uid, uid:gid or name:group; root when it is not there. */
+      user?: string | null;
+      /** When it ends by itself: "never" (usual), "on-failure", "always". */
+      restart?: string | null;
+    };
+  };
+  /** Ends all of them. */
+  stopProcesses: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** One process. */
+  getProcess: {
+    path: {
+      id: string;
+      process: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. */
+  stopProcess: {
+    path: {
+      id: string;
+      process: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** What it has written, from an offset on. */
+  getProcessLogs: {
+    path: {
+      id: string;
+      process: string;
+    };
+    query: {
+      /** Bytes of output, both streams counted; the nextOffset of the answer before. */
+      offset?: number;
+      /** At most so many bytes; 1 MiB unless said. */
+      limit?: number;
+      /** Server-sent events, until the process has ended. */
+      follow?: boolean;
+    };
+    body: undefined;
+  };
+  /** Sends a signal to its process group. */
+  signalProcess: {
+    path: {
+      id: string;
+      process: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** "SIGTERM" (usual), "HUP", 15, ... */
+      signal?: unknown;
+    };
+  };
+  /** Answers when it has ended, has written something or listens. */
+  waitForProcess: {
+    path: {
+      id: string;
+      process: string;
+    };
+    query: {
+      /** "exit" (usual), "log" or "port". */
+      for?: string;
+      /** 30000 unless said; then 408 PROCESS_READY_TIMEOUT. */
+      timeoutMs?: number;
+      /** log: what a line has in it. */
+      pattern?: string;
+      /** log: a regular expression (RE2) instead. */
+      regex?: string;
+      /** port: which one. */
+      port?: number;
+      /** port: answers GET of this path, not only connections. */
+      path?: string;
+      /** port: with this status, "200" or "200-399" (usual). */
+      status?: string;
+    };
+    body: undefined;
+  };
+  /** A terminal: binary messages are keys and output, text messages are JSON. */
+  openTerminal: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** 80 */
+      cols?: number;
+      /** 24 */
+      rows?: number;
+      /** The name of the terminal, which is joined or made: default */
+      session?: string;
+      /** The program of a new one: bash */
+      shell?: string;
+      /** A command line for the shell of a new one */
+      command?: string;
+      /** Where a new one begins: /workspace */
+      cwd?: string;
+      /** 0: only one that is there */
+      create?: number;
+      /** Output before this offset is not repeated */
+      since?: number;
+      /** Seconds after its last viewer in which a new one is closed; 0: never */
+      linger?: number;
+    };
+    body: undefined;
+  };
+  /** Puts the files of a snapshot into it, any sandbox's. */
+  restoreSnapshot: {
+    path: {
+      id: string;
+      snapshotId: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Where to; where it was saved when it is not there. */
+      dir?: string | null;
+      /** A directory of the snapshot. */
+      from?: string | null;
+      /** "replace", or "merge": keep what the snapshot does not have. */
+      mode?: string | null;
+    };
+  };
+  /** Runs a command; its output comes as events. */
+  runCommand: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** For bash. */
+      command: string;
+      /** /workspace when it is not there. */
+      cwd?: string | null;
+      /** Added to the sandbox's. */
+      env?: Record<string, string> | null;
+      /** Milliseconds. */
+      timeout?: number | null;
+    };
+  };
+  /** The sessions that are open. */
+  listSessions: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Opens a shell whose directory, variables and functions last between commands: "session" in exec. */
+  openSession: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** 1 to 128 letters, digits, '.', '_' and '-'; a new one when it is not there. */
+      id?: string | null;
+      /** Where it begins; /workspace when it is not there. */
+      cwd?: string | null;
+      /** Added to the sandbox's. */
+      env?: Record<string, string> | null;
+      /** name, uid, uid:gid or name:group; root when it is not there. */
+      user?: string | null;
+      /** Of commands that have none of their own. */
+      timeoutMs?: number | null;
+    };
+  };
+  /** Ends it and everything that runs in it. */
+  closeSession: {
+    path: {
+      id: string;
+      session: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Its programs stand still until it is used. */
+  sleepSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Even when it is in use. */
+      force?: boolean | null;
+    };
+  };
+  /** Saves a directory; answers when it is durable. */
+  createSnapshot: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** What is saved. */
+      dir: string;
+      name?: string | null;
+      /** Its programs stand still meanwhile. */
+      freeze?: boolean | null;
+      /** Seconds, "3d" or "never". */
+      ttl?: unknown;
+      tags?: string[] | null;
+      /** Patterns as restic's. */
+      exclude?: string[] | null;
+    };
+  };
+  /** Its snapshots, newest first. */
+  listSandboxSnapshots: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** Of this directory. */
+      dir?: string;
+      name?: string;
+      /** manual, stop, interval, … */
+      trigger?: string;
+      tag?: string;
+      /** At most so many. */
+      limit?: number;
+      /** Of the answer before. */
+      cursor?: string;
+    };
+    body: undefined;
+  };
+  /** Saves it and ends its programs; its files stay. */
+  stopSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** What runs goes on at the next start, where it was. It needs CRIU on the host. */
+      keepMemory?: boolean | null;
+    };
+  };
+  /** The terminals of a sandbox, also those that have ended a while ago. */
+  listTerminals: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Ends a terminal and what runs in it. */
+  closeTerminal: {
+    path: {
+      id: string;
+      name: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** What it uses now, has used in ten minutes, and may use. */
+  getUsage: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Its programs go on. */
+  wakeSandbox: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** What changes in a directory, as it happens. */
+  watchFiles: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** A directory or a file; /workspace when it is not there. */
+      path?: string;
+      /** What is below, too; true. */
+      recursive?: boolean;
+      /** Globs of files, by comma; all when it is not there. */
+      include?: string;
+      /** Globs of what is neither told nor entered, by comma. */
+      exclude?: string;
+      /** As whom; root when it is not there. */
+      user?: string;
+    };
+    body: undefined;
+  };
+  /** Every snapshot of the repository, newest first. */
+  listSnapshots: {
+    path: Record<string, never>;
+    query: {
+      /** Of this sandbox. */
+      sandbox?: string;
+      /** Of this directory. */
+      dir?: string;
+      name?: string;
+      /** manual, stop, interval, … */
+      trigger?: string;
+      tag?: string;
+      /** At most so many. */
+      limit?: number;
+      /** Of the answer before. */
+      cursor?: string;
+    };
+    body: undefined;
+  };
+  /** One snapshot. */
+  getSnapshot: {
+    path: {
+      snapshotId: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Changes what it is called and how long it is kept. */
+  updateSnapshot: {
+    path: {
+      snapshotId: string;
+    };
+    query: Record<string, never>;
+    body: {
+      name?: string | null;
+      tags?: string[] | null;
+      /** Kept whatever the rules say. */
+      pinned?: boolean | null;
+      /** "3d" or "never". */
+      ttl?: string | null;
+    };
+  };
+  /** Removes it. */
+  deleteSnapshot: {
+    path: {
+      snapshotId: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** All of it as .tar.zst. */
+  downloadSnapshot: {
+    path: {
+      snapshotId: string;
+    };
+    query: {
+      /** 1: answer an expiring URL. */
+      presign?: number;
+      /** Seconds that the URL works. */
+      valid?: number;
+    };
+    body: undefined;
+  };
+  /** What another snapshot has that this one has not. */
+  diffSnapshots: {
+    path: {
+      snapshotId: string;
+    };
+    query: {
+      /** The other snapshot. */
+      to: string;
+      limit?: number;
+    };
+    body: undefined;
+  };
+  /** The bytes of one of its files; Range is honoured. */
+  readSnapshotFile: {
+    path: {
+      snapshotId: string;
+    };
+    query: {
+      /** A file of the snapshot. */
+      path: string;
+    };
+    body: undefined;
+  };
+  /** The entries of one of its directories. */
+  listSnapshotFiles: {
+    path: {
+      snapshotId: string;
+    };
+    query: {
+      /** A directory of the snapshot. */
+      path?: string;
+      limit?: number;
+      /** Of the answer before. */
+      cursor?: string;
+    };
+    body: undefined;
+  };
+}
+
+export const operations = {
+  callMcp: {method: 'POST', path: '/v1/mcp'},
+  endMcpSession: {method: 'DELETE', path: '/v1/mcp'},
+  getOpenApi: {method: 'GET', path: '/v1/openapi.json'},
+  primePool: {method: 'POST', path: '/v1/pool/prime'},
+  shutdownPrewarmed: {method: 'POST', path: '/v1/pool/shutdown-prewarmed'},
+  getPoolStats: {method: 'GET', path: '/v1/pool/stats'},
+  bridgeCreateSandbox: {method: 'POST', path: '/v1/sandbox'},
+  bridgeDeleteSandbox: {method: 'DELETE', path: '/v1/sandbox/{sandbox}'},
+  bridgeExecCommand: {method: 'POST', path: '/v1/sandbox/{sandbox}/exec'},
+  bridgeReadFile: {method: 'GET', path: '/v1/sandbox/{sandbox}/file/{path}'},
+  bridgeWriteFile: {method: 'PUT', path: '/v1/sandbox/{sandbox}/file/{path}'},
+  bridgeHydrateWorkspace: {method: 'POST', path: '/v1/sandbox/{sandbox}/hydrate'},
+  bridgePersistWorkspace: {method: 'POST', path: '/v1/sandbox/{sandbox}/persist'},
+  bridgePtyTerminal: {method: 'GET', path: '/v1/sandbox/{sandbox}/pty'},
+  bridgeIsSandboxRunning: {method: 'GET', path: '/v1/sandbox/{sandbox}/running'},
+  bridgeCreateSession: {method: 'POST', path: '/v1/sandbox/{sandbox}/session'},
+  bridgeDeleteSession: {method: 'DELETE', path: '/v1/sandbox/{sandbox}/session/{session}'},
+  bridgeCreateTunnel: {method: 'POST', path: '/v1/sandbox/{sandbox}/tunnel/{port}'},
+  bridgeDeleteTunnel: {method: 'DELETE', path: '/v1/sandbox/{sandbox}/tunnel/{port}'},
+  listSandboxes: {method: 'GET', path: '/v1/sandboxes'},
+  newSandbox: {method: 'POST', path: '/v1/sandboxes'},
+  getSandbox: {method: 'GET', path: '/v1/sandboxes/{id}'},
+  updateSandbox: {method: 'PATCH', path: '/v1/sandboxes/{id}'},
+  deleteSandbox: {method: 'DELETE', path: '/v1/sandboxes/{id}'},
+  packFiles: {method: 'GET', path: '/v1/sandboxes/{id}/archive'},
+  unpackFiles: {method: 'PUT', path: '/v1/sandboxes/{id}/archive'},
+  checkChanges: {method: 'POST', path: '/v1/sandboxes/{id}/changes'},
+  createSandbox: {method: 'POST', path: '/v1/sandboxes/{id}/create'},
+  listEvents: {method: 'GET', path: '/v1/sandboxes/{id}/events'},
+  exec: {method: 'POST', path: '/v1/sandboxes/{id}/exec'},
+  execSocket: {method: 'GET', path: '/v1/sandboxes/{id}/exec/ws'},
+  readFile: {method: 'GET', path: '/v1/sandboxes/{id}/files/{path}'},
+  writeFile: {method: 'PUT', path: '/v1/sandboxes/{id}/files/{path}'},
+  deleteFile: {method: 'DELETE', path: '/v1/sandboxes/{id}/files/{path}'},
+  forkSandbox: {method: 'POST', path: '/v1/sandboxes/{id}/fork'},
+  setFileAttributes: {method: 'POST', path: '/v1/sandboxes/{id}/fs/chmod'},
+  copyFile: {method: 'POST', path: '/v1/sandboxes/{id}/fs/copy'},
+  fileExists: {method: 'POST', path: '/v1/sandboxes/{id}/fs/exists'},
+  findFiles: {method: 'POST', path: '/v1/sandboxes/{id}/fs/find'},
+  grepFiles: {method: 'POST', path: '/v1/sandboxes/{id}/fs/grep'},
+  listFiles: {method: 'POST', path: '/v1/sandboxes/{id}/fs/list'},
+  makeDirectory: {method: 'POST', path: '/v1/sandboxes/{id}/fs/mkdir'},
+  moveFile: {method: 'POST', path: '/v1/sandboxes/{id}/fs/move'},
+  removeFile: {method: 'POST', path: '/v1/sandboxes/{id}/fs/remove'},
+  statFile: {method: 'POST', path: '/v1/sandboxes/{id}/fs/stat'},
+  listGitBranches: {method: 'GET', path: '/v1/sandboxes/{id}/git/branches'},
+  createGitBranch: {method: 'POST', path: '/v1/sandboxes/{id}/git/branches'},
+  deleteGitBranch: {method: 'DELETE', path: '/v1/sandboxes/{id}/git/branches/{name}'},
+  gitCheckout: {method: 'POST', path: '/v1/sandboxes/{id}/git/checkout'},
+  gitClone: {method: 'POST', path: '/v1/sandboxes/{id}/git/clone'},
+  gitCommit: {method: 'POST', path: '/v1/sandboxes/{id}/git/commit'},
+  gitDiff: {method: 'POST', path: '/v1/sandboxes/{id}/git/diff'},
+  gitFetch: {method: 'POST', path: '/v1/sandboxes/{id}/git/fetch'},
+  gitLog: {method: 'POST', path: '/v1/sandboxes/{id}/git/log'},
+  gitPull: {method: 'POST', path: '/v1/sandboxes/{id}/git/pull'},
+  gitPush: {method: 'POST', path: '/v1/sandboxes/{id}/git/push'},
+  gitStatus: {method: 'POST', path: '/v1/sandboxes/{id}/git/status'},
+  cloneRepository: {method: 'POST', path: '/v1/sandboxes/{id}/gitClone'},
+  listPorts: {method: 'GET', path: '/v1/sandboxes/{id}/ports'},
+  listExposedPorts: {method: 'GET', path: '/v1/sandboxes/{id}/ports/exposed'},
+  exposePort: {method: 'POST', path: '/v1/sandboxes/{id}/ports/{port}/expose'},
+  unexposePort: {method: 'DELETE', path: '/v1/sandboxes/{id}/ports/{port}/expose'},
+  listProcesses: {method: 'GET', path: '/v1/sandboxes/{id}/processes'},
+  startProcess: {method: 'POST', path: '/v1/sandboxes/{id}/processes'},
+  stopProcesses: {method: 'DELETE', path: '/v1/sandboxes/{id}/processes'},
+  getProcess: {method: 'GET', path: '/v1/sandboxes/{id}/processes/{process}'},
+  stopProcess: {method: 'DELETE', path: '/v1/sandboxes/{id}/processes/{process}'},
+  getProcessLogs: {method: 'GET', path: '/v1/sandboxes/{id}/processes/{process}/logs'},
+  signalProcess: {method: 'POST', path: '/v1/sandboxes/{id}/processes/{process}/signal'},
+  waitForProcess: {method: 'GET', path: '/v1/sandboxes/{id}/processes/{process}/wait'},
+  openTerminal: {method: 'GET', path: '/v1/sandboxes/{id}/pty'},
+  restoreSnapshot: {method: 'POST', path: '/v1/sandboxes/{id}/restore/{snapshotId}'},
+  runCommand: {method: 'POST', path: '/v1/sandboxes/{id}/run'},
+  listSessions: {method: 'GET', path: '/v1/sandboxes/{id}/sessions'},
+  openSession: {method: 'POST', path: '/v1/sandboxes/{id}/sessions'},
+  closeSession: {method: 'DELETE', path: '/v1/sandboxes/{id}/sessions/{session}'},
+  sleepSandbox: {method: 'POST', path: '/v1/sandboxes/{id}/sleep'},
+  createSnapshot: {method: 'POST', path: '/v1/sandboxes/{id}/snapshot'},
+  listSandboxSnapshots: {method: 'GET', path: '/v1/sandboxes/{id}/snapshots'},
+  stopSandbox: {method: 'POST', path: '/v1/sandboxes/{id}/stop'},
+  listTerminals: {method: 'GET', path: '/v1/sandboxes/{id}/terminals'},
+  closeTerminal: {method: 'DELETE', path: '/v1/sandboxes/{id}/terminals/{name}'},
+  getUsage: {method: 'GET', path: '/v1/sandboxes/{id}/usage'},
+  wakeSandbox: {method: 'POST', path: '/v1/sandboxes/{id}/wake'},
+  watchFiles: {method: 'GET', path: '/v1/sandboxes/{id}/watch'},
+  listSnapshots: {method: 'GET', path: '/v1/snapshots'},
+  getSnapshot: {method: 'GET', path: '/v1/snapshots/{snapshotId}'},
+  updateSnapshot: {method: 'PATCH', path: '/v1/snapshots/{snapshotId}'},
+  deleteSnapshot: {method: 'DELETE', path: '/v1/snapshots/{snapshotId}'},
+  downloadSnapshot: {method: 'GET', path: '/v1/snapshots/{snapshotId}/archive'},
+  diffSnapshots: {method: 'GET', path: '/v1/snapshots/{snapshotId}/diff'},
+  readSnapshotFile: {method: 'GET', path: '/v1/snapshots/{snapshotId}/file'},
+  listSnapshotFiles: {method: 'GET', path: '/v1/snapshots/{snapshotId}/tree'},
+} as const;
