@@ -111,6 +111,53 @@ describe('a sandbox that is stopped with its memory', {skip}, () => {
     assert.deepEqual(kept(daemon), []);
   });
 
+  // The host's view, as somebody inside may have guessed it.
+  const namesOfLeaves = (box) => {
+    const [iid] = fs.readdirSync(path.join(daemon.runDir, 'sandboxes'));
+    const {pid} = JSON.parse(fs.readFileSync(path.join(daemon.runDir, 'crun', iid, 'status')));
+    const fds = `/proc/${pid}/fd`;
+    const leaves = fs.readdirSync(fds).filter((number) => fs.readlinkSync(`${fds}/${number}`).endsWith('/agent/cgroup.procs'));
+    assert.ok(leaves.length > 0, box.id);
+    return leaves.map((number) => {
+      const mount = fs.readFileSync(`/proc/${pid}/fdinfo/${number}`, 'utf8').match(/mnt_id:\s*(\d+)/)[1];
+      return `ile[${Number(mount).toString(16)}:${fs.statSync(`${fds}/${number}`, {bigint: true}).ino.toString(16)}]`;
+    });
+  };
+
+  it('gets no file of the host for one that has its name', async () => {
+    const other = daemon.sandbox('names');
+    await other.create({opencode: false});
+    const [name] = namesOfLeaves(other);
+    await other.sh(`touch '/${name}'; chmod 200 '/${name}'`);
+    await call(daemon, 'POST', 'names/processes', {command: `exec sleep 87654 > '/${name}'`});
+    await eventually('it has it open', () => pidOf(other, 'sleep 8765[4]').then(Boolean));
+    const stopped = await call(daemon, 'POST', 'names/stop', {keepMemory: true});
+    assert.equal(stopped.memoryKept, false);
+    assert.match(JSON.stringify(stopped), /stands for one outside/);
+    assert.deepEqual(kept(daemon), []);
+    await other.delete();
+  });
+
+  it('takes no more of the disk than it may have of memory, whatever its programs share', async () => {
+    const other = daemon.sandbox('shares');
+    await other.create({opencode: false, memory: '128M'});
+    await other.write('/root/share.py', `
+import os, time
+shared = os.urandom(40 << 20)
+for _ in range(12):
+    if os.fork() == 0: break
+open('/dev/shm/there', 'a').write('x')
+time.sleep(1000)
+`);
+    await call(daemon, 'POST', 'shares/processes', {command: 'exec python3 /root/share.py'});
+    await eventually('all are there', async () => await other.sh('wc -c < /dev/shm/there || true') === '13\n');
+    const stopped = await call(daemon, 'POST', 'shares/stop', {keepMemory: true});
+    assert.equal(stopped.memoryKept, false);
+    assert.match(JSON.stringify(stopped), /takes more than 192 MiB/);
+    assert.deepEqual(kept(daemon), []);
+    await other.delete();
+  });
+
   it('refuses what is no wish', async () => {
     await daemon.sandbox('odd').create({opencode: false});
     for (const keepMemory of ['yes', 1, {}]) {

@@ -7,7 +7,7 @@
 
 #include "cli/verbs.h"
 #include "json/writer.h"
-#include "oci/checkpoint.h"
+#include "oci/criu.h"
 #include "oci/probe.h"
 #include "sys/fd.h"
 

@@ -9,16 +9,13 @@
 
 #include <cerrno>
 #include <charconv>
-#include <chrono>
-#include <cstdlib>
-#include <map>
-#include <mutex>
 #include <set>
 #include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "oci/bundle.h"
+#include "oci/criu.h"
 #include "oci/runtime.h"
 #include "sys/fd.h"
 #include "sys/process.h"
@@ -26,13 +23,12 @@
 namespace atl::oci {
 namespace {
 
-constexpr std::chrono::milliseconds kCriuLimit{60'000};
 constexpr uint32_t kIdRange = 65536;
-constexpr const char* kInstalled = "/usr/lib/atoll/criu";
 // PID 1's descriptors: 0 is /dev/null, 1 and 2 the log, 3 the listener, then the leaves' files.
 constexpr int kListener = 3;
 constexpr int kFirstLeaf = 4;
 constexpr size_t kMostManifestBytes = 1U << 20U;
+constexpr size_t kMostFilesBytes = 256U << 20U;
 // Of one file that is open and has no name any more.
 constexpr const char* kMostDeletedBytes = "67108864";
 
@@ -153,29 +149,6 @@ Result<Manifest> ReadManifest(const std::string& dir) {
   return manifest;
 }
 
-// The lines of a log of CRIU's that say what was wrong; its last lines otherwise.
-std::string Complaints(const std::string& file) {
-  auto text = sys::ReadFile(file, 64U << 20U);
-  if (!text) return {};
-  std::string complaints;
-  EachLine(*text, [&](std::string_view line) {
-    // It says this on every host where it may not raise the limit, which harms nothing.
-    if (!line.contains("Error") || line.contains("RLIMIT_NOFILE")) return;
-    if (complaints.size() < 1000)
-      complaints += fmt::format("{}{}", complaints.empty() ? "" : "; ", line);
-  });
-  return complaints;
-}
-
-Result<void> RunCriu(sys::Command command, std::string_view what, const std::string& log) {
-  command.timeout = kCriuLimit;
-  auto finished = sys::Run(command);
-  if (!finished) return Unexpected(std::move(finished).error().Wrap(what));
-  if (finished->exit_code == 0) return {};
-  return Fail(Code::kUnavailable,
-              fmt::format("{} ended with code {}: {}", what, finished->exit_code, Complaints(log)));
-}
-
 // A copy is to its original what a child of a fork is: what is to be empty in one (MADV_WIPEONFORK)
 // is empty in the other. Libraries of cryptography tell by it that they must seed themselves anew.
 Result<void> WipeAsInFork(int pid) {
@@ -215,6 +188,19 @@ Result<std::vector<std::string>> FilesIn(const std::string& path) {
   }
   ::closedir(directory);
   return names;
+}
+
+// A restore gives what leads out to every file of the name that it knows it by, and programs inside
+// may have opened one that they called so.
+Result<void> CheckNames(const std::string& images, const std::set<std::string>& keys) {
+  ASSIGN(std::string files, sys::ReadFile(images + "/files.img", kMostFilesBytes));
+  for (const std::string& key : keys) {
+    if (!files.contains("/" + key.substr(1))) continue;
+    return Fail(Code::kFailedPrecondition,
+                fmt::format("a program has opened a file /{}, a name that stands for one outside",
+                            key.substr(1)));
+  }
+  return {};
 }
 
 Result<void> MakeReadable(const std::string& images) {
@@ -279,37 +265,7 @@ struct View {
   ~View() { (void)sys::RemoveTree(path); }
 };
 
-Result<std::string> SearchCriu(const std::string& configured, const std::string& state_dir) {
-  std::vector<std::string> candidates = {configured, state_dir + "/criu/criu", kInstalled};
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path == nullptr ? "/usr/sbin:/usr/bin" : path;
-  while (!rest.empty()) {
-    size_t end = std::min(rest.find(':'), rest.size());
-    candidates.push_back(fmt::format("{}/criu", rest.substr(0, end)));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  std::string why = "CRIU is not installed ('make criu' builds it)";
-  for (const std::string& candidate : candidates) {
-    if (candidate.empty() || ::access(candidate.c_str(), X_OK) != 0) continue;
-    auto checked = sys::RunChecked({.argv = {candidate, "check"}, .timeout = kCriuLimit});
-    if (checked) return candidate;
-    why =
-        fmt::format("{} does not work on this kernel: {:.300}", candidate, checked.error().message);
-  }
-  return Fail(Code::kNotFound, std::move(why));
-}
-
 }  // namespace
-
-Result<std::string> FindCriu(const std::string& configured, const std::string& state_dir) {
-  static std::mutex mutex;
-  static std::map<std::string, Result<std::string>> known;
-  std::lock_guard guard(mutex);
-  std::string key = configured + '\n' + state_dir;
-  auto found = known.find(key);
-  if (found == known.end()) found = known.emplace(key, SearchCriu(configured, state_dir)).first;
-  return found->second;
-}
 
 Result<void> Dump(const DumpSpec& spec) {
   std::string images = spec.dir + "/images";
@@ -334,7 +290,13 @@ Result<void> Dump(const DumpSpec& spec) {
   if (spec.for_copies) {
     for (int pid : spec.processes) TRY(WipeAsInFork(pid));
   }
-  TRY(RunCriu(std::move(command), "criu dump", log));
+  TRY(RunCriu({.command = std::move(command),
+               .what = "criu dump",
+               .log = log,
+               .images = images,
+               .most_bytes = spec.most_bytes,
+               .least_free = spec.least_free}));
+  TRY(CheckNames(images, keys));
   TRY(MakeReadable(images));
   return sys::WriteFile(spec.dir + "/checkpoint", Encode(manifest), 0644);
 }
@@ -385,7 +347,7 @@ Result<pid_t> RestoreProcesses(const RestoreSpec& spec) {
                         {"--external", fmt::format("mnt[{}]:{}", one.target, source)});
   }
   (void)::unlink(spec.pid_file.c_str());
-  TRY(RunCriu(std::move(command), "criu restore", spec.log_file));
+  TRY(RunCriu({.command = std::move(command), .what = "criu restore", .log = spec.log_file}));
   ASSIGN(std::string text, sys::ReadFile(spec.pid_file, 64));
   auto pid = ToNumber<pid_t>(text);
   if (pid <= 1) return Fail(Code::kInternal, spec.pid_file + " holds no process id");

@@ -20,11 +20,6 @@
 
 namespace atl::oci {
 
-// The criu to use: `configured`, else <state_dir>/criu/criu, else /usr/lib/atoll/criu, else the one
-// in PATH. Run once to see whether this kernel and it go together; the answer is remembered.
-// Blocks.
-Result<std::string> FindCriu(const std::string& configured, const std::string& state_dir);
-
 struct DumpSpec {
   std::string criu;
   pid_t pid = 0;               // PID 1, parked (protocol::Park) and in the `work` leaf
@@ -35,6 +30,10 @@ struct DumpSpec {
   std::string opencode_binary;
   // Several sandboxes may come of it: what a fork empties is empty.
   bool for_copies = true;
+  // It is given up when images/ takes more, or leaves less free: memory that processes share is
+  // written once for each of them. 0: no limit.
+  uint64_t most_bytes = 0;
+  uint64_t least_free = 0;
 };
 // Writes images/ and `checkpoint`. The processes are gone afterwards, whatever comes out.
 Result<void> Dump(const DumpSpec& spec);

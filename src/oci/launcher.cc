@@ -156,6 +156,8 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
     ASSIGN(launched.pid, RunContainer(spec, leaves));
     watch.Lap("crun");
   } else {
+    // What is restored may take more than what was kept.
+    TRY(cgroup.SetLimits({.memory_bytes = spec.limits.memory_bytes}));
     ASSIGN(launched.pid, Revive(spec, leaves));
     watch.Lap("revive");
   }

@@ -82,8 +82,14 @@ class Launcher {
   // comes out.
   Result<void> Checkpoint(const std::string& iid, uint32_t id_base, const std::string& dir);
   // The same for its own next start: into state_dir/memory/<iid>, without its files, which stay
-  // where they are. Clients of its agent are cut off. `key` says what the checkpoint depends on.
-  Result<void> KeepMemory(const std::string& iid, uint32_t id_base, const std::string& key);
+  // where they are. Clients of its agent are cut off.
+  struct KeepSpec {
+    std::string iid;
+    uint32_t id_base = 0;
+    std::string key;            // what the checkpoint depends on
+    uint64_t memory_bytes = 0;  // its limit; 0: none
+  };
+  Result<void> KeepMemory(const KeepSpec& spec);
   // What KeepMemory has kept, for one start with `LaunchSpec::checkpoint`: a second start would
   // find other files. Empty when there is nothing, or it was kept with another key. DropMemory
   // follows.
@@ -127,6 +133,8 @@ class Launcher {
     uint32_t id_base = 0;
     std::string dir;
     bool for_copies = true;
+    uint64_t most_bytes = 0;  // as in DumpSpec
+    uint64_t least_free = 0;
   };
   Result<void> DumpProcesses(const CheckpointOf& of);
   Result<void> FillLayer(const LaunchSpec& spec, const std::string& layer);

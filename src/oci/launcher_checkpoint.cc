@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "oci/checkpoint.h"
+#include "oci/criu.h"
 #include "oci/launcher.h"
 #include "oci/layer_copy.h"
 #include "sys/namespace.h"
@@ -143,7 +144,9 @@ Result<void> Launcher::DumpProcesses(const CheckpointOf& of) {
                .id_base = of.id_base,
                .agent_binary = config_.agent_binary,
                .opencode_binary = config_.opencode_binary,
-               .for_copies = of.for_copies});
+               .for_copies = of.for_copies,
+               .most_bytes = of.most_bytes,
+               .least_free = of.least_free});
 }
 
 Result<void> Launcher::Checkpoint(const std::string& iid, uint32_t id_base,

@@ -20,8 +20,11 @@ namespace {
 
 constexpr size_t kMostKeyBytes = 4096;
 
-// Memory that fills the disk would take the files of others with it.
-Result<void> CheckRoom(const std::string& dir, const sys::Cgroup& cgroup) {
+// What there is beside memory: lists of it, files that are open and have no name any more.
+constexpr uint64_t kMostBeside = uint64_t{64} << 20U;
+
+// Memory that fills the disk would take the files of others with it. How much has to stay free.
+Result<uint64_t> CheckRoom(const std::string& dir, const sys::Cgroup& cgroup) {
   struct statvfs space{};
   if (::statvfs(dir.c_str(), &space) != 0) return FailErrno(errno, "look for room in " + dir);
   ASSIGN(sys::CgroupUsage usage, cgroup.Usage());
@@ -29,7 +32,7 @@ Result<void> CheckRoom(const std::string& dir, const sys::Cgroup& cgroup) {
   uint64_t total = uint64_t{space.f_blocks} * space.f_frsize;
   constexpr uint64_t kReserve = uint64_t{1} << 30U;
   uint64_t reserve = std::min(kReserve, total / 20);
-  if (free > usage.memory_bytes + reserve) return {};
+  if (free > usage.memory_bytes + reserve) return reserve;
   return Fail(Code::kResourceExhausted,
               fmt::format("{} has {} MiB free, its memory takes up to {} MiB", dir, free >> 20U,
                           usage.memory_bytes >> 20U));
@@ -45,19 +48,25 @@ bool Launcher::HasMemory(const std::string& iid) const {
   return ::access(MemoryDir(iid).c_str(), F_OK) == 0;
 }
 
-Result<void> Launcher::KeepMemory(const std::string& iid, uint32_t id_base,
-                                  const std::string& key) {
+Result<void> Launcher::KeepMemory(const KeepSpec& spec) {
+  const std::string& iid = spec.iid;
   std::string dir = MemoryDir(iid);
   std::string part = dir + ".part";
   auto keep = [&]() -> Result<void> {
     TRY(sys::MakeDirs(config_.state_dir + "/memory", 0711));
-    TRY(CheckRoom(config_.state_dir + "/memory", cgroups_.Find(iid)));
+    ASSIGN(uint64_t reserve, CheckRoom(config_.state_dir + "/memory", cgroups_.Find(iid)));
     TRY(DropMemory(iid));
     TRY(sys::MakeDirs(part, 0700));
     // CRIU reads as the sandbox's root user what nobody else may read.
-    if (::chown(part.c_str(), id_base, id_base) != 0) return FailErrno(errno, "give away " + part);
-    TRY(DumpProcesses({.iid = iid, .id_base = id_base, .dir = part, .for_copies = false}));
-    TRY(sys::WriteFile(part + "/key", key, 0600));
+    if (::chown(part.c_str(), spec.id_base, spec.id_base) != 0)
+      return FailErrno(errno, "give away " + part);
+    TRY(DumpProcesses({.iid = iid,
+                       .id_base = spec.id_base,
+                       .dir = part,
+                       .for_copies = false,
+                       .most_bytes = spec.memory_bytes == 0 ? 0 : spec.memory_bytes + kMostBeside,
+                       .least_free = reserve}));
+    TRY(sys::WriteFile(part + "/key", spec.key, 0600));
     if (std::rename(part.c_str(), dir.c_str()) != 0) return FailErrno(errno, "place " + dir);
     return {};
   };

@@ -32,7 +32,10 @@ async::Task<Result<void>> Registry::Impl::KeepMemory(EntryPtr entry,
   sandbox->network_.reset();
   auto keep = [this, &row]() -> Result<void> {
     ASSIGN(std::string key, MemoryKey(row));
-    return launcher.KeepMemory(row.iid, row.id_base(), key);
+    return launcher.KeepMemory({.iid = row.iid,
+                                .id_base = row.id_base(),
+                                .key = std::move(key),
+                                .memory_bytes = row.limits.memory_bytes});
   };
   Result<void> kept = co_await transfers.Run(keep);
   co_return kept;

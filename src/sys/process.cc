@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -120,21 +121,31 @@ Result<Fd> StdinOf(const std::string& data) {
 
 // Reads until both ends are closed, `pidfd` says the program ended, or time is up. A program that
 // leaves a daemon behind which holds the pipes does not keep the caller waiting.
-bool Collect(std::vector<Capture>& captures, int pidfd, size_t limit, Clock::time_point until) {
+Result<void> Collect(std::vector<Capture>& captures, int pidfd, const Command& command) {
+  const Clock::time_point until = Clock::now() + command.timeout;
+  constexpr std::chrono::milliseconds kWatchPeriod{50};
   bool exited = false;
   while (true) {
     std::vector<pollfd> polls;
     for (const Capture& c : captures) polls.push_back({c.fd.get(), POLLIN, 0});
     if (!exited) polls.push_back({pidfd, POLLIN, 0});
-    if (polls.empty()) return true;
+    if (polls.empty()) return {};
     auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
-    if (left.count() <= 0) return false;
+    if (left.count() <= 0) {
+      return Fail(Code::kTimeout, fmt::format("{} did not end within {} ms", command.argv[0],
+                                              command.timeout.count()));
+    }
+    if (command.watch) {
+      TRY(command.watch());
+      left = std::min(left, kWatchPeriod);
+    }
     int ready = ::poll(polls.data(), polls.size(), exited ? 0 : static_cast<int>(left.count()));
-    if (ready < 0 && errno != EINTR) return false;
-    if (ready == 0 && exited) return true;
+    if (ready < 0 && errno != EINTR) return FailErrno(errno, "wait for " + command.argv[0]);
+    if (ready == 0 && exited) return {};
     for (size_t i = captures.size(); i-- > 0;) {
       if ((polls[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0) continue;
-      if (!Drain(captures[i], limit)) captures.erase(captures.begin() + static_cast<long>(i));
+      if (!Drain(captures[i], command.capture_limit))
+        captures.erase(captures.begin() + static_cast<long>(i));
     }
     if (!exited && polls.back().fd == pidfd && polls.back().revents != 0) exited = true;
   }
@@ -190,12 +201,8 @@ Result<Finished> Run(const Command& command) {
   Child child(pid);
   moved.clear();
   ASSIGN(Fd pidfd, PidfdOpen(pid));
-  if (!Collect(captures, pidfd.get(), command.capture_limit, Clock::now() + command.timeout)) {
-    child.Kill();
-    child.Wait();
-    return Fail(Code::kTimeout, fmt::format("{} did not end within {} ms", command.argv[0],
-                                            command.timeout.count()));
-  }
+  // Who returns early ends and reaps the child.
+  TRY(Collect(captures, pidfd.get(), command));
   finished.exit_code = child.Wait();
   return finished;
 }

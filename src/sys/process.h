@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct Command {
   int stderr_fd = -1;
   size_t capture_limit = 1U << 20U;
   std::chrono::milliseconds timeout{60'000};  // then SIGKILL and kTimeout
+  // Asked now and then: what it answers ends the program, and is the error.
+  std::function<Result<void>()> watch;
 };
 
 struct Finished {
