@@ -101,7 +101,7 @@ describe('the TypeScript client', () => {
 
   it('starts processes and waits for them', async () => {
     const server = await sandbox.startProcess(
-      'echo begins; exec python3 -m http.server 3456 --bind 127.0.0.1', {processId: 'web', cwd: '/etc'});
+      'echo begins; exec python3 -m http.server 3456 --bind 127.0.0.1', {processId: 'web', cwd: '/etc', service: true});
     assert.equal(server.id, 'web');
     assert.equal((await server.waitForLog(/beg(\w+)/, 30_000)).groups[0], 'ins');
     await server.waitForPort(3456, {path: '/hostname', status: 200, timeout: 60_000});
@@ -109,7 +109,7 @@ describe('the TypeScript client', () => {
     assert.equal(answer.status, 200);
     assert.match(await answer.text(), /\w/);
     const [listed] = (await sandbox.listProcesses()).filter(({id}) => id === 'web');
-    assert.equal(listed.status, 'running');
+    assert.deepEqual([listed.status, listed.info.service], ['running', true]);
 
     const exposed = await sandbox.exposePort(3456, {name: 'files'});
     assert.match(exposed.url, /3456-typed--/);

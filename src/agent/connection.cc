@@ -43,6 +43,7 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       return SpawnSession(socket, parser, agent->processes, outbox).Run(request);
     }
     case FrameType::kProcessStart:
+    case FrameType::kServiceStart:
     case FrameType::kProcessGet:
     case FrameType::kProcessList:
     case FrameType::kProcessLogs:

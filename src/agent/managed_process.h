@@ -26,10 +26,10 @@ inline uint64_t UnixMs() {
 }
 
 struct ManagedProcess {
-  ManagedProcess(Program of, std::string log_path)
+  ManagedProcess(Program of, std::string log_path, bool log_goes_on)
       : program(std::move(of)),
         stop_event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        log(std::move(log_path)) {}
+        log(std::move(log_path), log_goes_on) {}
 
   const Program program;
 

@@ -30,11 +30,32 @@ sys::Fd OpenLog(const std::string& path, int flags) {
 
 }  // namespace
 
-ProcessLog::ProcessLog(std::string path, Limits limits)
+ProcessLog::ProcessLog(std::string path, Limits limits, bool goes_on)
     : path_(std::move(path)), limits_(limits), ring_(std::make_unique<Ring>(limits.ring_bytes)) {
+  if (goes_on) {
+    Continue();
+    return;
+  }
   Remove();
   file_ = OpenLog(path_, O_RDWR | O_CREAT | O_TRUNC);
   in_file_ = static_cast<bool>(file_);
+}
+
+void ProcessLog::Continue() {
+  file_ = OpenLog(path_, O_RDWR | O_CREAT);
+  in_file_ = static_cast<bool>(file_);
+  if (!file_) return;
+  struct stat now{};
+  struct stat former{};
+  fstat(file_.get(), &now);
+  sys::Fd old = OpenLog(path_ + ".1", O_RDONLY);
+  if (old) fstat(old.get(), &former);
+  base_ = static_cast<uint64_t>(former.st_size);
+  end_ = base_ + static_cast<uint64_t>(now.st_size);
+  ring_ = std::make_unique<Ring>(limits_.ring_bytes, end_);
+  if (end_ == 0) return;
+  auto time_ms = static_cast<uint64_t>(now.st_mtim.tv_sec) * 1000;
+  segments_.push_back({.offset = 0, .time_ms = time_ms, .err = false});
 }
 
 void ProcessLog::Remove() {

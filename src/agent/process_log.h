@@ -26,8 +26,10 @@ class ProcessLog {
     size_t ended_segments = 1024;  // the same, once it has ended
   };
 
-  explicit ProcessLog(std::string path) : ProcessLog(std::move(path), Limits()) {}
-  ProcessLog(std::string path, Limits limits);
+  // `goes_on`: behind what the files hold already, all of which counts as standard output.
+  explicit ProcessLog(std::string path, bool goes_on = false)
+      : ProcessLog(std::move(path), Limits(), goes_on) {}
+  ProcessLog(std::string path, Limits limits, bool goes_on = false);
 
   void Append(bool err, std::string_view bytes, uint64_t time_ms);
   // Nothing more comes: holds no descriptor and little memory from now on.
@@ -47,6 +49,7 @@ class ProcessLog {
     uint64_t time_ms;
     bool err;
   };
+  void Continue();
   void Write(std::string_view bytes);
   void Rotate();
   std::string ReadFile(uint64_t offset, size_t count) const;

@@ -96,5 +96,30 @@ TEST_F(ProcessLogTest, ChangesBetweenTheStreamsAreBounded) {
   EXPECT_EQ(All(log).second, "eeooee");
 }
 
+TEST_F(ProcessLogTest, GoesOnBehindAnEarlierOne) {
+  {
+    ProcessLog log(Path(), {.file_bytes = 10, .ring_bytes = 8});
+    log.Append(false, "0123456789", 1);
+    log.Append(true, "abc", 2);
+    log.Close();
+  }
+  ProcessLog log(Path(), {.file_bytes = 10, .ring_bytes = 8}, true);
+  EXPECT_EQ(All(log).first, "0123456789abc");
+  EXPECT_EQ(log.end(), 13U);
+  log.Append(true, "XY", 5000);
+  EXPECT_EQ(All(log), std::pair(std::string("0123456789abcXY"), std::string("oooooooooooooee")));
+  EXPECT_EQ(log.Read(14, 100)->data, "Y");
+  log.Append(false, "0123456789", 9000);
+  log.Append(false, "Z", 9000);
+  EXPECT_EQ(log.end(), 26U);
+  EXPECT_EQ(All(log, log.begin()).first.back(), 'Z');
+  log.Close();
+  EXPECT_EQ(All(log, 13).first, "XY0123456789Z");
+  ProcessLog other(dir_ / "none.log", true);
+  EXPECT_EQ(other.end(), 0U);
+  other.Append(false, "x", 1);
+  EXPECT_EQ(All(other).first, "x");
+}
+
 }  // namespace
 }  // namespace atl::agent

@@ -19,7 +19,12 @@ Result<void> RunProcessRequest(ProcessTable* table, const protocol::Frame& frame
   switch (frame.type) {
     case FrameType::kProcessStart: {
       ASSIGN(auto request, protocol::Decode<protocol::ProcessStart>(frame.payload));
-      ASSIGN(auto info, table->Start(request));
+      ASSIGN(auto info, table->Start(request, false));
+      return Answer(outbox, info);
+    }
+    case FrameType::kServiceStart: {
+      ASSIGN(auto request, protocol::Decode<protocol::ServiceStart>(frame.payload));
+      ASSIGN(auto info, table->Start(request.process, true));
       return Answer(outbox, info);
     }
     case FrameType::kProcessGet: {

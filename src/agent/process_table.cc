@@ -69,9 +69,9 @@ bool HasEnded(ManagedProcess* process) {
 
 }  // namespace
 
-void ProcessTable::Erase(std::list<Ptr>::iterator at) {
+void ProcessTable::Erase(std::list<Ptr>::iterator at, bool keep_log) {
   by_id_.erase((*at)->info.id);
-  {
+  if (!keep_log) {
     std::lock_guard lock((*at)->mutex);
     (*at)->log.Remove();
   }
@@ -85,14 +85,14 @@ void ProcessTable::ForgetOldest() {
   for (auto at = all_.begin(); ended > kMaxEnded && at != all_.end();) {
     auto next = std::next(at);
     if (HasEnded(at->get())) {
-      Erase(at);
+      Erase(at, false);
       --ended;
     }
     at = next;
   }
 }
 
-Result<void> ProcessTable::Reserve(const std::string& id) {
+Result<void> ProcessTable::Reserve(const std::string& id, bool keep_log) {
   std::lock_guard lock(mutex_);
   auto same = by_id_.find(id);
   bool runs = same != by_id_.end() && !HasEnded(same->second->get());
@@ -100,7 +100,7 @@ Result<void> ProcessTable::Reserve(const std::string& id) {
     return Fail(Code::kAlreadyExists, "the process " + id + " is running",
                 "PROCESS_ALREADY_EXISTS");
   }
-  if (same != by_id_.end()) Erase(same->second);
+  if (same != by_id_.end()) Erase(same->second, keep_log);
   auto ended = static_cast<size_t>(
       std::ranges::count_if(all_, [](const Ptr& process) { return HasEnded(process.get()); }));
   if (all_.size() - ended + starting_.size() >= kMaxRunning) {
@@ -110,14 +110,15 @@ Result<void> ProcessTable::Reserve(const std::string& id) {
   return {};
 }
 
-Result<protocol::ProcessInfo> ProcessTable::Start(const protocol::ProcessStart& request) {
+Result<protocol::ProcessInfo> ProcessTable::Start(const protocol::ProcessStart& request,
+                                                  bool log_goes_on) {
   TRY(CheckId(request.id));
   ASSIGN(Program program, ProgramOf(request));
-  TRY(Reserve(request.id));
+  TRY(Reserve(request.id, log_goes_on));
   mkdir("/var/log", 0755);
   mkdir(log_dir_.c_str(), 0755);
-  auto process =
-      std::make_shared<ManagedProcess>(std::move(program), log_dir_ + "/" + request.id + ".log");
+  auto process = std::make_shared<ManagedProcess>(
+      std::move(program), log_dir_ + "/" + request.id + ".log", log_goes_on);
   process->info = {.id = request.id,
                    .display = request.display.substr(0, kMaxDisplay),
                    .cwd = request.cwd,
@@ -127,7 +128,7 @@ Result<protocol::ProcessInfo> ProcessTable::Start(const protocol::ProcessStart& 
   std::lock_guard lock(mutex_);
   starting_.erase(request.id);
   if (!child) {
-    process->log.Remove();
+    if (!log_goes_on) process->log.Remove();
     return Unexpected(std::move(child).error());
   }
   process->child = *std::move(child);
@@ -135,7 +136,7 @@ Result<protocol::ProcessInfo> ProcessTable::Start(const protocol::ProcessStart& 
   if (auto supervised = StartThread([this, process] { Supervise(process); }); !supervised) {
     // Nobody would read its output or learn of its end.
     processes_->Kill(*process->child);
-    process->log.Remove();
+    if (!log_goes_on) process->log.Remove();
     return Unexpected(std::move(supervised).error());
   }
   all_.push_back(process);

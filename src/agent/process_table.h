@@ -24,7 +24,8 @@ class ProcessTable {
   ProcessTable(Processes* processes, std::string log_dir)
       : processes_(processes), log_dir_(std::move(log_dir)) {}
 
-  Result<protocol::ProcessInfo> Start(const protocol::ProcessStart& request);
+  // `log_goes_on`: where the one of its id has ended.
+  Result<protocol::ProcessInfo> Start(const protocol::ProcessStart& request, bool log_goes_on);
   Result<protocol::ProcessInfo> Get(const std::string& id);
   // Sends all, then Ok.
   Result<void> List(Outbox* outbox);
@@ -39,8 +40,8 @@ class ProcessTable {
   // Of those that have ended, what is too much.
   void ForgetOldest();
   // Makes the id free, and room for one more.
-  Result<void> Reserve(const std::string& id);
-  void Erase(std::list<Ptr>::iterator at);
+  Result<void> Reserve(const std::string& id, bool keep_log);
+  void Erase(std::list<Ptr>::iterator at, bool keep_log);
   void Supervise(const Ptr& process);
   void Pump(ManagedProcess* process);
   bool GoesOn(ManagedProcess* process);

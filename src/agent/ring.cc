@@ -6,8 +6,11 @@
 
 namespace atl::agent {
 
-Ring::Ring(size_t capacity)
-    : capacity_(capacity), data_(std::make_unique_for_overwrite<char[]>(capacity)) {}
+Ring::Ring(size_t capacity, uint64_t begin)
+    : capacity_(capacity),
+      start_(begin),
+      end_(begin),
+      data_(std::make_unique_for_overwrite<char[]>(capacity)) {}
 
 void Ring::Append(std::string_view bytes) {
   if (bytes.size() > capacity_) {

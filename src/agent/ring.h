@@ -11,11 +11,12 @@ namespace atl::agent {
 
 class Ring {
  public:
-  explicit Ring(size_t capacity);
+  // `begin`: the offset of its first byte.
+  explicit Ring(size_t capacity, uint64_t begin = 0);
 
   void Append(std::string_view bytes);
 
-  uint64_t begin() const { return end_ < capacity_ ? 0 : end_ - capacity_; }
+  uint64_t begin() const { return end_ - start_ < capacity_ ? start_ : end_ - capacity_; }
   uint64_t end() const { return end_; }
 
   // At most `limit` bytes from `offset`, which must be within [begin, end].
@@ -23,7 +24,8 @@ class Ring {
 
  private:
   size_t capacity_;
-  uint64_t end_ = 0;
+  uint64_t start_;
+  uint64_t end_;
   std::unique_ptr<char[]> data_;
 };
 

@@ -73,6 +73,16 @@ struct ProcessStart {
   bool operator==(const ProcessStart&) const = default;
 };
 
+// The same, of a process that was there before the sandbox was started anew: its log goes on where
+// the one of this id has ended.
+struct ServiceStart {
+  static constexpr FrameType kType = FrameType::kServiceStart;
+  static constexpr bool kRequest = true;
+  ProcessStart process;
+  void Fields(this auto& self, auto& io) { io(self.process); }
+  bool operator==(const ServiceStart&) const = default;
+};
+
 enum class ProcessStatus : uint8_t {
   kRunning = 0,  // or waits to be started again
   kExited = 1,

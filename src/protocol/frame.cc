@@ -44,6 +44,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kRelayEnd:
     case FrameType::kExec:
     case FrameType::kProcessStart:
+    case FrameType::kServiceStart:
     case FrameType::kProcessList:
     case FrameType::kProcessGet:
     case FrameType::kProcessLogs:

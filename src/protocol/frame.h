@@ -119,6 +119,9 @@ enum class FrameType : uint8_t {
   kTerminals = 145,
   kTerminalSkipped = 146,
   kTerminalReplayed = 147,
+
+  // A request of exec.h.
+  kServiceStart = 180,
 };
 
 bool IsKnown(FrameType type);

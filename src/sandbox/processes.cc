@@ -13,6 +13,8 @@ namespace {
 constexpr std::chrono::milliseconds kStopLimit{30'000};
 constexpr uint32_t kStopGraceMs = 5000;
 
+}  // namespace
+
 std::string DisplayOf(const ExecRequest& program) {
   if (program.argv.empty()) return program.command;
   std::string display;
@@ -22,8 +24,6 @@ std::string DisplayOf(const ExecRequest& program) {
   }
   return display;
 }
-
-}  // namespace
 
 std::string_view StatusName(ProcessStatus status) {
   switch (status) {
@@ -70,6 +70,11 @@ async::Task<Result<ProcessInfo>> StartProcess(AgentClient& agent, ProcessRequest
                                .display = DisplayOf(program).substr(0, 1024),
                                .restart = request.restart};
   if (start.argv.empty()) start.argv = {"bash", "-c", std::move(program.command)};
+  if (request.service) {
+    protocol::ServiceStart service{.process = std::move(start)};
+    Result<ProcessInfo> info = co_await AskAgent<ProcessInfo>(agent.socket_path(), service);
+    co_return info;
+  }
   Result<ProcessInfo> info = co_await AskAgent<ProcessInfo>(agent.socket_path(), start);
   co_return info;
 }

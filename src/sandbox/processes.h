@@ -36,7 +36,11 @@ struct ProcessRequest {
   std::string id;       // empty: a new one
   ExecRequest program;  // without stdin, timeout and keep
   Restart restart = Restart::kNever;
+  bool service = false;  // its log goes on where the one of this id has ended
 };
+
+// What it is called: its command line.
+std::string DisplayOf(const ExecRequest& program);
 
 async::Task<Result<ProcessInfo>> StartProcess(AgentClient& agent, ProcessRequest request);
 async::Task<Result<ProcessInfo>> GetProcess(AgentClient& agent, std::string id);

@@ -14,7 +14,10 @@ async::Task<> Registry::Impl::LoadInto(Result<void>& result) {
   auto end_calls = [this] { return oci::EndRuntimeCalls(LauncherConfigOf(options)); };
   Result<void> calls_ended = co_await runtime.blocking().Run(end_calls);
   if (!calls_ended) log::Warning("{}", calls_ended.error().message);
-  auto read = [this] { return rows.All(); };
+  auto read = [this]() -> Result<std::vector<Row>> {
+    TRY(services.Load());
+    return rows.All();
+  };
   Result<std::vector<Row>> all = co_await runtime.blocking().Run(read);
   if (!all) {
     result = Unexpected(std::move(all).error());

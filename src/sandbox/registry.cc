@@ -83,6 +83,7 @@ async::Task<Result<Registry::Impl::Held>> Registry::Impl::Hold(std::string id, b
 
 void Registry::Impl::Discard(const EntryPtr& entry) {
   std::lock_guard guard(mutex);
+  services.Drop(entry->row.iid);
   entry->exists = false;
   entry->removed = true;
   std::erase_if(entries, [&](const auto& item) { return item.second == entry; });
@@ -290,6 +291,7 @@ const snapshot::Retention& Registry::retention() const { return impl_->options.r
 const snapshot::AutoPolicy& Registry::default_policy() const { return impl_->options.snapshots; }
 const SleepPolicy& Registry::default_sleep() const { return impl_->options.sleep; }
 EventLog& Registry::events() { return impl_->events; }
+ServiceBook& Registry::services() { return impl_->services; }
 async::BlockingPool& Registry::blocking() { return impl_->runtime.blocking(); }
 async::BlockingPool& Registry::transfers() { return impl_->transfers; }
 async::BlockingPool& Registry::streams() { return impl_->streams; }

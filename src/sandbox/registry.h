@@ -33,6 +33,8 @@
 
 namespace atl::sandbox {
 
+class ServiceBook;
+
 struct CreateOptions {
   std::optional<std::string> image;
   std::optional<uint64_t> memory_bytes;
@@ -287,6 +289,7 @@ class Registry {
   const snapshot::AutoPolicy& default_policy() const;
   const SleepPolicy& default_sleep() const;
   EventLog& events();
+  ServiceBook& services();
   async::BlockingPool& blocking();
   // Threads for what may wait long for a store, and for what waits for clients.
   async::BlockingPool& transfers();

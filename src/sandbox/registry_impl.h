@@ -24,6 +24,7 @@
 #include "sandbox/clock_guard.h"
 #include "sandbox/registry.h"
 #include "sandbox/rows.h"
+#include "sandbox/services.h"
 
 namespace atl::sandbox {
 
@@ -68,6 +69,7 @@ struct Registry::Impl {
        egress::Egress& egress_in, snapshot::Vault& vault_in, Options options_in)
       : runtime(runtime_in),
         events(database),
+        services(database),
         rows(database, &events, [&launcher_in] { return launcher_in.trash().Owners(); }),
         launcher(launcher_in),
         egress(egress_in),
@@ -76,6 +78,7 @@ struct Registry::Impl {
 
   async::Runtime& runtime;
   EventLog events;
+  ServiceBook services;
   Rows rows;
   oci::Launcher& launcher;
   egress::Egress& egress;
@@ -266,6 +269,8 @@ struct Registry::Impl {
   std::atomic<int> resting = 0;  // how many of those are under way
   // `after`: the idle time that is asked for.
   bool IsBusy(const EntryPtr& entry, std::chrono::seconds after);
+  // A service of it runs that is to keep it awake; this counts as a use.
+  async::Task<bool> StaysAwake(EntryPtr entry);
   async::Task<> DeleteAgainRound();
 
   async::Task<> LoadInto(Result<void>& result);

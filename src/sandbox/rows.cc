@@ -292,6 +292,7 @@ Result<void> Rows::Remove(const std::string& iid) const {
         iid, NowMs()));
     // Nobody asks for those of a member that was never anybody's.
     TRY(transaction.Execute("DELETE FROM events WHERE id = ?1", MemberId(iid)));
+    TRY(transaction.Execute("DELETE FROM services WHERE iid = ?1", iid));
     TRY(transaction.Execute("DELETE FROM sandboxes WHERE iid = ?1", iid));
     TRY(transaction.Commit());
   }

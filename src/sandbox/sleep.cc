@@ -223,6 +223,14 @@ async::Task<> Registry::Impl::PutToRest(EntryPtr entry, bool stop) {
   --resting;
 }
 
+async::Task<bool> Registry::Impl::StaysAwake(EntryPtr entry) {
+  std::shared_ptr<Sandbox> sandbox = Alive(entry);
+  if (!sandbox) co_return false;
+  bool awake = co_await IsKeptAwake(services, std::move(sandbox));
+  if (awake) entry->activity->Touch();
+  co_return awake;
+}
+
 async::Task<> Registry::Impl::SleepByItself(EntryPtr entry) {
   SleepPolicy policy;
   {
@@ -232,6 +240,8 @@ async::Task<> Registry::Impl::SleepByItself(EntryPtr entry) {
   auto look = [this, &entry, &policy] { return IsBusy(entry, policy.after); };
   bool busy = co_await runtime.blocking().Run(look);
   if (busy) co_return;
+  bool awake = co_await StaysAwake(entry);
+  if (awake) co_return;
   async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
   async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
   auto idle = steady_clock::now() - entry->activity->idle_since();
@@ -260,6 +270,8 @@ async::Task<> Registry::Impl::StopByItself(EntryPtr entry) {
     auto look = [this, &entry, &policy] { return IsBusy(entry, policy.stop_after); };
     bool busy = co_await runtime.blocking().Run(look);
     if (busy) co_return;
+    bool awake = co_await StaysAwake(entry);
+    if (awake) co_return;
   }
   Result<Stopped> stopped;
   StopHow how{

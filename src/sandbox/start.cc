@@ -7,6 +7,7 @@
 #include "metrics/atoll.h"
 #include "sandbox/pool.h"
 #include "sandbox/registry_impl.h"
+#include "sandbox/services.h"
 #include "sys/fd.h"
 
 namespace atl::sandbox {
@@ -107,6 +108,10 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
     launched = co_await Recover(entry, found);
     phases.emplace_back("recover", watch.Lap());
     if (recovered != nullptr) *recovered = std::move(found);
+  }
+  if (launched) {
+    co_await StartServices(services, entry->sandbox);
+    phases.emplace_back("services", watch.Lap());
   }
   Reserve(entry, false);
   measure.Succeeded(launched.has_value());

@@ -1058,8 +1058,12 @@ export interface Operations {
       cwd?: string | null;
       /** name, uid, uid:gid or name:group; root when it is not there. */
       user?: string | null;
-      /** When it ends by itself: "never" (usual), "on-failure", "always". */
+      /** When it ends by itself: "never" (usual), "on-failure", "always" (a service). */
       restart?: string | null;
+      /** It is started again whenever the sandbox is, until it is stopped by DELETE. */
+      service?: boolean | null;
+      /** Of a service: while it runs the sandbox neither sleeps nor stops by itself. */
+      keepAwake?: boolean | null;
     };
   };
   /** Ends all of them. */
@@ -1079,7 +1083,7 @@ export interface Operations {
     query: Record<string, never>;
     body: undefined;
   };
-  /** Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. */
+  /** Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. A service is none any more. */
   stopProcess: {
     path: {
       id: string;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -26,8 +27,23 @@ async::Task<Result<SandboxPtr>> AcquireFor(const Services& services, std::string
   co_return sandbox;
 }
 
-Result<sandbox::ProcessRequest> ParseStart(const json::Object& body) {
+struct Wanted {
   sandbox::ProcessRequest request;
+  bool service = false;
+  bool keep_awake = false;
+};
+
+Result<Wanted> ParseStart(const json::Object& body) {
+  Wanted wanted;
+  sandbox::ProcessRequest& request = wanted.request;
+  ASSIGN(std::optional<bool> service, body.OptionalBool("service"));
+  ASSIGN(std::optional<bool> keep_awake, body.OptionalBool("keepAwake"));
+  wanted.service = service.value_or(false);
+  wanted.keep_awake = keep_awake.value_or(false);
+  if (wanted.keep_awake && !wanted.service) {
+    return Fail(Code::kInvalidArgument, "\"keepAwake\" is of a \"service\"", "VALIDATION_FAILED");
+  }
+  if (wanted.service) request.restart = sandbox::Restart::kAlways;
   ASSIGN(std::optional<std::string> id, body.OptionalText("id"));
   request.id = id.value_or("");
   ASSIGN(ProgramFields program, ParseProgram(body));
@@ -46,24 +62,44 @@ Result<sandbox::ProcessRequest> ParseStart(const json::Object& body) {
     request.restart = *known;
   }
   TRY(sandbox::ValidateExec(request.program));
-  return request;
+  return wanted;
 }
 
-std::string ProcessJson(const sandbox::ProcessInfo& info) {
+std::string ProcessJson(const Services& services, const SandboxPtr& sandbox,
+                        const sandbox::ProcessInfo& info) {
   json::Writer writer;
-  WriteProcess(writer, info);
+  auto service = services.registry.services().Find(sandbox->iid(), info.id);
+  WriteProcess(writer, info, service ? &*service : nullptr);
   return writer.Take();
+}
+
+// One that could not be started is told of, too.
+async::Task<Result<sandbox::ProcessInfo>> Look(const Services& services, SandboxPtr sandbox,
+                                               std::string process) {
+  Result<sandbox::ProcessInfo> info = co_await sandbox::GetProcess(sandbox->agent(), process);
+  if (info || ReasonOf(info.error()) != "PROCESS_NOT_FOUND") co_return info;
+  auto service = services.registry.services().Find(sandbox->iid(), process);
+  if (service) co_return sandbox::InfoOf(*service);
+  co_return info;
 }
 
 async::Task<Result<std::string>> DoStart(const Services& services, std::string id,
                                          http::Exchange& exchange) {
   CO_ASSIGN(std::string text, co_await exchange.ReadBody(kMaxBodyBytes));
   CO_ASSIGN(json::Object body, json::Object::Parse(text));
-  CO_ASSIGN(sandbox::ProcessRequest request, ParseStart(body));
+  CO_ASSIGN(Wanted wanted, ParseStart(body));
   CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(id), exchange));
+  if (wanted.service) {
+    CO_ASSIGN(sandbox::ProcessInfo info,
+              co_await sandbox::StartService(services.registry, sandbox, std::move(wanted.request),
+                                             wanted.keep_awake));
+    co_return ProcessJson(services, sandbox, info);
+  }
   CO_ASSIGN(sandbox::ProcessInfo info,
-            co_await sandbox::StartProcess(sandbox->agent(), std::move(request)));
-  co_return ProcessJson(info);
+            co_await sandbox::StartProcess(sandbox->agent(), std::move(wanted.request)));
+  // Another program has the name of what was a service.
+  CO_TRY(co_await sandbox::ForgetService(services.registry, sandbox, info.id));
+  co_return ProcessJson(services, sandbox, info);
 }
 
 async::Task<> Start(const Services& services, Values values, http::Exchange& exchange) {
@@ -75,9 +111,19 @@ async::Task<Result<std::string>> DoList(const Services& services, std::string id
                                         http::Exchange& exchange) {
   CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(auto all, co_await sandbox::ListProcesses(sandbox->agent()));
+  std::map<std::string, sandbox::Service> known;
+  for (sandbox::Service& service : services.registry.services().Of(sandbox->iid())) {
+    known.emplace(service.request.id, std::move(service));
+  }
   json::Writer writer;
   writer.BeginObject().Key("processes").BeginArray();
-  for (const sandbox::ProcessInfo& info : all) WriteProcess(writer, info);
+  for (const sandbox::ProcessInfo& info : all) {
+    auto service = known.extract(info.id);
+    WriteProcess(writer, info, service.empty() ? nullptr : &service.mapped());
+  }
+  for (const auto& [process, service] : known) {
+    WriteProcess(writer, sandbox::InfoOf(service), &service);
+  }
   writer.EndArray().EndObject();
   co_return writer.Take();
 }
@@ -90,8 +136,8 @@ async::Task<> ListAll(const Services& services, Values values, http::Exchange& e
 async::Task<Result<std::string>> DoShow(const Services& services, Values values,
                                         http::Exchange& exchange) {
   CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(values.at(0)), exchange));
-  CO_ASSIGN(auto info, co_await sandbox::GetProcess(sandbox->agent(), std::move(values.at(1))));
-  co_return ProcessJson(info);
+  CO_ASSIGN(auto info, co_await Look(services, sandbox, std::move(values.at(1))));
+  co_return ProcessJson(services, sandbox, info);
 }
 
 async::Task<> ShowOne(const Services& services, Values values, http::Exchange& exchange) {
@@ -117,10 +163,13 @@ async::Task<> SignalOne(const Services& services, Values values, http::Exchange&
 async::Task<Result<std::string>> DoStop(const Services& services, Values values,
                                         http::Exchange& exchange) {
   CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(values.at(0)), exchange));
-  std::string id = values.at(1);
-  CO_TRY(co_await sandbox::StopProcess(sandbox->agent(), id));
-  CO_ASSIGN(auto info, co_await sandbox::GetProcess(sandbox->agent(), std::move(id)));
-  co_return ProcessJson(info);
+  std::string process = values.at(1);
+  CO_ASSIGN(auto info, co_await Look(services, sandbox, process));
+  CO_TRY(co_await sandbox::ForgetService(services.registry, sandbox, process));
+  if (info.started_ms == 0) co_return ProcessJson(services, sandbox, info);
+  CO_TRY(co_await sandbox::StopProcess(sandbox->agent(), process));
+  CO_ASSIGN(info, co_await sandbox::GetProcess(sandbox->agent(), std::move(process)));
+  co_return ProcessJson(services, sandbox, info);
 }
 
 async::Task<> StopOne(const Services& services, Values values, http::Exchange& exchange) {
@@ -131,6 +180,7 @@ async::Task<> StopOne(const Services& services, Values values, http::Exchange& e
 async::Task<Result<std::string>> DoStopAll(const Services& services, std::string id,
                                            http::Exchange& exchange) {
   CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(id), exchange));
+  CO_TRY(co_await sandbox::ForgetService(services.registry, sandbox, std::string()));
   CO_TRY(co_await sandbox::StopProcess(sandbox->agent(), std::string()));
   co_return R"({"success":true})";
 }
@@ -149,7 +199,13 @@ constexpr Field kStartFields[] = {
     {.name = "cwd", .about = "/workspace when it is not there."},
     {.name = "user", .about = "name, uid, uid:gid or name:group; root when it is not there."},
     {.name = "restart",
-     .about = "When it ends by itself: \"never\" (usual), \"on-failure\", \"always\"."},
+     .about = "When it ends by itself: \"never\" (usual), \"on-failure\", \"always\" (a service)."},
+    {.name = "service",
+     .kind = Kind::kBoolean,
+     .about = "It is started again whenever the sandbox is, until it is stopped by DELETE."},
+    {.name = "keepAwake",
+     .kind = Kind::kBoolean,
+     .about = "Of a service: while it runs the sandbox neither sleeps nor stops by itself."},
 };
 constexpr Field kSignalFields[] = {
     {.name = "signal", .kind = Kind::kAny, .about = "\"SIGTERM\" (usual), \"HUP\", 15, ..."},
@@ -181,7 +237,8 @@ constexpr Route kRoutes[] = {
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/processes/{process}",
      .operation = "stopProcess",
-     .summary = "Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL.",
+     .summary = "Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. A service is "
+                "none any more.",
      .handler = StopOne},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/processes/{process}/signal",
@@ -209,13 +266,19 @@ constexpr Route kRoutes[] = {
 
 std::span<const Route> ProcessRoutes() { return kRoutes; }
 
-void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info) {
+void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info,
+                  const sandbox::Service* service) {
   writer.BeginObject().Field("id", info.id).Field("command", info.display);
   writer.Field("status", sandbox::StatusName(info.status)).Field("pid", info.pid);
   writer.Field("cwd", info.cwd);
   if (!info.user.empty()) writer.Field("user", info.user);
   writer.Field("restart", sandbox::RestartName(info.restart)).Field("restarts", info.restarts);
-  writer.Field("startTime", IsoTime(static_cast<int64_t>(info.started_ms)));
+  if (service != nullptr) {
+    writer.Field("service", true).Field("keepAwake", service->keep_awake);
+  }
+  if (info.started_ms != 0) {
+    writer.Field("startTime", IsoTime(static_cast<int64_t>(info.started_ms)));
+  }
   if (info.ended_ms != 0) {
     int signal = info.exited.signal;
     writer.Field("endTime", IsoTime(static_cast<int64_t>(info.ended_ms)));

@@ -6,12 +6,14 @@
 
 #include "api/v1/route.h"
 #include "json/writer.h"
-#include "sandbox/processes.h"
+#include "sandbox/services.h"
 
 namespace atl::api {
 
 std::span<const Route> ProcessRoutes();
 
-void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info);
+// `service`: what it is when it is one.
+void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info,
+                  const sandbox::Service* service = nullptr);
 
 }  // namespace atl::api
