@@ -63,6 +63,18 @@ describe('a sandbox that is stopped with its memory', {skip}, () => {
     assert.deepEqual(kept(daemon), [], 'one start uses it up');
   });
 
+  it('has its services go on, and does not start them a second time', async () => {
+    const started = await call(daemon, 'POST', 'demo/processes', {
+      id: 'svc', command: 'echo begun; exec sleep 4321', service: true});
+    const text = async () => (await call(daemon, 'GET', 'demo/processes/svc/logs')).chunks.map(({data}) => data).join('');
+    await eventually('it has begun', async () => await text() === 'begun\n');
+    await stop(daemon, 'demo');
+    const service = await call(daemon, 'GET', 'demo/processes/svc');
+    assert.deepEqual([service.status, service.pid, service.service], ['running', started.pid, true]);
+    assert.equal(await text(), 'begun\n');
+    await call(daemon, 'DELETE', 'demo/processes/svc');
+  });
+
   it('more than once, by a new daemon, from sleep, and out again to the network', async () => {
     const pid = await pidOf(box, '/dev/shm/n');
     await stop(daemon, 'demo');
