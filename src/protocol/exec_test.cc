@@ -34,6 +34,8 @@ TEST(ExecMessagesTest, EveryMessageSurvivesTheWire) {
                        .kill_grace_ms = 5,
                        .timeout_ms = 1ULL << 40U});
   ExpectRoundTrip(Usage{.cpu_us = 1ULL << 50U, .max_rss_bytes = 7, .timed_out = true});
+  ExpectRoundTrip(
+      ServiceStart{.process = {.id = "s", .argv = {"a"}, .env = {}, .restart = Restart::kAlways}});
   ExpectRoundTrip(ProcessStart{.id = "p",
                                .argv = {"a"},
                                .env = {{"A", ""}},
