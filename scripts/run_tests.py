@@ -141,7 +141,7 @@ def build(steps):
     if {"lint", "unit"} & set(steps):
         ok = run("scripts/build.sh", "asan") == 0
     if {"e2e", "package"} & set(steps) and ok:
-        targets = ("atoll", "atoll-agent", "atoll-newer")
+        targets = ("atoll", "atoll-agent", "atoll-newer", "atoll-agent-older")
         ok = run("scripts/build.sh", "release", *targets) == 0
     return ok
 

@@ -255,7 +255,4 @@ struct SessionList {
   bool operator==(const SessionList&) const = default;
 };
 
-// The agent does not know a request: it is older than the daemon.
-bool IsUnknownRequest(const Error& error);
-
 }  // namespace atl::protocol

@@ -19,10 +19,27 @@ Error ToError(Failure failure) {
 }
 
 Result<void> CheckVersion(uint32_t version) {
-  if (version == kVersion) return {};
-  return Fail(Code::kFailedPrecondition, "the agent speaks protocol version " +
-                                             std::to_string(kVersion) + ", the request version " +
-                                             std::to_string(version));
+  Versions known = Understood();
+  if (version >= known.oldest && version <= known.newest) return {};
+  // Version 1 says it in words alone; see IsUnknownRequest.
+  return Fail(Code::kFailedPrecondition,
+              "the agent speaks protocol version " + std::to_string(known.newest) +
+                  ", the request version " + std::to_string(version),
+              "PROTOCOL_VERSION");
+}
+
+Result<void> CheckAgentVersion(uint32_t version) {
+  if (version >= kOldestVersion) return {};
+  return Fail(Code::kFailedPrecondition,
+              "the agent speaks protocol version " + std::to_string(version) +
+                  ", this release speaks " + std::to_string(kOldestVersion) + " and newer",
+              "AGENT_TOO_OLD");
+}
+
+bool IsUnknownRequest(const Error& error) {
+  if (error.code == Code::kInvalidArgument) return error.message.starts_with("unknown frame type");
+  return error.code == Code::kFailedPrecondition &&
+         error.message.starts_with("the agent speaks protocol version");
 }
 
 Error UnexpectedFrame(const Frame& frame) {

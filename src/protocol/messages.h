@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What daemon and agent say to each other. One operation per connection; closing the connection
-// cancels it. `Fields` lists the members in wire order; requests start with the protocol version.
+// cancels it. `Fields` lists the members in wire order; requests start with a version.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,24 @@
 
 namespace atl::protocol {
 
-inline constexpr uint32_t kVersion = 1;
+// Agents outlive the daemon that started them, so a daemon meets those of every release since
+// kOldestVersion, and each end keeps to what the other understands:
+// - Hello never changes. It says the newest version that the agent knows.
+// - A request begins with the version in which it got the layout that it has (`kSince`, or 1), not
+//   with that of its sender: an older agent takes every request that it knows in that layout.
+// - What an answer looks like is settled by the version of its request.
+// - A request that an agent does not know has a frame type that it does not know, or a version: it
+//   refuses both in a way that IsUnknownRequest tells, and the daemon says AGENT_TOO_OLD.
+// Version 1 takes requests of version 1 only, version 2 those of 1 and 2.
+inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kOldestVersion = 1;
+
+struct Versions {
+  uint32_t oldest = kOldestVersion;
+  uint32_t newest = kVersion;
+};
+// Of requests that this program takes, if it is an agent.
+Versions Understood();
 
 enum class DialMode : uint8_t {
   kDescriptor = 0,  // Dialed carries the connected socket (SCM_RIGHTS)
@@ -26,7 +43,7 @@ inline bool IsKnown(DialMode mode) { return mode <= DialMode::kRelay; }
 // The agent's first frame on every connection. The client need not wait for it.
 struct Hello {
   static constexpr FrameType kType = FrameType::kHello;
-  uint32_t version = kVersion;
+  uint32_t version = Understood().newest;
   DialMode dial_mode = DialMode::kDescriptor;
   uint32_t pid = 0;
   std::string boot_id;  // random, new with every start of the agent
@@ -235,11 +252,21 @@ Error ToError(Failure failure);
 template <class M>
 concept Request = M::kRequest;
 
+template <Request M>
+constexpr uint32_t SinceOf() {
+  if constexpr (requires { M::kSince; }) {
+    static_assert(M::kSince <= kVersion);
+    return M::kSince;
+  } else {
+    return 1;
+  }
+}
+
 // Header and payload. kTooLarge when it does not fit a control frame.
 template <class M>
 Result<std::string> Encode(const M& message) {
   Writer writer;
-  if constexpr (Request<M>) writer.U32(kVersion);
+  if constexpr (Request<M>) writer.U32(SinceOf<M>());
   writer(message);
   std::string payload = std::move(writer).Take();
   if (payload.size() > kMaxControlBytes) {
@@ -248,7 +275,13 @@ Result<std::string> Encode(const M& message) {
   return EncodeFrame(M::kType, payload);
 }
 
+// Of a request that has come.
 Result<void> CheckVersion(uint32_t version);
+// Of an agent that has said Hello: AGENT_TOO_OLD when it is older than anything that this daemon
+// speaks with. A newer one takes requests of this daemon's, or refuses them.
+Result<void> CheckAgentVersion(uint32_t version);
+// The agent does not know a request: it is older than the daemon.
+bool IsUnknownRequest(const Error& error);
 
 template <class M>
 Result<M> Decode(std::string_view payload) {

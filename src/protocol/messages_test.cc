@@ -119,6 +119,34 @@ TEST(MessagesTest, AnotherVersionIsSaidToBeOne) {
   ASSERT_FALSE(ping.has_value());
   EXPECT_EQ(ping.error().code, Code::kFailedPrecondition);
   EXPECT_NE(ping.error().message.find("version"), std::string::npos);
+  EXPECT_TRUE(IsUnknownRequest(ping.error()));
+}
+
+// What agents of version 1 compare for equality.
+TEST(MessagesTest, ARequestSaysTheVersionOfItsLayout) {
+  auto bytes = Encode(Ping{});
+  ASSERT_TRUE(bytes.has_value());
+  Reader reader(std::string_view(*bytes).substr(kHeaderBytes));
+  EXPECT_EQ(reader.U32(), 1U);
+}
+
+TEST(MessagesTest, RequestsOfEveryVersionSinceTheOldestAreTaken) {
+  for (uint32_t version = kOldestVersion; version <= kVersion; ++version) {
+    Writer writer;
+    writer.U32(version);
+    EXPECT_TRUE(Decode<Ping>(std::move(writer).Take()).has_value()) << version;
+  }
+  Writer writer;
+  writer.U32(kOldestVersion - 1);
+  EXPECT_FALSE(Decode<Ping>(std::move(writer).Take()).has_value());
+}
+
+TEST(MessagesTest, AgentsOfOtherReleasesAreSpokenWith) {
+  EXPECT_TRUE(CheckAgentVersion(kOldestVersion).has_value());
+  EXPECT_TRUE(CheckAgentVersion(kVersion + 1).has_value());
+  auto refused = CheckAgentVersion(kOldestVersion - 1);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().reason, "AGENT_TOO_OLD");
 }
 
 TEST(MessagesTest, RefusesCountsBooleansAndEnumsThatCannotBe) {

@@ -122,14 +122,9 @@ async::Task<Result<void>> AgentClient::Park() {
 
 async::Task<Result<Listening>> AgentClient::ListListening() {
   protocol::ListPorts request;
-  Result<protocol::Ports> answer =
-      co_await Ask<protocol::Ports>(socket_path_, request, kAnswerLimit);
-  if (!answer) {
-    if (answer.error().code == Code::kInvalidArgument) co_return TooOld();
-    co_return Unexpected(std::move(answer).error());
-  }
-  Listening listening{.complete = answer->complete};
-  for (protocol::ListeningPort& one : answer->ports) {
+  CO_ASSIGN(auto answer, co_await Ask<protocol::Ports>(socket_path_, request, kAnswerLimit));
+  Listening listening{.complete = answer.complete};
+  for (protocol::ListeningPort& one : answer.ports) {
     if (one.port == 0 || one.port > 65535 || listening.sockets.size() == kMaxListening) continue;
     listening.sockets.push_back(ListeningSocket{.address = one.address.substr(0, kMaxAddress),
                                                 .port = static_cast<uint16_t>(one.port),

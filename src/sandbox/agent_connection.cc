@@ -91,7 +91,7 @@ async::Task<Result<size_t>> AgentConnection::Fill() {
 
 Result<void> AgentConnection::CheckHello(const protocol::Frame& frame) {
   ASSIGN(auto hello, ExpectFromAgent<protocol::Hello>(frame));
-  TRY(protocol::CheckVersion(hello.version));
+  TRY(protocol::CheckAgentVersion(hello.version));
   greeted_ = true;
   return {};
 }

@@ -62,10 +62,12 @@ Error CleanAgentError(Error error);
 // AGENT_TOO_OLD: the sandbox was started by an earlier release.
 Unexpected TooOld();
 
-// The frame as an M, or the error that the agent sent instead.
+// The frame as an M, or the error that the agent sent instead. AGENT_TOO_OLD when it does not know
+// what it was asked.
 template <class M>
 Result<M> ExpectFromAgent(const protocol::Frame& frame) {
   Result<M> message = protocol::Expect<M>(frame);
+  if (!message && protocol::IsUnknownRequest(message.error())) return TooOld();
   if (!message) return Unexpected(CleanAgentError(std::move(message).error()));
   return message;
 }

@@ -168,7 +168,6 @@ std::vector<std::pair<std::string, std::string>> AgentClient::EnvironmentOf(
 async::Task<Result<std::unique_ptr<Process>>> AgentClient::Execute(ExecSpec spec) {
   protocol::Exec request = ToRequest(std::move(spec), *this);
   Result<Begun> begun = co_await Begin<protocol::Started>(socket_path_, request);
-  if (!begun && protocol::IsUnknownRequest(begun.error())) co_return TooOld();
   if (!begun) co_return Unexpected(std::move(begun).error());
   CO_TRY(CheckPid(begun->pid));
   co_return std::make_unique<AgentProcess>(std::move(begun->connection), begun->pid, socket_path_,
@@ -188,7 +187,6 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::ExecuteInSession(Sess
   // Without a limit: commands before it may take any time.
   CO_ASSIGN(protocol::Frame frame, co_await connection->Next());
   Result<protocol::Started> started = ExpectFromAgent<protocol::Started>(frame);
-  if (!started && protocol::IsUnknownRequest(started.error())) co_return TooOld();
   if (!started) co_return Unexpected(std::move(started).error());
   CO_TRY(CheckPid(started->pid));
   co_return std::make_unique<AgentProcess>(std::move(connection), started->pid, socket_path_,

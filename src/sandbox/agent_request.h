@@ -13,20 +13,13 @@ namespace atl::sandbox {
 
 inline constexpr std::chrono::milliseconds kAgentAnswerLimit{30'000};
 
-template <class Reply>
-Result<Reply> ExpectReply(const protocol::Frame& frame) {
-  Result<Reply> reply = ExpectFromAgent<Reply>(frame);
-  if (!reply && protocol::IsUnknownRequest(reply.error())) return TooOld();
-  return reply;
-}
-
 template <class Reply, class Request>
 async::Task<Result<Reply>> AskAgent(std::string socket_path, const Request& request,
                                     std::chrono::milliseconds limit = kAgentAnswerLimit) {
   CO_ASSIGN(auto connection, co_await AgentConnection::Open(std::move(socket_path)));
   CO_TRY(co_await connection->Send(request));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(limit));
-  co_return ExpectReply<Reply>(frame);
+  co_return ExpectFromAgent<Reply>(frame);
 }
 
 // Items until Ok; far more than an honest agent has is an error.
@@ -43,7 +36,7 @@ async::Task<Result<std::vector<Item>>> ListFromAgent(std::string socket_path,
     CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kAgentAnswerLimit));
     if (frame.type == protocol::FrameType::kOk) co_return all;
     bytes += frame.payload.size();
-    CO_ASSIGN(Item item, ExpectReply<Item>(frame));
+    CO_ASSIGN(Item item, ExpectFromAgent<Item>(frame));
     all.push_back(std::move(item));
   }
   co_return Fail(Code::kInternal, "the agent lists more than it can have");

@@ -116,10 +116,10 @@ async::Task<Result<std::unique_ptr<ProcessLogReader>>> ProcessLogReader::Open(
 async::Task<Result<ProcessLogReader::Item>> ProcessLogReader::Next() {
   CO_ASSIGN(protocol::Frame frame, co_await connection_->Next());
   if (frame.type == protocol::FrameType::kLogChunk) {
-    CO_ASSIGN(LogChunk chunk, ExpectReply<LogChunk>(frame));
+    CO_ASSIGN(LogChunk chunk, ExpectFromAgent<LogChunk>(frame));
     co_return Item(std::move(chunk));
   }
-  CO_ASSIGN(ProcessInfo info, ExpectReply<ProcessInfo>(frame));
+  CO_ASSIGN(ProcessInfo info, ExpectFromAgent<ProcessInfo>(frame));
   co_return Item(std::move(info));
 }
 

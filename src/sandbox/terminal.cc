@@ -24,16 +24,6 @@ Unexpected Invalid(std::string message) {
   return Fail(Code::kInvalidArgument, std::move(message), "VALIDATION_FAILED");
 }
 
-// An agent that was started by an older daemon does not know the request.
-Error OfAgent(Error error) {
-  if (!error.message.starts_with("unknown frame type")) return error;
-  return Error{.code = Code::kFailedPrecondition,
-               .message =
-                   "this sandbox was started by an Atoll that had no terminals; stop it, "
-                   "and it has them when it starts again",
-               .reason = "AGENT_TOO_OLD"};
-}
-
 int CodeOf(const protocol::Exited& exited) {
   return exited.signal != 0 ? 128 + std::clamp(exited.signal, 0, 127) : exited.exit_code & 0xff;
 }
@@ -112,7 +102,7 @@ async::Task<Result<std::unique_ptr<TerminalView>>> Open(std::string socket_path,
   CO_TRY(co_await connection->Send(request));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kOpenLimit));
   Result<protocol::TerminalOpened> opened = ExpectFromAgent<protocol::TerminalOpened>(frame);
-  if (!opened) co_return Unexpected(OfAgent(std::move(opened).error()));
+  if (!opened) co_return Unexpected(std::move(opened).error());
   if (opened->pid <= 1 || opened->pid > kMaxPid) {
     co_return Fail(Code::kInternal,
                    fmt::format("the agent says that a terminal has pid {}", opened->pid));
@@ -126,7 +116,7 @@ async::Task<Result<Reply>> Ask(std::string socket_path, const Request& request) 
   CO_TRY(co_await connection->Send(request));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kOpenLimit));
   Result<Reply> reply = ExpectFromAgent<Reply>(frame);
-  if (!reply) co_return Unexpected(OfAgent(std::move(reply).error()));
+  if (!reply) co_return Unexpected(std::move(reply).error());
   co_return reply;
 }
 

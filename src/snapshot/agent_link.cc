@@ -49,7 +49,7 @@ Result<std::unique_ptr<AgentLink>> AgentLink::Open(const Connect& connect,
   std::unique_ptr<AgentLink> link(new AgentLink(std::move(socket), idle_limit, std::move(stop)));
   if (!link->wake_) return Fail(Code::kResourceExhausted, "make an eventfd");
   ASSIGN(auto hello, link->Expect<protocol::Hello>());
-  TRY(protocol::CheckVersion(hello.version));
+  TRY(protocol::CheckAgentVersion(hello.version));
   return link;
 }
 

@@ -8,9 +8,10 @@
 namespace atl::api {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kSuggestions = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSuggestions = {{
     {"SANDBOX_NOT_FOUND", "POST /create on the sandbox's host makes it."},
     {"INVALID_SANDBOX_ID", "Use 1 to 39 of a-z, 0-9 and single hyphens, as \"my-agent-2\"."},
+    {"AGENT_TOO_OLD", "Stop the sandbox and start it again; its files stay."},
     {"CAPACITY_EXCEEDED",
      "Come again after Retry-After, or wait in the queue with \"wait\": true."},
     {"TOO_MANY_FILES", "Raise the daemon's limit of open files; it needs about 40 to create."},
