@@ -313,37 +313,74 @@ Result<void> EndRuntimeCalls(const LauncherConfig& config) {
   }
 }
 
+namespace {
+
+// What could not be done, of many things that are all tried.
+class Failures {
+ public:
+  void Note(Result<void> result) {
+    if (result) return;
+    if (++count_ == 1) {
+      first_ = std::move(result).error();
+    } else if (count_ <= kTold) {
+      first_.message += "; " + result.error().message;
+    }
+  }
+  Result<void> Sum() && {
+    if (count_ == 0) return {};
+    if (count_ > kTold) first_.message += fmt::format("; and {} more", count_ - kTold);
+    return Unexpected(std::move(first_));
+  }
+
+ private:
+  static constexpr size_t kTold = 20;
+  size_t count_ = 0;
+  Error first_;
+};
+
+// Everything of `iid` that runs or is mounted, then its files are set aside unless it `stays`.
+Result<void> RemoveOwner(Launcher& launcher, const std::string& iid, bool stays) {
+  auto gone = launcher.Stop(iid);
+  if (gone && stays) return {};
+  if (!gone) {
+    if (gone.error().code != Code::kInvalidArgument) return gone;
+    // A name that Atoll never gives: not a sandbox, but in a place where only sandboxes are.
+    TRY(launcher.CgroupOf(iid).Remove());
+    TRY(sys::Unmount(launcher.RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
+    TRY(sys::RemoveTree(launcher.RunDir(iid)));
+  }
+  ASSIGN(std::string aside, launcher.SetAside(iid));
+  if (aside.empty()) return {};
+  log::Warning("the database knows no sandbox {}: its files are set aside in {}", iid, aside);
+  return {};
+}
+
+}  // namespace
+
 Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
                          const std::set<std::string>& live, const std::set<std::string>& running) {
   ASSIGN(auto leaks, FindLeaks(config, live, running));
+  Failures failures;
   std::set<std::string> owners;
   for (const Leak& leak : leaks) {
     if (IsOneName(leak.owner)) owners.insert(leak.owner);
   }
   for (const Leak& leak : leaks) {
     bool mounted = leak.kind == "mount" || leak.kind == "namespace";
-    if (mounted) TRY(sys::Unmount(leak.what, MNT_DETACH | UMOUNT_NOFOLLOW));
+    if (mounted) failures.Note(sys::Unmount(leak.what, MNT_DETACH | UMOUNT_NOFOLLOW));
   }
   for (const std::string& iid : owners) {
-    auto gone = launcher.Stop(iid);
-    if (gone && live.contains(iid)) continue;
-    if (!gone) {
-      if (gone.error().code != Code::kInvalidArgument) return gone;
-      // A name that Atoll never gives: not a sandbox, but in a place where only sandboxes are.
-      TRY(launcher.CgroupOf(iid).Remove());
-      TRY(sys::Unmount(launcher.RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
-      TRY(sys::RemoveTree(launcher.RunDir(iid)));
-    }
-    ASSIGN(std::string aside, launcher.SetAside(iid));
-    if (aside.empty()) continue;
-    log::Warning("the database knows no sandbox {}: its files are set aside in {}", iid, aside);
+    Result<void> removed = RemoveOwner(launcher, iid, live.contains(iid));
+    if (!removed) removed.error().message = fmt::format("{}: {}", iid, removed.error().message);
+    failures.Note(std::move(removed));
   }
   for (const std::string& path : StaleUploads(config, DaemonPid(config.run_dir))) {
-    TRY(sys::RemoveTree(path));
+    failures.Note(sys::RemoveTree(path));
   }
   StaleFetches fetches = FindStaleFetches(config);
-  for (const std::string& path : fetches.paths) TRY(sys::RemoveTree(path));
-  return ImageStore(Search::ImagesDir(config)).RemoveStale();
+  for (const std::string& path : fetches.paths) failures.Note(sys::RemoveTree(path));
+  failures.Note(ImageStore(Search::ImagesDir(config)).RemoveStale());
+  return std::move(failures).Sum();
 }
 
 }  // namespace atl::oci

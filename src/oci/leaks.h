@@ -54,7 +54,7 @@ Result<void> EndRuntimeCalls(const LauncherConfig& config);
 
 // Ends and removes all that FindLeaks would name, but files: layers that nobody knows are set
 // aside, for a database that was restored from a backup must not cost any. For a starting daemon,
-// which holds the lock.
+// which holds the lock. What resists keeps nothing else from being removed; the error names it all.
 Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
                          const std::set<std::string>& live, const std::set<std::string>& running);
 

@@ -27,12 +27,13 @@ namespace {
 
 bool IsMount(const Leak& leak) { return leak.kind == "mount" || leak.kind == "namespace"; }
 
-Result<void> UnmountAll(const std::vector<Leak>& leaks) {
+void UnmountAll(const std::vector<Leak>& leaks, std::vector<LeftLeak>& left) {
   // The newest first: one may lie on another.
   for (const Leak& leak : leaks | std::views::reverse) {
-    if (IsMount(leak)) TRY(sys::Unmount(leak.what, MNT_DETACH | UMOUNT_NOFOLLOW));
+    if (!IsMount(leak)) continue;
+    Result<void> done = sys::Unmount(leak.what, MNT_DETACH | UMOUNT_NOFOLLOW);
+    if (!done) left.push_back({.leak = leak, .why = done.error().message});
   }
-  return {};
 }
 
 Result<void> EnterMountNamespaceOf(int pid) {
@@ -110,7 +111,7 @@ Result<std::vector<LeftLeak>> RemoveFound(const LauncherConfig& config,
                                           const std::vector<Leak>& leaks) {
   std::vector<LeftLeak> left;
   if (leaks.empty()) return left;
-  TRY(UnmountAll(leaks));
+  UnmountAll(leaks, left);
   int daemon = DaemonPid(config.run_dir);
   if (daemon != 0) {
     TRY(EnterMountNamespaceOf(daemon));
@@ -122,6 +123,8 @@ Result<std::vector<LeftLeak>> RemoveFound(const LauncherConfig& config,
   std::vector<Leak> ordered = leaks;
   std::ranges::sort(ordered, {}, OrderOf);
   for (const Leak& leak : ordered) {
+    bool resists = std::ranges::find(left, leak, &LeftLeak::leak) != left.end();
+    if (resists) continue;
     Result<void> removed = remover.Remove(leak);
     if (!removed) left.push_back({.leak = leak, .why = removed.error().message});
   }

@@ -67,6 +67,33 @@ TEST(Leaks, FindsAndRemovesWhatNobodyKnows) {
   EXPECT_TRUE(launcher.Adopt(kKept)) << "the other one was not touched";
 }
 
+// Things of one owner that cannot be removed keep nothing of the others.
+TEST(Leaks, WhatResistsKeepsNothingElse) {
+  ATOLL_NEEDS_ROOT();
+  TestHost host;
+  const LauncherConfig& config = host.config();
+  Launcher& launcher = host.launcher();
+  std::set<std::string> none;
+  // Two, before and behind the others by name, whose files have no place to be set aside in.
+  constexpr char kFirst[] = "0000000000000001";
+  constexpr char kLast[] = "ffffffffffffffff";
+  for (std::string iid : {std::string(kFirst), std::string(kLast)}) {
+    std::filesystem::create_directories(config.state_dir + "/sandboxes/" + iid + "/upper");
+  }
+  ASSERT_TRUE(sys::WriteFile(config.state_dir + "/lost", ""));
+  ASSERT_TRUE(sys::MakeDirs(launcher.RunDir(kLost)));
+  ASSERT_TRUE(sys::MakeDirs(config.state_dir + "/images/.x.0.tmp/rootfs"));
+  auto removed = RemoveLeaks(launcher, config, none, none);
+  ASSERT_FALSE(removed);
+  EXPECT_NE(removed.error().message.find(kFirst), std::string::npos) << removed.error().message;
+  EXPECT_NE(removed.error().message.find(kLast), std::string::npos) << removed.error().message;
+  EXPECT_FALSE(std::filesystem::exists(launcher.RunDir(kLost)));
+  EXPECT_FALSE(std::filesystem::exists(config.state_dir + "/images/.x.0.tmp"));
+  ASSERT_TRUE(sys::RemoveTree(config.state_dir + "/lost"));
+  EXPECT_TRUE(RemoveLeaks(launcher, config, none, none));
+  EXPECT_FALSE(std::filesystem::exists(config.state_dir + "/sandboxes/" + kLast));
+}
+
 // A program with the command line of a call of crun, run by `user`. Ended with the object.
 class LooksLikeCrun {
  public:
