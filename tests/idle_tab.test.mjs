@@ -9,6 +9,7 @@ import {after, before, describe, it} from 'node:test';
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
 import {open} from './support/http.mjs';
 import {finalText, StubModel} from './support/stub_model.mjs';
+import {alive, upgrade} from './support/upgrade.mjs';
 
 const KEY = 'sk-test-idle-20c4';
 const DIRECTORY = {'x-opencode-directory': '/workspace'};
@@ -100,6 +101,28 @@ describe('a tab that is left open', () => {
     // A program that listens wants to hear something.
     await becomes(daemon, 'left', 'paused');
     (await listen(daemon, 'left')).close();
+  });
+
+  it('hears of its sandbox across an upgrade of the daemon, and keeps it no more awake', async () => {
+    await becomes(daemon, 'left', 'paused');
+    const tab = await listen(daemon, 'left', {headers: {'Sec-Fetch-Mode': 'cors'}, first: /^:/});
+    const old = await upgrade(daemon);
+    await sleep(1500);
+    assert.equal(await stateOf(daemon, 'left'), 'paused', 'nobody has woken it');
+    const session = await newSession(daemon, 'left');
+    // The page connects again when its stream ends; one that is open must not be deaf.
+    let heard = tab;
+    await eventually('the tab is connected', async () => {
+      if (heard.ended) heard = await listen(daemon, 'left');
+      return heard.count(/server\.connected/g) >= 1;
+    });
+    const next = await newSession(daemon, 'left');
+    await eventually('the events come', () => heard.text.includes(next));
+    assert.notEqual(session, next);
+    tab.close();
+    heard.close();
+    await eventually('the old daemon ends with its last stream', () => !alive(old));
+    await becomes(daemon, 'left', 'paused');
   });
 
   it('outlives a stop, and starts nothing by itself', async () => {

@@ -27,13 +27,15 @@ const programOf = (pid) => {
   }
 };
 
-/** Processes in the sandboxes of this daemon: {pid, name, command, first}. */
+/** Processes in the sandboxes of this daemon: {pid, iid, name, command, first}. */
 function inside(daemon) {
   const found = [];
   for (const pid of fs.readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || !read(`/proc/${pid}/cgroup`).includes(`/${daemon.cgroup}/`)) continue;
+    if (!/^\d+$/.test(pid)) continue;
+    const [, group, iid] = read(`/proc/${pid}/cgroup`).match(/\/(atoll-test-[0-9a-f]+)\/([0-9a-f]{16})/) ?? [];
+    if (group !== daemon.cgroup) continue;
     const first = read(`/proc/${pid}/status`).match(/^NSpid:.*\t(\d+)$/m)?.[1] === '1';
-    found.push({pid: Number(pid), name: read(`/proc/${pid}/comm`).trim(), first,
+    found.push({pid: Number(pid), iid, name: read(`/proc/${pid}/comm`).trim(), first,
                 command: read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')});
   }
   return found;
@@ -54,7 +56,10 @@ class CrunWatch {
       this.seen.add(pid);
       if (!program.includes('crun')) continue;
       const parent = Number(read(`/proc/${pid}/stat`).replace(/^.*\) \S /s, '').split(' ')[0]);
-      if (parent === daemon.pid) found.push({pid: Number(pid)});
+      if (parent !== daemon.pid) continue;
+      // What is not of one sandbox is left alone: nothing of the daemon's own needs crun.
+      const iid = read(`/proc/${pid}/cmdline`).match(/\b[0-9a-f]{16}\b/)?.[0];
+      if (iid) found.push({pid: Number(pid), iid});
     }
     return found;
   }
@@ -95,10 +100,10 @@ export class Killer {
         await sleep(3);
         continue;
       }
-      const {pid} = found[Math.floor(lot * found.length)];
+      const {pid, iid} = found[Math.floor(lot * found.length)];
       try {
         process.kill(pid, 'SIGKILL');
-        this.world.killed(kind);
+        this.world.killed(kind, iid);
       } catch {
         // It has ended by itself.
       }
@@ -111,11 +116,11 @@ export class Killer {
     const {world, daemon} = this;
     const quiet = lot < 0.5;
     world.close();
-    world.killed('daemon');
+    const kill = world.killed('daemon', null);
     await daemon.kill9();
     await sleep(lot * 400);
     await daemon.launch();
-    world.killed('daemon', 0);
+    kill.over();
     if (!quiet) world.openGate();
     const leaks = daemon.leaks();
     if (leaks.status !== 0) throw new Violation(`after a kill of the daemon:\n${leaks.stdout}${leaks.stderr}`);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What workers and the killer share: one daemon, the time, a gate, and counts.
 
+import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
+import path from 'node:path';
 
 import {sleep} from '../support/daemon.mjs';
 import {Violation} from './model.mjs';
 
-// A kill explains failures of what runs meanwhile, and of what comes shortly after it.
-const AFTERMATH_MS = 10_000;
+// A process that is killed has ended a moment later, with all that depended on it.
+const ENDING_MS = 1_000;
 const TRANSITION_LIMIT_MS = 90_000;
 const TRANSITIONAL = new Set(['creating', 'stopping', 'restoring', 'deleting']);
 
@@ -17,8 +19,8 @@ export class World {
     this.over = false;
     this.operations = new Map();
     this.kills = new Map();
-    this.killsSeen = 0;
-    this.lastKill = 0;
+    // {kind, iid, at, until}: of everything for the daemon, else of one sandbox; until when it lasts.
+    this.killings = [];
     this.snapshots = 0;
     this.checks = 0;
     this.gate = null;
@@ -32,14 +34,34 @@ export class World {
     this.operations.set(kind, one);
   }
 
-  killed(kind, count = 1) {
-    this.kills.set(kind, (this.kills.get(kind) ?? 0) + count);
-    this.killsSeen += 1;
-    this.lastKill = Date.now();
+  /** `iid`: of the sandbox that it was of; null for all. Gives what is to be told when it is over. */
+  killed(kind, iid) {
+    this.kills.set(kind, (this.kills.get(kind) ?? 0) + 1);
+    const at = Date.now();
+    const kill = {kind, iid, at, until: iid === null ? Infinity : at + ENDING_MS};
+    this.killings.push(kill);
+    return {over: () => { kill.until = Date.now(); }};
   }
 
-  disturbed(seenBefore, startedAt) {
-    return this.killsSeen !== seenBefore || startedAt - this.lastKill < AFTERMATH_MS;
+  /**
+   * Whether a kill explains that something failed which began at `startedAt` and used the sandboxes
+   * `ids`: one of the daemon, until the next one is ready, or one of something of these sandboxes.
+   */
+  disturbed(startedAt, ids) {
+    const meanwhile = this.killings.filter((kill) => kill.at <= Date.now() && kill.until >= startedAt);
+    if (meanwhile.some((kill) => kill.iid === null)) return true;
+    const iids = new Set(meanwhile.map((kill) => kill.iid));
+    return iids.size > 0 && this.idsOf(iids).some((id) => ids.includes(id));
+  }
+
+  /** Whose they are or were: a member of the pool becomes somebody's. */
+  idsOf(iids) {
+    const list = [...iids].filter((iid) => /^[0-9a-f]{16}$/.test(iid)).map((iid) => `'${iid}'`).join(',');
+    const sql = `SELECT id FROM events WHERE iid IN (${list}) UNION SELECT id FROM sandboxes WHERE iid IN (${list})`;
+    const asked = spawnSync('sqlite3', ['-readonly', '-cmd', '.timeout 10000', path.join(this.daemon.stateDir, 'atoll.db'), sql],
+                            {encoding: 'utf8'});
+    if (asked.status !== 0) throw new Error(`whose ${list} are: ${asked.stderr}`);
+    return asked.stdout.split('\n').filter((id) => id !== '');
   }
 
   close() {

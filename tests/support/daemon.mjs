@@ -15,7 +15,7 @@ import {Sandbox} from './sandbox.mjs';
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 60_000;
 
-export const buildDir = process.env.ATOLL_BUILD_DIR ?? path.resolve('build/dev');
+export const buildDir = path.resolve(process.env.ATOLL_BUILD_DIR ?? 'build/dev');
 export const preparedState = process.env.ATOLL_TEST_STATE ?? '/var/lib/atoll-test';
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
