@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/ops/ops.h"
+#include "api/sdk/sdk.h"
 #include "api/seed/seed.h"
 #include "api/v1/v1.h"
 #include "async/runtime.h"
@@ -82,6 +83,7 @@ class Daemon {
   std::unique_ptr<opencode::Servers> servers_;
   std::unique_ptr<opencode::UiCache> ui_;
   std::unique_ptr<api::Seed> seed_;
+  std::unique_ptr<api::Sdk> sdk_;
   std::unique_ptr<api::V1> v1_;
   std::unique_ptr<api::Ops> ops_;
   std::unique_ptr<gateway::Gateway> gateway_;

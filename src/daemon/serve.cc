@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "api/bridge/bridge.h"
+#include "api/sdk/sdk.h"
 #include "api/v1/suggestions.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
@@ -170,6 +171,10 @@ void Daemon::MakeRoutes() {
   auto seed = [this](std::string id, http::Exchange& exchange) {
     return seed_->Handle(std::move(id), exchange);
   };
+  sdk_ = std::make_unique<api::Sdk>(*registry_, *servers_, *ports_, config_.domain);
+  auto sdk = [this](std::string id, http::Exchange& exchange) {
+    return sdk_->Handle(std::move(id), exchange);
+  };
   MeasureSandboxes(*registry_);
   ops_ = std::make_unique<api::Ops>(metrics::Get().set,
                                     ReadyChecks(config_, *database_, *launcher_, *registry_));
@@ -180,7 +185,7 @@ void Daemon::MakeRoutes() {
   OpenUi();
   options.ui = ui_.get();
   gateway_ =
-      std::make_unique<gateway::Gateway>(options, *registry_, *servers_, *ports_, seed, bare);
+      std::make_unique<gateway::Gateway>(options, *registry_, *servers_, *ports_, seed, sdk, bare);
   auto handle = [this](http::Exchange& exchange) { return gateway_->Handle(exchange); };
   server_ = std::make_unique<http::Server>(handle, http::ServerOptions());
 }

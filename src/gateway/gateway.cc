@@ -60,18 +60,20 @@ std::string_view NameOf(const Route& route) {
   if (std::holds_alternative<BareDomain>(route)) return "bare";
   if (std::holds_alternative<SandboxHost>(route)) return "sandbox";
   if (std::holds_alternative<PortHost>(route)) return "port";
+  if (std::holds_alternative<SdkHost>(route)) return "sdk";
   return "unknown";
 }
 
 }  // namespace
 
 Gateway::Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
-                 sandbox::Ports& ports, SeedHandler seed, BareHandler bare)
+                 sandbox::Ports& ports, SeedHandler seed, SdkHandler sdk, BareHandler bare)
     : options_(std::move(options)),
       registry_(registry),
       servers_(servers),
       ports_(ports),
       seed_(std::move(seed)),
+      sdk_(std::move(sdk)),
       bare_(std::move(bare)) {}
 
 async::Task<> Gateway::Handle(http::Exchange& exchange) {
@@ -95,6 +97,8 @@ async::Task<> Gateway::Handle(http::Exchange& exchange) {
     co_await HandleSandbox(std::move(sandbox->id), exchange);
   } else if (auto* port = std::get_if<PortHost>(&route)) {
     co_await HandlePort(std::move(*port), exchange);
+  } else if (auto* sdk = std::get_if<SdkHost>(&route)) {
+    co_await sdk_(std::move(sdk->id), exchange);
   } else {
     co_await bare_(exchange);
   }

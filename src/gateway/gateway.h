@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routes a request by the first label of its host: the bare domain, a sandbox, a port of a sandbox.
+// Routes a request by the first label of its host: the bare domain, a sandbox, a port of a sandbox,
+// a sandbox as the Sandbox SDK has it.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,11 @@ struct PortHost {
   std::string id;
   std::string token;  // of a preview URL; empty: the owner's host
 };
+struct SdkHost {
+  std::string id;
+};
 struct UnknownHost {};
-using Route = std::variant<BareDomain, SandboxHost, PortHost, UnknownHost>;
+using Route = std::variant<BareDomain, SandboxHost, PortHost, SdkHost, UnknownHost>;
 
 // `host` as in the Host field, with or without a port. The bare domain is `domain`; for the domain
 // `localhost` also 127.0.0.1 and [::1].
@@ -37,6 +41,7 @@ Route RouteHost(std::string_view host, std::string_view domain);
 
 // The API's answer to a request: true when it has answered (or failed doing so).
 using SeedHandler = std::function<async::Task<bool>(std::string id, http::Exchange& exchange)>;
+using SdkHandler = std::function<async::Task<>(std::string id, http::Exchange& exchange)>;
 using BareHandler = std::function<async::Task<>(http::Exchange& exchange)>;
 
 struct Options {
@@ -48,9 +53,10 @@ struct Options {
 class Gateway {
  public:
   // `seed` is asked first on a sandbox's host and answers what is its own (POST /create …);
-  // `bare` answers everything on the bare domain. Requests from foreign origins reach neither.
+  // `sdk` answers everything on `sdk--<id>`, `bare` everything on the bare domain. Requests from
+  // foreign origins reach none of them.
   Gateway(Options options, sandbox::Registry& registry, opencode::Servers& servers,
-          sandbox::Ports& ports, SeedHandler seed, BareHandler bare);
+          sandbox::Ports& ports, SeedHandler seed, SdkHandler sdk, BareHandler bare);
 
   async::Task<> Handle(http::Exchange& exchange);
 
@@ -75,6 +81,7 @@ class Gateway {
   sandbox::Ports& ports_;
   UpstreamPool upstreams_;
   SeedHandler seed_;
+  SdkHandler sdk_;
   BareHandler bare_;
 };
 

@@ -17,6 +17,7 @@ std::string Say(const Route& route) {
     std::string token = port->token.empty() ? "" : ":" + port->token;
     return std::to_string(port->port) + ":" + port->id + token;
   }
+  if (const auto* sdk = std::get_if<SdkHost>(&route)) return "sdk:" + sdk->id;
   return "unknown";
 }
 
@@ -49,6 +50,15 @@ TEST(RouteHostTest, FirstLabelDecides) {
       {"3000-demo--a-b.localhost", "unknown"},
       {"3000-demo---a.localhost", "unknown"},
       {"demo--abc.localhost", "unknown"},
+      {"sdk--demo.localhost:8787", "sdk:demo"},
+      {"SDK--my-app.localhost", "sdk:my-app"},
+      {"sdk--.localhost", "unknown"},
+      {"sdk---a.localhost", "unknown"},
+      {"sdk--a--b.localhost", "unknown"},
+      {"sdk--3000-demo.localhost", "unknown"},
+      {"sdk--sdk.localhost", "unknown"},
+      {"3000-sdk--demo.localhost", "unknown"},
+      {"sdk-demo.localhost", "sdk-demo"},
       {"65536-demo.localhost", "unknown"},
       {"0-demo.localhost", "unknown"},
       {"03000-demo.localhost", "unknown"},

@@ -11,6 +11,8 @@
 namespace atl::gateway {
 namespace {
 
+constexpr std::string_view kSdk = "sdk--";
+
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -35,9 +37,14 @@ std::optional<PortHost> ParsePortLabel(std::string_view label) {
   return PortHost{.port = *port, .id = std::string(id)};
 }
 
-// No id has two hyphens in a row: what is behind them is a token.
+// No id has two hyphens in a row: what is behind them is a token, or, behind "sdk", an id.
 Route RouteLabel(std::string_view label) {
   if (sandbox::ValidateId(label)) return SandboxHost{.id = std::string(label)};
+  if (label.starts_with(kSdk)) {
+    std::string_view id = label.substr(kSdk.size());
+    if (!sandbox::ValidateId(id)) return UnknownHost{};
+    return SdkHost{.id = std::string(id)};
+  }
   size_t hyphens = label.find("--");
   std::optional<PortHost> host = ParsePortLabel(label.substr(0, hyphens));
   if (!host) return UnknownHost{};

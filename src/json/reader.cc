@@ -174,6 +174,12 @@ Result<std::optional<Object>> Object::OptionalObject(std::string_view name) cons
   return std::optional<Object>(Object(std::move(impl)));
 }
 
+std::optional<std::string> Object::OptionalJson(std::string_view name) const {
+  const boost::json::value* value = impl_->Find(name);
+  if (value == nullptr) return std::nullopt;
+  return boost::json::serialize(*value);
+}
+
 std::vector<std::string> Object::Names() const {
   std::vector<std::string> names;
   for (const boost::json::key_value_pair& field : impl_->object) {

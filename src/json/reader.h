@@ -51,6 +51,8 @@ class Object {
   // An array of strings without NUL; nothing when absent.
   Result<std::optional<std::vector<std::string>>> OptionalTextList(std::string_view name) const;
   Result<std::optional<Object>> OptionalObject(std::string_view name) const;
+  // Any value, as JSON text; nothing when absent or null.
+  std::optional<std::string> OptionalJson(std::string_view name) const;
   // The names of all fields, those that are null too.
   std::vector<std::string> Names() const;
 

@@ -196,11 +196,13 @@ async::Task<Result<LogMatch>> WaitForLog(AgentClient& agent, std::string id, std
 
 async::Task<Result<int>> WaitForPort(AgentClient& agent, std::string id, PortProbe probe,
                                      milliseconds limit) {
-  CO_TRY(co_await GetProcess(agent, id));
   std::optional<Result<ProcessInfo>> ended;
   std::optional<int> answer;
-  async::Task<> first =
-      async::Race(ProbeUntil(agent, probe, answer), UntilEndInto(agent, std::move(id), ended));
+  async::Task<> first = ProbeUntil(agent, probe, answer);
+  if (!id.empty()) {
+    CO_TRY(co_await GetProcess(agent, id));
+    first = async::Race(std::move(first), UntilEndInto(agent, std::move(id), ended));
+  }
   bool in_time = co_await async::WithTimeout(limit, std::move(first));
   if (answer) co_return *answer;
   if (in_time && ended && !*ended) co_return Unexpected(std::move(*ended).error());

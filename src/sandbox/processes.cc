@@ -61,13 +61,14 @@ std::optional<Restart> ParseRestart(std::string_view name) {
 async::Task<Result<ProcessInfo>> StartProcess(AgentClient& agent, ProcessRequest request) {
   ExecRequest& program = request.program;
   CO_TRY(ValidateExec(program));
+  if (request.display.empty()) request.display = DisplayOf(program);
   if (request.id.empty()) request.id = "proc-" + crypto::RandomHex(6);
   protocol::ProcessStart start{.id = std::move(request.id),
                                .argv = program.argv,
                                .env = agent.EnvironmentOf(program.user, std::move(program.env)),
                                .cwd = std::move(program.cwd),
                                .user = program.user,
-                               .display = DisplayOf(program).substr(0, 1024),
+                               .display = request.display.substr(0, 1024),
                                .restart = request.restart};
   if (start.argv.empty()) start.argv = {"bash", "-c", std::move(program.command)};
   if (request.service) {

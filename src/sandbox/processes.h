@@ -37,6 +37,7 @@ struct ProcessRequest {
   ExecRequest program;  // without stdin, timeout and keep
   Restart restart = Restart::kNever;
   bool service = false;  // its log goes on where the one of this id has ended
+  std::string display;   // what it is called in lists; empty: by its command line
 };
 
 // What it is called: its command line.
@@ -91,7 +92,7 @@ struct PortProbe {
   int least_status = 200;
   int most_status = 399;
 };
-// The HTTP status that it answered, or 0.
+// The HTTP status that it answered, or 0. An empty id: whatever process it is that listens.
 async::Task<Result<int>> WaitForPort(AgentClient& agent, std::string id, PortProbe probe,
                                      std::chrono::milliseconds limit);
 

@@ -12,6 +12,7 @@
 #include "api/bridge/handlers.h"
 #include "api/bridge/terms.h"
 #include "api/seed/send_queue.h"
+#include "api/v1/file_json.h"
 #include "http/sse.h"
 #include "json/reader.h"
 #include "json/utf8.h"
@@ -116,7 +117,7 @@ async::Task<Result<Begun>> Begin(const Services& services, std::string id,
             ParseExec(text, exchange.request().headers.Joined("Session-Id")));
   begun.program = request.argv.front();
   begun.timeout = request.timeout;
-  CO_ASSIGN(begun.sandbox, co_await Use(services, std::move(id), exchange));
+  CO_ASSIGN(begun.sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
   begun.execution = co_await sandbox::StartExec(begun.sandbox->agent(), std::move(request));
   co_return begun;
 }

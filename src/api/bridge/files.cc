@@ -26,7 +26,7 @@ async::Task<Result<Opened>> Open(const Services& services, Values values,
                                  http::Exchange& exchange) {
   CO_ASSIGN(std::string path, WorkspacePath("/" + values.at(1)));
   Opened opened;
-  CO_ASSIGN(opened.sandbox, co_await Use(services, std::move(values[0]), exchange));
+  CO_ASSIGN(opened.sandbox, co_await AcquireOrCreate(services, std::move(values[0]), exchange));
   sandbox::ReadFile wanted{.path = std::move(path), .user = {}};
   Result<std::unique_ptr<sandbox::FileReader>> reader = co_await sandbox::OpenFile(
       opened.sandbox->agent(), services.registry.streams(), std::move(wanted));
@@ -49,7 +49,7 @@ async::Task<Result<void>> Receive(const Services& services, Values values,
                                   http::Exchange& exchange) {
   CO_ASSIGN(std::string path, WorkspacePath("/" + values.at(1)));
   CO_TRY(CheckSize(exchange.request().content_length));
-  CO_ASSIGN(auto sandbox, co_await Use(services, std::move(values[0]), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(values[0]), exchange));
   sandbox::WriteFile request{.path = std::move(path), .user = {}};
   CO_ASSIGN(auto writer, co_await sandbox::CreateFile(sandbox->agent(), services.registry.streams(),
                                                       std::move(request)));

@@ -51,7 +51,7 @@ async::Task<> Delete(const Services& services, Values values, http::Exchange& ex
 
 async::Task<> Running(const Services& services, Values values, http::Exchange& exchange) {
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await Use(services, std::move(values.at(0)), exchange);
+      co_await AcquireOrCreate(services, std::move(values.at(0)), exchange);
   if (!sandbox) {
     co_await RespondFailure(exchange, std::move(sandbox).error(), kExecFailed);
     co_return;

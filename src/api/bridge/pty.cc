@@ -4,6 +4,7 @@
 
 #include "api/bridge/handlers.h"
 #include "api/bridge/terms.h"
+#include "api/v1/file_json.h"
 #include "api/v1/terminal.h"
 #include "http/websocket.h"
 #include "sandbox/id.h"
@@ -28,7 +29,7 @@ async::Task<Result<sandbox::TerminalSpec>> Prepare(const Services& services, std
   }
   if (!session.empty()) spec.name = std::move(session);
   CO_TRY(sandbox::ValidateTerminal(spec));
-  CO_TRY(co_await Use(services, std::move(id), exchange));  // makes it
+  CO_TRY(co_await AcquireOrCreate(services, std::move(id), exchange));  // makes it
   co_return spec;
 }
 

@@ -27,7 +27,7 @@ async::Task<Result<std::string>> Open(const Services& services, std::string id,
   CO_ASSIGN(std::optional<std::string> cwd, body.OptionalText("cwd"));
   CO_ASSIGN(request.cwd, WorkspacePath(cwd.value_or("")));
   CO_ASSIGN(request.env, body.OptionalTextMap("env"));
-  CO_ASSIGN(auto sandbox, co_await Use(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
   CO_ASSIGN(auto info, co_await sandbox::OpenSession(sandbox->agent(), std::move(request)));
   json::Writer writer;
   writer.BeginObject().Field("id", info.id).EndObject();
@@ -38,7 +38,7 @@ async::Task<Result<std::string>> Close(const Services& services, Values values,
                                        http::Exchange& exchange) {
   std::string session = values.at(1);
   CO_TRY(CheckSessionId(session));
-  CO_ASSIGN(auto sandbox, co_await Use(services, std::move(values[0]), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(values[0]), exchange));
   CO_TRY(co_await sandbox::CloseSession(sandbox->agent(), session));
   json::Writer writer;
   writer.BeginObject().Field("success", true).Field("sessionId", session).EndObject();

@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "json/writer.h"
 #include "metrics/atoll.h"
-#include "sandbox/id.h"
 
 namespace atl::api::bridge {
 
@@ -63,21 +62,6 @@ async::Task<> RespondOk(http::Exchange& exchange, Result<void> done, std::string
     co_return;
   }
   co_await RespondResult(exchange, R"({"ok":true})");
-}
-
-async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Use(const Services& services, std::string id,
-                                                           http::Exchange& exchange) {
-  CO_TRY(sandbox::ValidateId(id));
-  sandbox::Waited waited;
-  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await services.registry.Acquire(id, &waited);
-  if (!sandbox && ReasonOf(sandbox.error()) == "SANDBOX_NOT_FOUND") {
-    sandbox::CreateOptions options;
-    CO_TRY(co_await services.registry.Create(id, std::move(options)));
-    sandbox = co_await services.registry.Acquire(id, &waited);
-  }
-  waited.SayIn(exchange);
-  co_return sandbox;
 }
 
 Result<void> CheckSessionId(std::string_view id) {

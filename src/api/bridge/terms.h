@@ -37,10 +37,6 @@ async::Task<> RespondFailure(http::Exchange& exchange, Error error, std::string_
 // {"ok":true}, or the failure.
 async::Task<> RespondOk(http::Exchange& exchange, Result<void> done, std::string_view otherwise);
 
-// A sandbox to work with. The first use of an id makes it.
-async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Use(const Services& services, std::string id,
-                                                           http::Exchange& exchange);
-
 // The absolute path that is meant, which is /workspace or below it as it is written (403).
 Result<std::string> WorkspacePath(std::string_view path);
 

@@ -62,7 +62,7 @@ async::Task<Result<std::string>> Open(const Services& services, Values values,
   CO_ASSIGN(json::Object body, json::Object::Parse(text, true));
   CO_ASSIGN(std::optional<std::string> name, body.OptionalText("name"));
   request.name = std::move(name).value_or("");
-  CO_ASSIGN(auto sandbox, co_await Use(services, values[0], exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, values[0], exchange));
   CO_ASSIGN(sandbox::Exposure exposure,
             co_await Expose(services, sandbox->id(), std::move(request)));
   co_return TunnelJson(services, exposure, exchange.request());

@@ -47,7 +47,7 @@ async::Task<Result<Packing>> BeginPacking(const Services& services, std::string 
   sandbox::PackFiles what{.path = std::string(kRoot), .user = {}, .exclude = {}};
   CO_ASSIGN(what.exclude, ParseExcludes(exchange.request()));
   Packing packing;
-  CO_ASSIGN(packing.sandbox, co_await Use(services, std::move(id), exchange));
+  CO_ASSIGN(packing.sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
   CO_ASSIGN(packing.reader,
             co_await sandbox::Pack(packing.sandbox->agent(), services.registry.streams(),
                                    std::move(what), sandbox::ArchiveFormat::kTar));
@@ -75,7 +75,7 @@ async::Task<Result<void>> DoHydrate(const Services& services, std::string id,
   CO_ASSIGN(std::string archive, co_await exchange.ReadBody(kMostUpload));
   if (archive.empty())
     co_return Fail(Code::kInvalidArgument, "the body is empty: it must be a tar");
-  CO_ASSIGN(auto sandbox, co_await Use(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
   Result<void> unpacked = co_await Unpack(*sandbox, services.registry.streams(), archive);
   // A tar that is none is what the tar inside fails at.
   if (!unpacked && unpacked.error().code == Code::kInvalidArgument) {

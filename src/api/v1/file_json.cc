@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "sandbox/id.h"
 
 namespace atl::api {
 namespace {
@@ -73,6 +74,22 @@ async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Service
   sandbox::Waited waited;
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
       co_await services.registry.Acquire(std::move(id), &waited);
+  waited.SayIn(exchange);
+  co_return sandbox;
+}
+
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireOrCreate(const Services& services,
+                                                                       std::string id,
+                                                                       http::Exchange& exchange) {
+  CO_TRY(sandbox::ValidateId(id));
+  sandbox::Waited waited;
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
+      co_await services.registry.Acquire(id, &waited);
+  if (!sandbox && ReasonOf(sandbox.error()) == "SANDBOX_NOT_FOUND") {
+    sandbox::CreateOptions options;
+    CO_TRY(co_await services.registry.Create(id, std::move(options)));
+    sandbox = co_await services.registry.Acquire(id, &waited);
+  }
   waited.SayIn(exchange);
   co_return sandbox;
 }

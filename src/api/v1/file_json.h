@@ -35,6 +35,11 @@ async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Service
                                                                    std::string id,
                                                                    http::Exchange& exchange);
 
+// The same, but the first use of an id makes its sandbox.
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireOrCreate(const Services& services,
+                                                                       std::string id,
+                                                                       http::Exchange& exchange);
+
 // The body, which is an object.
 async::Task<Result<json::Object>> ReadJsonBody(http::Exchange& exchange);
 
