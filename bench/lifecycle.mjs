@@ -8,7 +8,7 @@ import http from 'node:http';
 import path from 'node:path';
 
 import {Daemon, eventually, preparedState, sleep} from '../tests/support/daemon.mjs';
-import {remembered, swapped} from './memory.mjs';
+import {forked, remembered, swapped} from './memory.mjs';
 import {ms, now, p50, p95, quantile, Report} from './report.mjs';
 import {agent, bareCrun, isOutput, post} from './requests.mjs';
 
@@ -374,8 +374,8 @@ sleepers is a file for as long as it is measured; a swap file is the slowest kin
 /** The report of this part. */
 export async function measureLifecycle(options) {
   quick = options.quick;
-  const tools = {withDaemon, report, v1, times, p50, ms, now};
-  const parts = [templates, coldCreates, deletes, rates, plainClaims, claims, sleeps, swapped, remembered, restores, many];
+  const tools = {withDaemon, report, v1, times, p50, ms, now, health};
+  const parts = [templates, coldCreates, deletes, rates, plainClaims, claims, sleeps, swapped, remembered, forked, restores, many];
   for (const part of parts) {
     if (options.among && !options.among.includes(part.name)) continue;
     await part(tools);

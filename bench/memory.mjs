@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a sandbox that nobody uses costs, and what its coming back takes: asleep on swap, and stopped with
-// its memory kept.
+// its memory kept. And what its copies take, with files alone and with what runs.
 import {execFileSync} from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -85,5 +85,43 @@ export async function remembered({withDaemon, report, v1, times, p50, ms, now}) 
     report.row('stop with OpenCode\'s memory kept', {atoll: ms(p50(stops)), tail: ms(Math.max(...stops))});
     report.row('start with it: to an answer of OpenCode (`/session`)', {
       atoll: ms(p50(starts)), tail: ms(Math.max(...starts)), other: `booted ${ms(p50(bare))}`});
+  });
+}
+
+/** Of a workspace of 20 MB in 500 files beside OpenCode, until the copy's OpenCode is healthy. */
+export async function forked({withDaemon, report, times, p50, ms, now, health}) {
+  await withDaemon({}, async (daemon) => {
+    const box = daemon.sandbox('source');
+    await box.create({opencode: true});
+    await box.sh('mkdir d && cd d && for i in $(seq 1 500); do head -c 40960 /dev/urandom > f$i; done');
+    const taken = {true: {answer: [], healthy: [], stood: []}, false: {answer: [], healthy: [], stood: []}};
+    for (let i = 0; i < times(10) + 1; i++) {
+      for (const memory of [true, false]) {
+        await health(daemon, 'source');
+        await sleep(300);
+        const begin = now();
+        const made = await daemon.request('source', {method: 'POST', path: '/fork', json: {id: 'copy', memory},
+                                                     limitMs: 120_000});
+        const answer = now() - begin;
+        if (made.json().code === 'MEMORY_UNSUPPORTED') {
+          report.note(`Forks have no memory on this host: ${made.json().message}.`);
+          return;
+        }
+        if (made.status !== 200) throw new Error(made.text);
+        await health(daemon, 'copy');
+        if (i > 0) {
+          taken[memory].answer.push(answer);
+          taken[memory].healthy.push(now() - begin);
+          taken[memory].stood.push(made.json().freezeMs);
+        }
+        await daemon.sandbox('copy').delete();
+      }
+    }
+    for (const [name, what] of [['answer', 'to the answer'], ['healthy', 'to OpenCode\'s health in the copy'],
+                                ['stood', 'as long as the source stands still']]) {
+      const [live, plain] = [taken.true[name], taken.false[name]];
+      report.row(`fork with what runs, OpenCode and 20 MB in 500 files: ${what} (n=${live.length})`, {
+        atoll: ms(p50(live)), tail: ms(Math.max(...live)), other: `files alone ${ms(p50(plain))}`});
+    }
   });
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # build_criu.sh STATE_DIR: puts a CRIU that works on new kernels at STATE_DIR/criu/criu. It is built
 # from the source of Debian's unstable distribution, pinned by version and content: what Debian 12
-# and 13 have fails on Linux 6.13 and newer. criu_again.patch lets it dump what it has restored. Nothing
-# happens when it is there.
+# and 13 have fails on Linux 6.13 and newer. The criu_*.patch beside this say what they let it do.
+# Nothing happens when it is there.
 set -euo pipefail
 
 version=4.2.1
@@ -16,8 +16,8 @@ fail() {
 
 [ $# -eq 1 ] || fail "usage: build_criu.sh STATE_DIR"
 target=$1/criu/criu
-patch=$(cd "$(dirname "$0")" && pwd)/criu_again.patch
-made="$version $(sha256sum < "$patch" | cut -c 1-16)"
+patches=$(cd "$(dirname "$0")" && pwd)
+made="$version $(cat "$patches"/criu_*.patch | sha256sum | cut -c 1-16)"
 if [ -x "$target" ] && [ "$(cat "$1/criu/version" 2> /dev/null)" = "$made" ]; then
   echo "==> CRIU $version is there"
   exit 0
@@ -53,7 +53,9 @@ echo "==> Fetching the source of CRIU $version"
   "SHA256:$sha256" > "$work/fetch.log" 2>&1 ||
   fail "CRIU $version cannot be fetched from $mirror: $(tail -n 1 "$work/fetch.log")"
 tar -xf "$archive" -C "$work"
-patch -s -p 1 -d "$work/criu-$version" < "$patch" || fail "criu_again.patch does not fit CRIU $version"
+for patch in "$patches"/criu_*.patch; do
+  patch -s -p 1 -d "$work/criu-$version" < "$patch" || fail "$patch does not fit CRIU $version"
+done
 echo "==> Building CRIU $version"
 make -C "$work/criu-$version" -j "$(nproc)" criu > "$1/criu/build.log" 2>&1 9>&- ||
   fail "it did not build: see $1/criu/build.log"

@@ -114,6 +114,12 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       TRY(agent->listener->Park());
       return Answer(outbox, protocol::Ok{});
     }
+    case FrameType::kBecomeCopy: {
+      TRY(protocol::Decode<protocol::BecomeCopy>(frame.payload));
+      TRY(agent->begin_anew());
+      agent->in_own_leaf.wait(false);
+      return Answer(outbox, protocol::Ok{});
+    }
     case FrameType::kOpenTerminal: {
       ASSIGN(auto request, protocol::Decode<protocol::OpenTerminal>(frame.payload));
       ASSIGN(TerminalView view, agent->terminals->Open(request));
@@ -149,8 +155,17 @@ Result<std::optional<protocol::Frame>> FirstFrame(int socket, protocol::FramePar
 
 }  // namespace
 
+Result<void> Greet(Agent* agent, int client) {
+  protocol::Hello hello;
+  {
+    std::lock_guard guard(agent->hello_mutex);
+    hello = agent->hello;
+  }
+  return protocol::Send(client, hello);
+}
+
 void ServeConnection(Agent* agent, sys::Fd client) {
-  if (!protocol::Send(client.get(), agent->hello)) return;
+  if (!Greet(agent, client.get())) return;
   protocol::FrameParser parser;
   Outbox outbox(client.get());
   auto first = FirstFrame(client.get(), &parser);

@@ -90,18 +90,14 @@ Result<void> MoveToOwnLeaf(Agent* agent, LeafFiles files) {
   });
 }
 
-void AcceptForever(Listener* listener, Agent* agent, const LeafFiles& leaf) {
+void AcceptForever(Listener* listener, Agent* agent) {
   std::atomic<int> connections = 0;
-  // A copy of a checkpoint is another agent, in another sandbox's cgroup.
-  auto revived = [agent, &leaf] {
-    agent->hello.boot_id = RandomId();
-    (void)MoveToOwnLeaf(agent, leaf);
-  };
+  auto revived = [agent] { (void)agent->begin_anew(); };
   while (auto client = listener->Accept(revived)) {
     if (connections.fetch_add(1) >= kMaxConnections) {
       --connections;
       Error busy{.code = Code::kResourceExhausted, .message = "too many operations are running"};
-      (void)protocol::Send(client->get(), agent->hello);
+      (void)Greet(agent, client->get());
       (void)protocol::Send(client->get(), protocol::ToFailure(busy));
       continue;
     }
@@ -156,8 +152,16 @@ Result<void> Serve(const ServeOptions& options) {
     PrepareFileSystem();
     SettleDirs(&processes);
   }
+  // A copy of a checkpoint is another agent, in another sandbox's cgroup.
+  agent.begin_anew = [&agent, &leaf] {
+    {
+      std::lock_guard guard(agent.hello_mutex);
+      agent.hello.boot_id = RandomId();
+    }
+    return MoveToOwnLeaf(&agent, leaf);
+  };
   TRY(MoveToOwnLeaf(&agent, leaf));
-  AcceptForever(&listener, &agent, leaf);
+  AcceptForever(&listener, &agent);
   return Fail(Code::kInternal, "the listening socket is not usable");
 }
 

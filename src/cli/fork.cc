@@ -17,6 +17,7 @@ Result<int> Fork(const Globals& globals, const ForkArguments& arguments) {
   body.BeginObject();
   if (!arguments.copy.empty()) body.Field("id", arguments.copy);
   if (arguments.count) body.Field("count", *arguments.count);
+  if (arguments.memory) body.Field("memory", true);
   if (arguments.no_opencode) body.Field("opencode", false);
   body.EndObject();
   ASSIGN(ApiClient client, ApiClient::Connect(globals));

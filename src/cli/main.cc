@@ -39,6 +39,7 @@ void AddFork(CLI::App& app, const Globals& globals, Verb& verb) {
   command->add_option("id", arguments->id, "The sandbox that is copied")->required();
   command->add_option("new", arguments->copy, "The name of the copy (default: ID-2 and so on)");
   command->add_option("--count", arguments->count, "How many copies");
+  command->add_flag("--memory", arguments->memory, "What runs goes on in the copies, too");
   command->add_flag("--no-opencode", arguments->no_opencode, "Start OpenCode on first use only");
   command->callback([&verb, &globals, arguments] {
     verb = [&globals, arguments] { return Fork(globals, *arguments); };

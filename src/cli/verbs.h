@@ -35,6 +35,7 @@ struct ForkArguments {
   std::string id;
   std::string copy;  // the name of the new one; empty: derived
   std::optional<uint64_t> count;
+  bool memory = false;
   bool no_opencode = false;
 };
 

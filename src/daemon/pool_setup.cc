@@ -17,6 +17,16 @@ async::Task<Result<std::vector<std::string>>> Draw(std::shared_ptr<sandbox::Sand
   co_return drawn;
 }
 
+async::Task<Result<std::string>> DrawUnseen(std::shared_ptr<sandbox::Sandbox> sandbox) {
+  Result<std::string> drawn = co_await opencode::DrawEventId(sandbox->agent());
+  co_return drawn;
+}
+
+async::Task<Result<bool>> Runs(std::shared_ptr<sandbox::Sandbox> sandbox) {
+  Result<bool> runs = co_await opencode::IsRunning(sandbox->agent());
+  co_return runs;
+}
+
 }  // namespace
 
 opencode::Options OpencodeOptions(const Config& config) {
@@ -53,6 +63,18 @@ sandbox::PoolHooks PoolHooksOf(const Config& config, opencode::Servers& servers)
     hooks.suits = opencode::CanDoWithout;
     hooks.identity = opencode::ServerIdentity(OpencodeOptions(config));
   }
+  return hooks;
+}
+
+sandbox::ForkHooks ForkHooksOf(opencode::Servers& servers) {
+  sandbox::ForkHooks hooks;
+  hooks.runs = [](std::shared_ptr<sandbox::Sandbox> sandbox) { return Runs(std::move(sandbox)); };
+  hooks.draw = [](std::shared_ptr<sandbox::Sandbox> sandbox) {
+    return DrawUnseen(std::move(sandbox));
+  };
+  hooks.unseed = opencode::UseUpRandomnessDrawn;
+  hooks.end = EndOpencode;
+  hooks.made = [&servers](std::string id) { servers.NotePrepared(std::move(id)); };
   return hooks;
 }
 

@@ -126,6 +126,7 @@ Result<void> Daemon::MakeParts() {
   registry_->OnRestore([this](std::string id, std::string dir, bool begins) {
     return AroundRestore(std::move(id), std::move(dir), begins);
   });
+  registry_->OnFork(ForkHooksOf(*servers_));
   registry_->SetUpPool(PoolOptionsOf(config_), PoolHooksOf(config_, *servers_));
   return {};
 }

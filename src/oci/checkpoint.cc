@@ -7,16 +7,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <set>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "oci/bundle.h"
 #include "oci/criu.h"
-#include "oci/runtime.h"
+#include "oci/wipe.h"
 #include "sys/fd.h"
 #include "sys/process.h"
 
@@ -149,35 +149,6 @@ Result<Manifest> ReadManifest(const std::string& dir) {
   return manifest;
 }
 
-// A copy is to its original what a child of a fork is: what is to be empty in one (MADV_WIPEONFORK)
-// is empty in the other. Libraries of cryptography tell by it that they must seed themselves anew.
-Result<void> WipeAsInFork(int pid) {
-  ASSIGN(std::string text, sys::ReadFile(fmt::format("/proc/{}/smaps", pid), 64U << 20U));
-  ASSIGN(sys::Fd memory, sys::Open(fmt::format("/proc/{}/mem", pid), O_RDWR));
-  std::istringstream lines(text);
-  uint64_t begin = 0;
-  uint64_t end = 0;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("VmFlags:")) {
-      if (!line.contains(" wf")) continue;
-      std::string zeros(end - begin, '\0');
-      if (::pwrite(memory.get(), zeros.data(), zeros.size(), static_cast<off_t>(begin)) !=
-          static_cast<ssize_t>(zeros.size())) {
-        return FailErrno(errno, "wipe what a fork wipes");
-      }
-      continue;
-    }
-    // "7f00-7f01 rw-p ...", which is followed by lines with a name and a colon.
-    const char* last = line.data() + line.size();
-    uint64_t from = 0;
-    auto [dash, failure] = std::from_chars(line.data(), last, from, 16);
-    if (failure != std::errc() || dash == last || *dash != '-') continue;
-    begin = from;
-    std::from_chars(dash + 1, last, end, 16);
-  }
-  return {};
-}
-
 // Names of the files in a directory.
 Result<std::vector<std::string>> FilesIn(const std::string& path) {
   std::vector<std::string> names;
@@ -278,6 +249,12 @@ Result<void> Dump(const DumpSpec& spec) {
                                 "-o", log, "-v1", "--file-locks", "--manage-cgroups=ignore",
                                 "--empty-ns", "net", "--tcp-close", "--ghost-limit",
                                 kMostDeletedBytes}};
+  // Where programs watch files, which an overlay names by numbers that only a search leads back
+  // from.
+  for (const char* path :
+       {"/workspace", "/root", "/home", "/tmp", "/app", "/data", "/srv", "/opt", "/var"}) {
+    command.argv.insert(command.argv.end(), {"--irmap-scan-path", path});
+  }
   std::set<std::string> keys;
   for (const Descriptor& one : manifest.descriptors) keys.insert(one.key);
   for (const std::string& key : keys) {
@@ -287,15 +264,27 @@ Result<void> Dump(const DumpSpec& spec) {
     command.argv.insert(command.argv.end(),
                         {"--external", fmt::format("mnt[{}]:{}", one.target, one.target)});
   }
-  if (spec.for_copies) {
-    for (int pid : spec.processes) TRY(WipeAsInFork(pid));
+  auto wipe = [&spec]() -> Result<void> {
+    if (!spec.for_copies) return {};
+    ASSIGN(std::vector<int> processes, spec.processes());
+    return WipeAsInFork(processes);
+  };
+  CriuRun run{.command = std::move(command),
+              .what = "criu dump",
+              .log = log,
+              .images = images,
+              .most_bytes = spec.most_bytes,
+              .least_free = spec.least_free};
+  if (spec.while_still) {
+    // Connections that are open stay so, but for the copies'.
+    run.command.argv.insert(run.command.argv.end(),
+                            {"--leave-running", "--network-lock", "skip", "--skip-in-flight"});
+    TRY(RunCriuWatched(std::move(run), spec.dir,
+                       {.begins = spec.begins, .stopped = wipe, .written = spec.while_still}));
+  } else {
+    TRY(wipe());
+    TRY(RunCriu(std::move(run)));
   }
-  TRY(RunCriu({.command = std::move(command),
-               .what = "criu dump",
-               .log = log,
-               .images = images,
-               .most_bytes = spec.most_bytes,
-               .least_free = spec.least_free}));
   TRY(CheckNames(images, keys));
   TRY(MakeReadable(images));
   return sys::WriteFile(spec.dir + "/checkpoint", Encode(manifest), 0644);

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,8 @@ namespace atl::oci {
 
 struct DumpSpec {
   std::string criu;
-  pid_t pid = 0;               // PID 1, parked (protocol::Park) and in the `work` leaf
-  std::vector<int> processes;  // all of them
+  pid_t pid = 0;  // PID 1, parked (protocol::Park) and in the `work` leaf
+  std::function<Result<std::vector<int>>()> processes;  // all of them, now
   std::string dir;
   uint32_t id_base = 0;
   std::string agent_binary;  // as the bundle names it
@@ -34,8 +35,13 @@ struct DumpSpec {
   // written once for each of them. 0: no limit.
   uint64_t most_bytes = 0;
   uint64_t least_free = 0;
+  // Given: they go on afterwards, whatever comes out, and stand still while this is called, which
+  // is when all is written. PID 1 is not parked then, and who is connected to it stays connected.
+  std::function<Result<void>()> while_still;
+  std::function<void()> begins;  // with that: they are about to be stopped
 };
-// Writes images/ and `checkpoint`. The processes are gone afterwards, whatever comes out.
+// Writes images/ and `checkpoint`. Without `while_still` the processes are gone afterwards,
+// whatever comes out.
 Result<void> Dump(const DumpSpec& spec);
 
 struct RestoreSpec {

@@ -4,17 +4,21 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <sstream>
+#include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,6 +30,20 @@ namespace {
 constexpr std::chrono::milliseconds kCriuLimit{60'000};
 constexpr const char* kInstalled = "/usr/lib/atoll/criu";
 constexpr uint64_t kStatBlock = 512;
+// Ended in the middle of a dump that is to be survived, it would leave processes that run its code.
+constexpr std::chrono::milliseconds kWatchedLimit{600'000};
+// A limit of what it may write is an error to it, not its end.
+constexpr const char* kSurviveLimits = "trap '' XFSZ && exec \"$@\"";
+// CRIU closes all descriptors of what it calls, which finds its pipes in CRIU itself. Whoever lets
+// it wait and ends has said no.
+constexpr std::string_view kAsk = R"(#!/bin/sh
+case $CRTOOLS_SCRIPT_ACTION in
+pre-dump | network-lock | post-dump) ;;
+*) exit 0 ;;
+esac
+echo "$CRTOOLS_SCRIPT_ACTION $PPID" 1<> "/proc/$PPID/fd/3" || exit 1
+read -r answer < "/proc/$PPID/fd/4" && [ "$answer" = yes ]
+)";
 
 // The lines of a log of CRIU's that say what was wrong; its last lines otherwise.
 std::string Complaints(const std::string& file) {
@@ -98,9 +116,9 @@ Result<std::string> FindCriu(const std::string& configured, const std::string& s
   return found->second;
 }
 
-Result<void> RunCriu(CriuRun run) {
-  run.command.timeout = kCriuLimit;
-  if (!run.images.empty()) run.command.watch = [&run] { return CheckSpace(run); };
+namespace {
+
+Result<void> RunToEnd(const CriuRun& run) {
   auto finished = sys::Run(run.command);
   if (!finished) return Unexpected(std::move(finished).error().Wrap(run.what));
   if (finished->exit_code != 0) {
@@ -108,6 +126,90 @@ Result<void> RunCriu(CriuRun run) {
                                                 finished->exit_code, Complaints(run.log)));
   }
   return run.images.empty() ? Result<void>() : CheckSpace(run);
+}
+
+// Answers each moment that CRIU tells of, until it has ended.
+class Answering {
+ public:
+  Answering(sys::Fd told, sys::Fd answers, const Moments& moments)
+      : told_(std::move(told)), answers_(std::move(answers)), moments_(moments) {}
+
+  void Run() {
+    std::string line;
+    for (char byte = 0; ::read(told_.get(), &byte, 1) == 1;) {
+      if (byte != '\n') {
+        if (line.size() < kMostLine) line.push_back(byte);
+        continue;
+      }
+      Result<void> done = At(line);
+      line.clear();
+      (void)sys::WriteAll(answers_.get(), done ? "yes\n" : "no\n");
+      if (!done && outcome_) outcome_ = std::move(done);
+    }
+  }
+  // 0 until it is about to stop anything.
+  pid_t criu() const { return criu_; }
+  // Once Run has returned.
+  Result<void> outcome() && { return std::move(outcome_); }
+
+ private:
+  static constexpr size_t kMostLine = 64;
+
+  Result<void> At(std::string_view line) {
+    size_t space = std::min(line.find(' '), line.size());
+    std::string_view moment = line.substr(0, space);
+    if (moment == "pre-dump") {
+      criu_ = std::atoi(std::string(line.substr(space)).c_str());
+      moments_.begins();
+    }
+    if (moment == "network-lock") return moments_.stopped();
+    if (moment == "post-dump") return moments_.written();
+    return {};
+  }
+
+  sys::Fd told_;
+  sys::Fd answers_;
+  const Moments& moments_;
+  std::atomic<pid_t> criu_ = 0;
+  Result<void> outcome_;
+};
+
+}  // namespace
+
+Result<void> RunCriu(CriuRun run) {
+  run.command.timeout = kCriuLimit;
+  if (!run.images.empty()) run.command.watch = [&run] { return CheckSpace(run); };
+  return RunToEnd(run);
+}
+
+Result<void> RunCriuWatched(CriuRun run, const std::string& scratch, const Moments& moments) {
+  ASSIGN(sys::Pipe told, sys::MakePipe());
+  ASSIGN(sys::Pipe answers, sys::MakePipe());
+  std::string script = scratch + "/moments";
+  TRY(sys::WriteFile(script, kAsk, 0700));
+  std::vector<std::string> argv = {"/bin/sh", "-c", kSurviveLimits, "sh"};
+  argv.insert(argv.end(), run.command.argv.begin(), run.command.argv.end());
+  argv.insert(argv.end(), {"--action-script", script});
+  run.command.argv = std::move(argv);
+  run.command.inherit = {told.write.get(), answers.read.get()};
+  run.command.timeout = kWatchedLimit;
+  Answering answering(std::move(told.read), std::move(answers.write), moments);
+  Result<void> space;
+  run.command.watch = [&run, &answering, &space]() -> Result<void> {
+    pid_t criu = answering.criu();
+    if (criu <= 1 || !space) return {};
+    space = CheckSpace(run);
+    rlimit nothing{};
+    if (!space) ::prlimit(criu, RLIMIT_FSIZE, &nothing, nullptr);
+    return {};
+  };
+  std::thread thread([&answering] { answering.Run(); });
+  Result<void> ran = RunToEnd(run);
+  told.write.Reset();
+  thread.join();
+  TRY(std::move(space));
+  TRY(std::move(answering).outcome());
+  return ran;
 }
 
 }  // namespace atl::oci

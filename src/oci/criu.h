@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -27,5 +28,16 @@ struct CriuRun {
 };
 // To its end, a minute at most.
 Result<void> RunCriu(CriuRun run);
+
+// What is done in the middle of a dump; a failure ends it, and the processes go on.
+struct Moments {
+  std::function<void()> begins;           // they are about to be stopped
+  std::function<Result<void>()> stopped;  // they stand still, nothing of them has been read
+  std::function<Result<void>()> written;  // all is in files, and they still stand still
+};
+// The same for a dump whose processes go on, whatever comes out: CRIU is not killed in the middle
+// of it, when they run its code, but can write no more. `scratch`: a directory that only root can
+// get into. Should this process die, CRIU lets them go on and ends.
+Result<void> RunCriuWatched(CriuRun run, const std::string& scratch, const Moments& moments);
 
 }  // namespace atl::oci

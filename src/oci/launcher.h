@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,6 +91,30 @@ class Launcher {
     uint64_t memory_bytes = 0;  // its limit; 0: none
   };
   Result<void> KeepMemory(const KeepSpec& spec);
+  // What runs in a sandbox, for copies of it. It goes on, and so do its connections; it stands
+  // still for what is returned, in milliseconds, and while `while_still` copies its files. Kept for
+  // the copy `to`, whoever else shares it: DropMemory(to).
+  struct CopySpec {
+    std::string iid;
+    uint32_t id_base = 0;
+    std::string to;
+    uint64_t memory_bytes = 0;  // its limit; 0: none
+    std::function<Result<void>()> while_still;
+  };
+  Result<double> CopyMemory(const CopySpec& spec);
+  // images/ of that, which may be changed as long as nothing was launched from it.
+  std::string CopiedImages(const std::string& to) const;
+  // A copy that is launched: its LaunchSpec::checkpoint, for which DropMemory(copy.iid) follows.
+  struct MemoryShare {
+    std::string iid;
+    uint32_t id_base = 0;
+  };
+  // Of what CopyMemory kept for `to`, for `copies`, in their order. It is used up.
+  Result<std::vector<std::string>> ShareMemory(const std::string& to,
+                                               const std::vector<MemoryShare>& copies);
+  // PID 1 of a running sandbox is in its own leaf again, from which a checkpoint that was cut short
+  // may have taken it.
+  Result<void> SettleAgent(const std::string& iid, pid_t pid);
   // What KeepMemory has kept, for one start with `LaunchSpec::checkpoint`: a second start would
   // find other files. Empty when there is nothing, or it was kept with another key. DropMemory
   // follows.
@@ -135,8 +160,13 @@ class Launcher {
     bool for_copies = true;
     uint64_t most_bytes = 0;  // as in DumpSpec
     uint64_t least_free = 0;
+    std::function<Result<void>()> while_still = {};  // given: they go on (DumpSpec)
+    std::function<void()> begins = {};
   };
   Result<void> DumpProcesses(const CheckpointOf& of);
+  // PID 1 and its children of the `agent` leaf, into `work` and back.
+  Result<std::vector<int>> GatherAgents(const std::string& iid);
+  void DisperseAgents(const std::string& iid, const std::vector<int>& agents);
   Result<void> FillLayer(const LaunchSpec& spec, const std::string& layer);
   Result<pid_t> Revive(const LaunchSpec& spec, const Leaves& leaves);
 

@@ -119,6 +119,11 @@ Result<void> AwaitNoClients(pid_t pid) {
   return Fail(Code::kTimeout, "its agent still has clients");
 }
 
+bool IsInAgentLeaf(int pid, const std::string& iid) {
+  auto groups = sys::ReadFile(fmt::format("/proc/{}/cgroup", pid), 65536);
+  return groups && groups->contains("/" + iid + "/agent\n");
+}
+
 }  // namespace
 
 Result<void> Launcher::CanCheckpoint() const {
@@ -129,24 +134,60 @@ Result<void> Launcher::CanCheckpoint() const {
 Result<void> Launcher::DumpProcesses(const CheckpointOf& of) {
   ASSIGN(std::string criu, FindCriu(config_.criu, config_.state_dir));
   ASSIGN(ContainerState state, runtime_->State(of.iid));
-  ASSIGN(std::vector<sys::Fd> work, cgroups_.Find(of.iid).OpenWorkProcs());
-  if (!of.for_copies) TRY(EndClients(state.pid));
-  TRY(AwaitNoClients(state.pid));
-  // In a cgroup namespace whose root is `work`, no process may be beside it.
-  for (const sys::Fd& procs : work) {
-    TRY(sys::WriteAll(procs.get(), std::to_string(state.pid)));
+  if (!of.while_still) {
+    if (!of.for_copies) TRY(EndClients(state.pid));
+    TRY(AwaitNoClients(state.pid));
   }
-  ASSIGN(std::vector<int> processes, cgroups_.Find(of.iid).Processes());
-  return Dump({.criu = criu,
-               .pid = state.pid,
-               .processes = std::move(processes),
-               .dir = of.dir,
-               .id_base = of.id_base,
-               .agent_binary = config_.agent_binary,
-               .opencode_binary = config_.opencode_binary,
-               .for_copies = of.for_copies,
-               .most_bytes = of.most_bytes,
-               .least_free = of.least_free});
+  ASSIGN(std::vector<int> agents, GatherAgents(of.iid));
+  Result<void> dumped =
+      Dump({.criu = criu,
+            .pid = state.pid,
+            .processes = [cgroup = cgroups_.Find(of.iid)] { return cgroup.Processes(); },
+            .dir = of.dir,
+            .id_base = of.id_base,
+            .agent_binary = config_.agent_binary,
+            .opencode_binary = config_.opencode_binary,
+            .for_copies = of.for_copies,
+            .most_bytes = of.most_bytes,
+            .least_free = of.least_free,
+            .while_still = of.while_still,
+            .begins = of.begins});
+  if (of.while_still) DisperseAgents(of.iid, agents);
+  return dumped;
+}
+
+// In a cgroup namespace whose root is `work`, no process may be beside it.
+Result<std::vector<int>> Launcher::GatherAgents(const std::string& iid) {
+  ASSIGN(std::vector<sys::Fd> work, cgroups_.Find(iid).OpenWorkProcs());
+  ASSIGN(std::vector<int> processes, cgroups_.Find(iid).Processes());
+  std::vector<int> agents;
+  for (int pid : processes) {
+    if (IsInAgentLeaf(pid, iid)) agents.push_back(pid);
+  }
+  for (int pid : agents) {
+    for (const sys::Fd& procs : work) {
+      Result<void> moved = sys::WriteAll(procs.get(), std::to_string(pid));
+      if (!moved && moved.error().sys_errno != ESRCH) {
+        DisperseAgents(iid, agents);
+        return Unexpected(std::move(moved).error());
+      }
+    }
+  }
+  return agents;
+}
+
+void Launcher::DisperseAgents(const std::string& iid, const std::vector<int>& agents) {
+  auto leaf = cgroups_.Find(iid).OpenAgentProcs();
+  if (!leaf) return;
+  for (int pid : agents) {
+    // One that has ended meanwhile stays where it is.
+    for (const sys::Fd& procs : *leaf) (void)sys::WriteAll(procs.get(), std::to_string(pid));
+  }
+}
+
+Result<void> Launcher::SettleAgent(const std::string& iid, pid_t pid) {
+  if (!IsInAgentLeaf(pid, iid)) DisperseAgents(iid, {pid});
+  return {};
 }
 
 Result<void> Launcher::Checkpoint(const std::string& iid, uint32_t id_base,

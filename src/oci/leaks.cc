@@ -154,6 +154,20 @@ std::vector<std::pair<pid_t, std::string>> RuntimeCalls(const LauncherConfig& co
   return calls;
 }
 
+// A CRIU that an earlier daemon has let write what runs somewhere. It lets that go on and ends by
+// itself; ended in between, it would leave programs that cannot go on.
+bool HasDump(const LauncherConfig& config) {
+  std::string dump = fmt::format("{}dump{}", '\0', '\0');
+  std::string into = fmt::format("-D{}{}/memory/", '\0', config.state_dir);
+  return std::ranges::any_of(Names("/proc"), [&](const std::string& name) {
+    if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) return false;
+    auto line = sys::ReadFile(fmt::format("/proc/{}/cmdline", name), 65536);
+    if (!line || !line->contains(dump) || !line->contains(into)) return false;
+    auto status = sys::ReadFile(fmt::format("/proc/{}/status", name), 65536);
+    return status && status->contains("\nUid:\t0\t");
+  });
+}
+
 class Search {
  public:
   Search(const LauncherConfig& config, const std::set<std::string>& live,
@@ -302,6 +316,9 @@ bool IsRuntimeCall(const LauncherConfig& config, int pid, const std::string& iid
 Result<void> EndRuntimeCalls(const LauncherConfig& config) {
   constexpr std::chrono::milliseconds kLimit{10'000};
   auto deadline = std::chrono::steady_clock::now() + kLimit;
+  while (HasDump(config) && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   while (true) {
     auto calls = RuntimeCalls(config);
     if (calls.empty()) return {};

@@ -22,4 +22,10 @@ async::Task<Result<std::vector<std::string>>> DrawIds(sandbox::AgentClient& agen
 // kNotFound when what was drawn is not found, or the place is not certain. Blocks.
 Result<void> UseUpRandomness(const std::string& images, const std::vector<std::string>& drawn);
 
+// The random part of an event that is told to nobody else, and leaves nothing behind.
+async::Task<Result<std::string>> DrawEventId(sandbox::AgentClient& agent);
+// The same for a checkpoint whose original goes on. It drew this: of some at least it is still
+// known where it comes from.
+Result<void> UseUpRandomnessDrawn(const std::string& images, const std::vector<std::string>& drawn);
+
 }  // namespace atl::opencode

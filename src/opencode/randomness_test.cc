@@ -80,5 +80,23 @@ TEST_F(RandomnessTest, TwoPlacesAreOneTooMany) {
   EXPECT_EQ(UsedIn(8192), 32);
 }
 
+TEST_F(RandomnessTest, WhatTheOriginalHadDrawnIsEnough) {
+  Place(8192, 400);
+  ASSERT_TRUE(sys::WriteFile(dir_ + "/pages-1.img", memory_));
+  // The first came from bytes that were made before these, the last is drawn by now, not then.
+  std::vector<std::string> drawn = {"00000000000000", Drawn(8192 + 386), "11111111111111"};
+  ASSERT_TRUE(UseUpRandomnessDrawn(dir_, drawn));
+  EXPECT_EQ(UsedIn(8192), kReserve);
+}
+
+TEST_F(RandomnessTest, WhatTheOriginalHadNotYetDrawnSaysNothing) {
+  Place(8192, 400);
+  ASSERT_TRUE(sys::WriteFile(dir_ + "/pages-1.img", memory_));
+  EXPECT_FALSE(UseUpRandomnessDrawn(dir_, {Drawn(8192 + 387)}));
+  EXPECT_FALSE(UseUpRandomnessDrawn(dir_, {}));
+  EXPECT_FALSE(UseUpRandomnessDrawn(dir_, {"short"}));
+  EXPECT_EQ(UsedIn(8192), 400);
+}
+
 }  // namespace
 }  // namespace atl::opencode

@@ -82,6 +82,9 @@ enum class FrameType : uint8_t {
   kLogChunk = 92,
   kSessionInfo = 94,
 
+  // Copies of running sandboxes: 150 to 154.
+  kBecomeCopy = 150,
+
   // Files: 100 to 139, see files.h. Requests, what the client says meanwhile, answers, data.
   kStatFile = 100,
   kReadFile = 101,

@@ -158,6 +158,15 @@ struct Park {
   bool operator==(const Park&) const = default;
 };
 
+// To an agent that was copied while it ran, without a Park: it is another one from now on, in
+// another sandbox's cgroup. Answers Ok once it is in its own leaf.
+struct BecomeCopy {
+  static constexpr FrameType kType = FrameType::kBecomeCopy;
+  static constexpr bool kRequest = true;
+  void Fields(this auto&, auto&) {}
+  bool operator==(const BecomeCopy&) const = default;
+};
+
 // A signal to the process group of this connection's spawn.
 struct SignalProcess {
   static constexpr FrameType kType = FrameType::kSignalProcess;

@@ -54,6 +54,7 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
                                    .argv = {"node", "server.js"}}},
                         .complete = true});
   ExpectRoundTrip(Park{});
+  ExpectRoundTrip(BecomeCopy{});
   ExpectRoundTrip(Configure{.hostname = "h", .former = "f", .env = {{"A", "b"}}});
   ExpectRoundTrip(SignalProcess{.signo = -1});
   ExpectRoundTrip(Started{.pid = 77});

@@ -24,6 +24,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kStageWrite:
     case FrameType::kConfigure:
     case FrameType::kPark:
+    case FrameType::kBecomeCopy:
     case FrameType::kStdinEnd:
     case FrameType::kSignalProcess:
     case FrameType::kTreeEnd:

@@ -120,6 +120,12 @@ async::Task<Result<void>> AgentClient::Park() {
   co_return Result<void>();
 }
 
+async::Task<Result<void>> AgentClient::BecomeCopy() {
+  protocol::BecomeCopy request;
+  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kAnswerLimit));
+  co_return Result<void>();
+}
+
 async::Task<Result<Listening>> AgentClient::ListListening() {
   protocol::ListPorts request;
   CO_ASSIGN(auto answer, co_await Ask<protocol::Ports>(socket_path_, request, kAnswerLimit));

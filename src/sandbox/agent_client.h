@@ -124,6 +124,8 @@ class AgentClient {
 
   // Makes it fit for a checkpoint; nobody can connect to it afterwards. See protocol::Park.
   virtual async::Task<Result<void>> Park();
+  // It was copied while it ran, and is another one from now on. AGENT_TOO_OLD.
+  virtual async::Task<Result<void>> BecomeCopy();
   // Terminals, by name: see terminal.h. AGENT_TOO_OLD.
   virtual async::Task<Result<std::unique_ptr<TerminalView>>> OpenTerminal(TerminalSpec spec);
   virtual async::Task<Result<std::vector<TerminalInfo>>> ListTerminals();

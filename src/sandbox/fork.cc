@@ -98,7 +98,7 @@ async::Task<Result<void>> Registry::Impl::ClaimAll(Row source, ForkRequest reque
 }
 
 // What a copy is taken of: it exists, and nothing is begun with it meanwhile.
-async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::string id) {
+async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::string id, bool up) {
   Source source;
   for (int round = 0; round < 2; ++round) {
     EntryPtr entry = Lookup(id);
@@ -126,15 +126,16 @@ async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::stri
                                  source.row.failure),
                      "CONTAINER_UNAVAILABLE");
     }
-    if (!source.row.recover && !LayerIsGone(source.row)) co_return source;
+    bool whole = !source.row.recover && !LayerIsGone(source.row);
+    if (whole && (!up || Living(source.held.entry))) co_return source;
     if (round > 0) break;
-    // Its files are in snapshots only: it gets them by its start.
+    // What is in snapshots only, or in memory that was kept, it gets by its start.
     source = {};
     Result<std::shared_ptr<Sandbox>> started;
     co_await StartFor(id, started);
     if (!started) co_return Unexpected(std::move(started).error());
   }
-  co_return Fail(Code::kFailedPrecondition, fmt::format("sandbox {} has no files", id),
+  co_return Fail(Code::kFailedPrecondition, fmt::format("sandbox {} cannot be started", id),
                  "CONTAINER_UNAVAILABLE");
 }
 
@@ -143,29 +144,9 @@ async::Task<> Registry::Impl::StartFor(std::string id, Result<std::shared_ptr<Sa
   co_await AcquireInto(std::move(id), result, &waited);
 }
 
-async::Task<Result<void>> Registry::Impl::LaunchFork(EntryPtr entry, ForkFacts facts,
-                                                     std::vector<Created>& made) {
-  Stopwatch watch;
-  Phases phases;
-  phases.emplace_back("copy", facts.copy_ms);
-  Result<void> launched = co_await Launch(entry, true, phases);
-  if (!launched) {
-    co_return Unexpected(
-        std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id)));
-  }
-  phases.emplace_back("total", facts.copy_ms + watch.Lap());
-  std::lock_guard guard(mutex);
-  made.push_back({.info = InfoOf(*entry), .phases = std::move(phases), .recovered = {}});
-  co_return Result<void>();
-}
-
-async::Task<Result<void>> Registry::Impl::ForkSteps(std::string id, ForkRequest request,
-                                                    std::vector<Held>& claimed, Forked& forked) {
-  CO_ASSIGN(Source source, co_await HoldSource(std::move(id)));
-  CO_TRY(co_await ClaimAll(source.row, std::move(request), claimed));
-  std::vector<Row> targets;
-  targets.reserve(claimed.size());
-  for (const Held& held : claimed) targets.push_back(held.entry->row);
+async::Task<Result<void>> Registry::Impl::CopyFiles(const Source& source,
+                                                    const std::vector<Row>& targets,
+                                                    ForkFacts& facts) {
   auto copy = [this, &source, &targets]() -> Result<ForkFacts> {
     AtWork working(at_work);
     return CopyLayers(launcher, {.source = source.row,
@@ -173,10 +154,43 @@ async::Task<Result<void>> Registry::Impl::ForkSteps(std::string id, ForkRequest 
                                  .targets = targets,
                                  .stop = ending.get_token()});
   };
-  CO_ASSIGN(forked.facts, co_await transfers.Run(copy));
+  CO_ASSIGN(facts, co_await transfers.Run(copy));
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> Registry::Impl::ForkSteps(std::string id, ForkRequest request,
+                                                    std::vector<Held>& claimed, Forked& forked) {
+  const bool memory = request.memory;
+  CO_ASSIGN(Source source, co_await HoldSource(id, memory));
+  CO_TRY(co_await ClaimAll(source.row, std::move(request), claimed));
+  std::vector<Row> targets;
+  targets.reserve(claimed.size());
+  for (const Held& held : claimed) targets.push_back(held.entry->row);
+  MemoryCopy copy;
+  if (memory) {
+    CO_ASSIGN(copy, co_await CopyWithMemory(source, targets, forked.facts));
+  } else {
+    CO_TRY(co_await CopyFiles(source, targets, forked.facts));
+  }
   source = {};
-  for (const Held& held : claimed) {
-    CO_TRY(co_await LaunchFork(held.entry, forked.facts, forked.made));
+  for (size_t i = 0; i < claimed.size(); ++i) {
+    const EntryPtr& entry = claimed[i].entry;
+    Stopwatch watch;
+    Phases phases;
+    phases.emplace_back("copy", forked.facts.copy_ms);
+    Result<void> launched;
+    if (memory) {
+      launched = co_await LaunchCopy(entry, copy.checkpoints[i], id, copy, phases);
+    } else {
+      launched = co_await Launch(entry, true, phases);
+    }
+    if (!launched) {
+      co_return Unexpected(
+          std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id)));
+    }
+    phases.emplace_back("total", forked.facts.copy_ms + watch.Lap());
+    std::lock_guard guard(mutex);
+    forked.made.push_back({.info = InfoOf(*entry), .phases = std::move(phases), .recovered = {}});
   }
   co_return Result<void>();
 }
@@ -189,8 +203,9 @@ async::Task<> Registry::Impl::ForkInto(std::string id, ForkRequest request,
   Result<void> done = co_await ForkSteps(id, std::move(request), claimed, forked);
   if (done) {
     for (const Held& held : claimed) Reserve(held.entry, false);
-    log::Info("sandbox {} was forked: {} copies of {} files in {:.0f} ms, {:.0f} ms of it frozen",
-              id, claimed.size(), forked.facts.files, forked.facts.copy_ms, forked.facts.freeze_ms);
+    log::Info("sandbox {} was forked: {} copies of {} files{} in {:.0f} ms, {:.0f} ms of it frozen",
+              id, claimed.size(), forked.facts.files, forked.facts.memory ? " and what runs" : "",
+              forked.facts.copy_ms, forked.facts.freeze_ms);
     result = std::move(forked);
     co_return;
   }
@@ -213,6 +228,9 @@ async::Task<Result<Registry::Forked>> Registry::Fork(std::string id, ForkRequest
   }
   if (!request.id.empty()) {
     CO_TRY(ValidateId(request.id));
+  }
+  if (request.memory) {
+    CO_TRY(co_await impl_->CheckMemory());
   }
   async::Executor executor = co_await async::ThisExecutor();
   Result<Forked> result;

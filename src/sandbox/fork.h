@@ -4,11 +4,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "async/task.h"
 #include "base/result.h"
 #include "oci/launcher.h"
 #include "sandbox/rows.h"
@@ -19,6 +22,25 @@ struct ForkRequest {
   std::string
       id;  // of the first copy; the others are <id>-2 and so on. Empty: <source>-2 and so on
   int count = 1;
+  bool memory = false;  // what runs goes on in the copies, too
+};
+
+class Sandbox;
+
+// What those who know OpenCode do for copies of a sandbox in which it runs. Set once, before
+// anything runs.
+struct ForkHooks {
+  std::function<async::Task<Result<bool>>(std::shared_ptr<Sandbox>)> runs;
+  // A random draw that nobody sees, of numbers that it keeps in memory.
+  std::function<async::Task<Result<std::string>>(std::shared_ptr<Sandbox>)> draw;
+  // So that no copy draws what the others draw: finds those numbers in the images of a checkpoint
+  // by what it had drawn just before, and has each copy make new ones. Blocks.
+  std::function<Result<void>(const std::string& images, const std::vector<std::string>& drawn)>
+      unseed;
+  // Ends it in a copy that must not go on with them.
+  std::function<async::Task<>(std::shared_ptr<Sandbox>)> end;
+  // `id` is a copy in which it runs.
+  std::function<void(std::string id)> made;
 };
 
 inline constexpr int kMostForks = 16;
@@ -33,6 +55,7 @@ struct ForkFacts {
   bool frozen = false;  // the source stood still for its last pass, or nothing ran in it
   double copy_ms = 0;
   double freeze_ms = 0;  // as long as programs of the source stood still
+  bool memory = false;   // what runs goes on in the copies
 };
 
 struct ForkLayers {
@@ -40,6 +63,9 @@ struct ForkLayers {
   bool asleep = false;  // its programs stand still already, and go on doing so
   const std::vector<Row>& targets;
   std::chrono::milliseconds freeze_limit{30'000};
+  // In the place of a freezer: calls what it is given while the source stands still, and returns
+  // for how many milliseconds it did.
+  std::function<Result<double>(const std::function<Result<void>()>& last_pass)> hold;
   std::stop_token stop;
 };
 

@@ -82,11 +82,25 @@ Result<void> PassFrozen(const sys::Cgroup& cgroup, const ForkLayers& layers, oci
               "FORK_UNSETTLED");
 }
 
+// The last pass of one that somebody else lets stand still.
+Result<void> PassHeld(const sys::Cgroup& cgroup, const ForkLayers& layers, oci::LayerCopy& copy,
+                      std::set<std::string> mapped, ForkFacts& facts) {
+  auto last_pass = [&]() -> Result<void> {
+    mapped.merge(MappedFiles(cgroup));
+    ASSIGN(oci::LayerCopyStats stats, copy.Pass(mapped));
+    Add(facts, stats);
+    return {};
+  };
+  ASSIGN(facts.freeze_ms, layers.hold(last_pass));
+  facts.frozen = true;
+  return {};
+}
+
 Result<void> CopyFirst(oci::Launcher& launcher, const ForkLayers& layers, oci::LayerCopy& copy,
                        ForkFacts& facts) {
   sys::Cgroup cgroup = launcher.CgroupOf(layers.source.iid);
   auto pids = cgroup.Processes();
-  bool running = !layers.asleep && pids && !pids->empty();
+  bool running = layers.hold || (!layers.asleep && pids && !pids->empty());
   std::set<std::string> mapped;
   for (int round = 0; round < kMostFreePasses; ++round) {
     auto begin = Clock::now();
@@ -99,6 +113,7 @@ Result<void> CopyFirst(oci::Launcher& launcher, const ForkLayers& layers, oci::L
     }
     if (Clock::now() - begin < kShortPass) break;
   }
+  if (layers.hold) return PassHeld(cgroup, layers, copy, std::move(mapped), facts);
   return PassFrozen(cgroup, layers, copy, std::move(mapped), facts);
 }
 

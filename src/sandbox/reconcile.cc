@@ -146,7 +146,10 @@ async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
   auto adopt = [this, &iid] { return launcher.Adopt(iid); };
   CO_ASSIGN(oci::Launched launched, co_await runtime.blocking().Run(adopt));
   // A daemon may have died while the sandbox stood still for a snapshot, or before it slept.
-  auto settle = [this, &iid, asleep]() -> Result<void> {
+  // Or while it was copied with what runs, or had just started from what ran in it.
+  auto settle = [this, &iid, pid = launched.pid, asleep]() -> Result<void> {
+    TRY(launcher.DropMemory(iid));
+    TRY(launcher.SettleAgent(iid, pid));
     TRY(launcher.CgroupOf(iid).Freeze(asleep));
     if (asleep) return {};
     return rows.EndRestoring(iid);
@@ -161,11 +164,15 @@ async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
     Reserve(entry, false);
   }
   if (!connected || asleep || !entry->row.pool_key.empty()) co_return connected;
-  // A daemon may have died right after it gave the sandbox to its owner.
+  // A daemon may have died right after it gave the sandbox to its owner, or made it as a copy.
   auto name = [&entry] { return sys::HostnameOf(entry->sandbox->pidfd_.get()); };
   CO_ASSIGN(std::string hostname, co_await runtime.blocking().Run(name));
-  if (hostname != kMemberHostname || entry->row.id == kMemberHostname) co_return Result<void>();
-  CO_TRY(co_await BecomeSomebodys(entry->sandbox, entry->row));
+  if (hostname == entry->row.id) co_return Result<void>();
+  if (hostname == kMemberHostname) {
+    CO_TRY(co_await BecomeSomebodys(entry->sandbox, entry->row));
+  } else {
+    CO_TRY(co_await BecomeCopy(entry->sandbox, entry->row, std::move(hostname), false));
+  }
   co_return Result<void>();
 }
 

@@ -112,7 +112,8 @@ Info Registry::Impl::InfoOf(const Entry& entry) const {
               .sleep = SleepOf(row),
               .unsaved = row.unsaved,
               .save_failure = row.unsaved ? entry.save_failure : std::string(),
-              .uses = entry.activity->uses()};
+              .uses = entry.activity->uses(),
+              .memory_kept = row.state == State::kStopped && launcher.HasMemory(row.iid)};
 }
 
 void Registry::Impl::SetState(const EntryPtr& entry, State state, const std::string& failure) {
@@ -272,11 +273,16 @@ async::Task<Result<void>> Registry::Delete(std::string id) {
   co_return result;
 }
 
+async::Task<Result<void>> Registry::Impl::CheckMemory() {
+  auto ask = [this] { return launcher.CanCheckpoint(); };
+  Result<void> can = co_await runtime.blocking().Run(ask);
+  if (can) co_return can;
+  co_return Fail(Code::kFailedPrecondition, can.error().message, "MEMORY_UNSUPPORTED");
+}
+
 async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id, bool keep_memory) {
   if (keep_memory) {
-    auto ask = [this] { return impl_->launcher.CanCheckpoint(); };
-    Result<void> can = co_await impl_->runtime.blocking().Run(ask);
-    if (!can) co_return Fail(Code::kFailedPrecondition, can.error().message, "MEMORY_UNSUPPORTED");
+    CO_TRY(co_await impl_->CheckMemory());
   }
   async::Executor executor = co_await async::ThisExecutor();
   Result<Stopped> result;
@@ -285,6 +291,7 @@ async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id, bool keep_
   co_return result;
 }
 
+void Registry::OnFork(ForkHooks hooks) { impl_->fork_hooks = std::move(hooks); }
 void Registry::OnRestore(AroundRestore around) { impl_->around_restore = std::move(around); }
 snapshot::Vault& Registry::vault() { return impl_->vault; }
 const snapshot::Retention& Registry::retention() const { return impl_->options.retention; }

@@ -71,6 +71,7 @@ struct Info {
   bool unsaved = false;      // stopped, and what should have been saved could not be yet
   std::string save_failure;  // why, as far as this daemon has tried
   int uses = 0;              // requests, streams and programs that hold it now
+  bool memory_kept = false;  // stopped, and what ran in it goes on at its next start
 };
 
 using Phases = std::vector<std::pair<std::string, double>>;  // name, milliseconds
@@ -196,7 +197,9 @@ class Registry {
   };
   async::Task<Result<Created>> Create(std::string id, CreateOptions options);
   // New sandboxes with the files, environment, limits and policies of `id`, all or none. A running
-  // one goes on, but for the moment in which it stands still. SANDBOX_EXISTS, TOO_DEEP.
+  // one goes on, but for the moment in which it stands still. SANDBOX_EXISTS, TOO_DEEP. With its
+  // memory, what runs goes on in the copies as well, from that moment; one that is stopped is
+  // started for that, one that sleeps goes on sleeping. MEMORY_UNSUPPORTED, FORK_MEMORY_FAILED.
   struct Forked {
     std::vector<Created> made;
     ForkFacts facts;
@@ -246,6 +249,7 @@ class Registry {
   // before and started after. Set once, before anything runs.
   using AroundRestore = std::function<async::Task<>(std::string id, std::string dir, bool begins)>;
   void OnRestore(AroundRestore around);
+  void OnFork(ForkHooks hooks);
 
   // The warm pool, whose members are neither listed nor reached by any id. Set up once, before
   // anything runs; it begins to look after its members with StartPool, once all is reconciled.

@@ -91,6 +91,7 @@ struct Registry::Impl {
   snapshot::KnownFilesStore known_files{options.state_dir + "/known"};
   ClockGuard clock{options.state_dir + "/clock"};
   AroundRestore around_restore;
+  ForkHooks fork_hooks;
   UsageBook usage_book;
   Admission admission{options.admission, [this] { return ReadHostState(options.state_dir); },
                       [this](const auto& starting) { return CountLoad(starting); }};
@@ -196,12 +197,35 @@ struct Registry::Impl {
   async::Task<> ForkInto(std::string id, ForkRequest request, Result<Forked>& result);
   async::Task<Result<void>> ForkSteps(std::string id, ForkRequest request,
                                       std::vector<Held>& claimed, Forked& forked);
-  async::Task<Result<Source>> HoldSource(std::string id);
+  // `up`: it runs or sleeps.
+  async::Task<Result<Source>> HoldSource(std::string id, bool up);
   async::Task<> StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result);
   bool Exists(std::string_view id) const;
   async::Task<Result<Held>> Claim(std::string id, Row source);
   async::Task<Result<void>> ClaimAll(Row source, ForkRequest request, std::vector<Held>& claimed);
-  async::Task<Result<void>> LaunchFork(EntryPtr entry, ForkFacts facts, std::vector<Created>& made);
+  // Files, and no more.
+  async::Task<Result<void>> CopyFiles(const Source& source, const std::vector<Row>& targets,
+                                      ForkFacts& facts);
+
+  // fork_memory.cc
+  struct MemoryCopy {
+    std::vector<std::string> checkpoints;  // one for each copy
+    bool with_opencode = false;            // it runs in them
+    bool keep_opencode = false;            // and draws random numbers of its own in each
+  };
+  // MEMORY_UNSUPPORTED
+  async::Task<Result<void>> CheckMemory();
+  async::Task<Result<MemoryCopy>> CopyWithMemory(const Source& source,
+                                                 const std::vector<Row>& targets, ForkFacts& facts);
+  async::Task<Result<MemoryCopy>> CopyAwake(const Source& source, std::shared_ptr<Sandbox> sandbox,
+                                            const std::vector<Row>& targets, ForkFacts& facts);
+  async::Task<> WriteCopies(const Source& source, const std::vector<Row>& targets,
+                            std::function<void()> on_hold, Result<ForkFacts>& facts);
+  // What is left to do with a copy that runs; can be done again.
+  async::Task<Result<void>> BecomeCopy(std::shared_ptr<Sandbox> sandbox, Row row,
+                                       std::string former, bool keep_opencode);
+  async::Task<Result<void>> LaunchCopy(EntryPtr entry, const std::string& checkpoint,
+                                       std::string former, MemoryCopy copy, Phases& phases);
 
   std::unique_ptr<AgentClient> MakeAgent(const Row& row);
   Result<oci::Launched> LaunchBlocking(const Row& row, const std::string& checkpoint,

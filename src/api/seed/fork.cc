@@ -19,6 +19,7 @@ std::string ForkedJson(const Services& services, const sandbox::Registry::Forked
   writer.EndArray();
   writer.Field("files", forked.facts.files).Field("bytes", forked.facts.bytes);
   writer.Field("shared", forked.facts.shared).Field("frozen", forked.facts.frozen);
+  writer.Field("memory", forked.facts.memory);
   writer.Field("copyMs", forked.facts.copy_ms).Field("freezeMs", forked.facts.freeze_ms);
   writer.EndObject();
   return writer.Take();
@@ -55,6 +56,8 @@ Result<ForkBody> ParseFork(const json::Object& body) {
   ASSIGN(std::optional<int64_t> count,
          body.OptionalInt("count", {.min = 1, .max = sandbox::kMostForks}));
   if (count) fork.request.count = static_cast<int>(*count);
+  ASSIGN(std::optional<bool> memory, body.OptionalBool("memory"));
+  fork.request.memory = memory.value_or(false);
   ASSIGN(fork.opencode, body.OptionalBool("opencode"));
   return fork;
 }

@@ -15,7 +15,7 @@ struct ForkBody {
   sandbox::ForkRequest request;
   std::optional<bool> opencode;  // as in CreateRequest
 };
-// {"id"?, "count"?, "opencode"?}
+// {"id"?, "count"?, "memory"?, "opencode"?}
 Result<ForkBody> ParseFork(const json::Object& body);
 
 async::Task<> Fork(const Services& services, std::string id, http::Exchange& exchange);

@@ -37,6 +37,7 @@ void WriteSandbox(json::Writer& writer, const Services& services, const sandbox:
     WriteUsage(writer, *usage);
   }
   if (info.unsaved) writer.Field("unsaved", true).Field("saveFailure", info.save_failure);
+  if (info.state == sandbox::State::kStopped) writer.Field("memoryKept", info.memory_kept);
   if (!info.failure.empty()) writer.Field("failure", info.failure);
   writer.EndObject();
 }
@@ -178,6 +179,9 @@ constexpr Field kForkFields[] = {
      .about = "How many.",
      .min = 1,
      .max = sandbox::kMostForks},
+    {.name = "memory",
+     .kind = Kind::kBoolean,
+     .about = "What runs goes on in the copies, too. It needs CRIU on the host."},
     kOpencode,
 };
 constexpr Field kRunFields[] = {

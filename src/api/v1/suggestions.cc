@@ -8,7 +8,7 @@
 namespace atl::api {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSuggestions = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kSuggestions = {{
     {"SANDBOX_NOT_FOUND", "POST /create on the sandbox's host makes it."},
     {"INVALID_SANDBOX_ID", "Use 1 to 39 of a-z, 0-9 and single hyphens, as \"my-agent-2\"."},
     {"AGENT_TOO_OLD", "Stop the sandbox and start it again; its files stay."},
@@ -16,6 +16,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSuggest
      "Come again after Retry-After, or wait in the queue with \"wait\": true."},
     {"TOO_MANY_FILES", "Raise the daemon's limit of open files; it needs about 40 to create."},
     {"NO_SPACE", "Delete sandboxes or snapshots, or give the state directory a larger disk."},
+    {"MEMORY_UNSUPPORTED", "'make criu' builds what it needs; without it only files are kept."},
+    {"FORK_MEMORY_FAILED", "Fork it without \"memory\": its files and conversations are copied."},
     {"BACKUP_NOT_FOUND", "GET /v1/snapshots lists those that exist."},
     {"SNAPSHOT_PINNED", "PATCH it with {\"pinned\": false} first."},
     {"INVALID_JSON", "Send one JSON object in UTF-8 with Content-Type: application/json."},
