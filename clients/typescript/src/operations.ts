@@ -96,6 +96,21 @@ export interface Operations {
     query: Record<string, never>;
     body: undefined;
   };
+  /** Bridge: answers 501, for there are no buckets. */
+  bridgeMountBucket: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Its name. */
+      bucket?: string | null;
+      /** Where it would be. */
+      mountPath: string;
+      /** As of the bridge. */
+      options?: Record<string, unknown> | null;
+    };
+  };
   /** Bridge: /workspace as a tar. */
   bridgePersistWorkspace: {
     path: {
@@ -176,6 +191,17 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+  };
+  /** Bridge: answers 501, for there are no buckets. */
+  bridgeUnmountBucket: {
+    path: {
+      sandbox: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Where it would be. */
+      mountPath: string;
+    };
   };
   /** Every sandbox, by id. */
   listSandboxes: {
@@ -1467,6 +1493,7 @@ export const operations = {
   bridgeReadFile: {method: 'GET', path: '/v1/sandbox/{sandbox}/file/{path}'},
   bridgeWriteFile: {method: 'PUT', path: '/v1/sandbox/{sandbox}/file/{path}'},
   bridgeHydrateWorkspace: {method: 'POST', path: '/v1/sandbox/{sandbox}/hydrate'},
+  bridgeMountBucket: {method: 'POST', path: '/v1/sandbox/{sandbox}/mount'},
   bridgePersistWorkspace: {method: 'POST', path: '/v1/sandbox/{sandbox}/persist'},
   bridgePtyTerminal: {method: 'GET', path: '/v1/sandbox/{sandbox}/pty'},
   bridgeIsSandboxRunning: {method: 'GET', path: '/v1/sandbox/{sandbox}/running'},
@@ -1474,6 +1501,7 @@ export const operations = {
   bridgeDeleteSession: {method: 'DELETE', path: '/v1/sandbox/{sandbox}/session/{session}'},
   bridgeCreateTunnel: {method: 'POST', path: '/v1/sandbox/{sandbox}/tunnel/{port}'},
   bridgeDeleteTunnel: {method: 'DELETE', path: '/v1/sandbox/{sandbox}/tunnel/{port}'},
+  bridgeUnmountBucket: {method: 'POST', path: '/v1/sandbox/{sandbox}/unmount'},
   listSandboxes: {method: 'GET', path: '/v1/sandboxes'},
   newSandbox: {method: 'POST', path: '/v1/sandboxes'},
   getSandbox: {method: 'GET', path: '/v1/sandboxes/{id}'},

@@ -32,6 +32,13 @@ constexpr Field kPtyQuery[] = {
     {.name = "session",
      .about = "A terminal of this name; without, one that ends with the client."},
 };
+constexpr Field kMountFields[] = {
+    {.name = "bucket", .about = "Its name."},
+    {.name = "mountPath", .about = "Where it would be.", .required = true},
+    {.name = "options", .kind = Kind::kObject, .about = "As of the bridge."},
+};
+constexpr Field kUnmountFields[] = {
+    {.name = "mountPath", .about = "Where it would be.", .required = true}};
 constexpr Field kTunnelFields[] = {{.name = "name", .about = "For people."}};
 
 constexpr std::string_view kOne = "/v1/sandbox/{sandbox}";
@@ -107,6 +114,20 @@ constexpr Route kRoutes[] = {
      .handler = bridge::Pty,
      .answer = Media::kWebSocket,
      .query = kPtyQuery},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/mount",
+     .operation = "bridgeMountBucket",
+     .summary = "Bridge: answers 501, for there are no buckets.",
+     .handler = bridge::Mount,
+     .body = Media::kJson,
+     .fields = kMountFields},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/unmount",
+     .operation = "bridgeUnmountBucket",
+     .summary = "Bridge: answers 501, for there are no buckets.",
+     .handler = bridge::Unmount,
+     .body = Media::kJson,
+     .fields = kUnmountFields},
     {.method = "POST",
      .pattern = kTunnel,
      .operation = "bridgeCreateTunnel",
