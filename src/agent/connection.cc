@@ -72,6 +72,10 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       ASSIGN(auto request, protocol::Decode<protocol::Dial>(frame.payload));
       return RunDial(request, agent->hello.dial_mode, socket, parser, outbox);
     }
+    case FrameType::kDialPath: {
+      ASSIGN(auto request, protocol::Decode<protocol::DialPath>(frame.payload));
+      return RunDialPath(request, agent->hello.dial_mode, socket, parser, outbox);
+    }
     case FrameType::kPing: {
       TRY(protocol::Decode<protocol::Ping>(frame.payload));
       return Answer(outbox, protocol::Ok{});

@@ -6,9 +6,11 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <string>
 
 #include "protocol/connection.h"
@@ -19,6 +21,13 @@ namespace {
 using protocol::FrameType;
 
 constexpr int kConnectTimeoutMs = 2000;
+
+Unexpected NothingAnswers(int error, const std::string& where) {
+  Error failure = ErrnoError(error, "nothing answers " + where);
+  failure.code = Code::kBadGateway;
+  failure.reason = "SERVICE_NOT_RESPONDING";
+  return Unexpected(std::move(failure));
+}
 
 Result<sys::Fd> Connect(uint16_t port) {
   sys::Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -42,10 +51,24 @@ Result<sys::Fd> Connect(uint16_t port) {
     }
   }
   if (error == 0) return fd;
-  Error failure = ErrnoError(error, "nothing answers on port " + std::to_string(port));
-  failure.code = Code::kBadGateway;
-  failure.reason = "SERVICE_NOT_RESPONDING";
-  return Unexpected(std::move(failure));
+  return NothingAnswers(error, "on port " + std::to_string(port));
+}
+
+Result<sys::Fd> ConnectPath(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path) || !path.starts_with('/') ||
+      path.find('\0') != std::string::npos) {
+    return Fail(Code::kInvalidArgument, "that is not the path of a socket", "VALIDATION_FAILED");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  // Not blocking: one whose queue is full would keep us waiting.
+  sys::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return FailErrno(errno, "make a socket");
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    return NothingAnswers(errno, "at " + path);
+  }
+  return fd;
 }
 
 // Both directions, one buffer each.
@@ -143,6 +166,18 @@ bool Relay::WriteService() {
   return true;
 }
 
+Result<void> HandOver(sys::Fd service, protocol::DialMode mode, int socket,
+                      protocol::FrameParser* parser, Outbox* outbox) {
+  protocol::Dialed dialed{.mode = mode};
+  if (mode == protocol::DialMode::kDescriptor) {
+    ASSIGN(std::string frame, protocol::Encode(dialed));
+    return protocol::SendWithFd(socket, frame, service.get());
+  }
+  TRY(outbox->Put(dialed));
+  Relay(socket, parser, outbox, std::move(service)).Run();
+  return {};
+}
+
 }  // namespace
 
 Result<void> RunDial(const protocol::Dial& request, protocol::DialMode mode, int socket,
@@ -152,14 +187,13 @@ Result<void> RunDial(const protocol::Dial& request, protocol::DialMode mode, int
                 "INVALID_PORT");
   }
   ASSIGN(sys::Fd service, Connect(static_cast<uint16_t>(request.port)));
-  protocol::Dialed dialed{.mode = mode};
-  if (mode == protocol::DialMode::kDescriptor) {
-    ASSIGN(std::string frame, protocol::Encode(dialed));
-    return protocol::SendWithFd(socket, frame, service.get());
-  }
-  TRY(outbox->Put(dialed));
-  Relay(socket, parser, outbox, std::move(service)).Run();
-  return {};
+  return HandOver(std::move(service), mode, socket, parser, outbox);
+}
+
+Result<void> RunDialPath(const protocol::DialPath& request, protocol::DialMode mode, int socket,
+                         protocol::FrameParser* parser, Outbox* outbox) {
+  ASSIGN(sys::Fd service, ConnectPath(request.path));
+  return HandOver(std::move(service), mode, socket, parser, outbox);
 }
 
 }  // namespace atl::agent

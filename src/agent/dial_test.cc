@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <netinet/in.h>
+#include <sys/un.h>
 
 #include "agent/agent_fixture_test.h"
+#include "protocol/ports.h"
 
 namespace atl::agent {
 namespace {
@@ -111,11 +113,41 @@ TEST_F(DialTest, WhereNothingListensItSaysSo) {
   auto dialed = client.Ask<protocol::Dialed>(protocol::Dial{.port = port});
   ASSERT_FALSE(dialed.has_value());
   EXPECT_EQ(dialed.error().reason, "SERVICE_NOT_RESPONDING");
+  Client nowhere(Connect());
+  auto at_path = nowhere.Ask<protocol::Dialed>(protocol::DialPath{.path = "/nowhere/socket"});
+  ASSERT_FALSE(at_path.has_value());
+  EXPECT_EQ(at_path.error().reason, "SERVICE_NOT_RESPONDING");
   for (uint32_t wrong : {0U, 65536U, 0xffffffffU}) {
     Client another(Connect());
     auto answer = another.Ask<protocol::Dialed>(protocol::Dial{.port = wrong});
     ASSERT_FALSE(answer.has_value());
     EXPECT_EQ(answer.error().code, Code::kInvalidArgument);
+  }
+}
+
+TEST_F(DialTest, ConnectsToAPathToo) {
+  std::string path = "/tmp/atoll_dial_test." + std::to_string(getpid());
+  sys::Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{.sun_family = AF_UNIX};
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener.get(), 8), 0);
+  Client client(Connect());
+  auto dialed = client.Ask<protocol::Dialed>(protocol::DialPath{.path = path});
+  unlink(path.c_str());
+  ASSERT_TRUE(dialed.has_value()) << dialed.error().message;
+  sys::Fd service = client.reader().TakePassedFd();
+  sys::Fd accepted(accept(listener.get(), nullptr, nullptr));
+  ASSERT_TRUE(sys::WriteAll(accepted.get(), "hello").has_value());
+  fcntl(service.get(), F_SETFL, fcntl(service.get(), F_GETFL) & ~O_NONBLOCK);
+  std::string answer(5, '\0');
+  EXPECT_EQ(recv(service.get(), answer.data(), answer.size(), MSG_WAITALL), 5);
+  EXPECT_EQ(answer, "hello");
+  for (const std::string& wrong : {std::string("relative"), std::string(), std::string(200, '/')}) {
+    Client another(Connect());
+    auto refused = another.Ask<protocol::Dialed>(protocol::DialPath{.path = wrong});
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, Code::kInvalidArgument);
   }
 }
 

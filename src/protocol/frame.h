@@ -112,6 +112,8 @@ enum class FrameType : uint8_t {
   // Ports: a request and its answer (ports.h).
   kListPorts = 160,
   kPorts = 161,
+  // The answer is kDialed.
+  kDialPath = 185,
 
   // Terminals: terminal.h. kTerminalReplayed has no payload.
   kOpenTerminal = 140,

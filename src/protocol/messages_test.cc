@@ -47,6 +47,7 @@ TEST(MessagesTest, EveryMessageSurvivesTheWire) {
   ExpectRoundTrip(Dial{.port = 4096});
   ExpectRoundTrip(Ping{});
   ExpectRoundTrip(ListPorts{});
+  ExpectRoundTrip(DialPath{.path = "/run/a"});
   ExpectRoundTrip(Ports{.ports = {{.address = "::",
                                    .port = 65535,
                                    .pid = 7,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What listens inside a sandbox.
+// What listens inside a sandbox, and connections to what has a path instead of a port.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +38,16 @@ struct Ports {
 
   void Fields(this auto& self, auto& io) { io(self.ports), io(self.complete); }
   bool operator==(const Ports&) const = default;
+};
+
+// Connects to the unix stream socket at an absolute path. Answers Dialed as Dial does, or Error
+// (SERVICE_NOT_RESPONDING).
+struct DialPath {
+  static constexpr FrameType kType = FrameType::kDialPath;
+  static constexpr bool kRequest = true;
+  std::string path;
+  void Fields(this auto& self, auto& io) { io(self.path); }
+  bool operator==(const DialPath&) const = default;
 };
 
 }  // namespace atl::protocol

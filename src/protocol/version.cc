@@ -85,6 +85,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kFileEntries:
     case FrameType::kListPorts:
     case FrameType::kPorts:
+    case FrameType::kDialPath:
     case FrameType::kOpenTerminal:
     case FrameType::kListTerminals:
     case FrameType::kCloseTerminal:

@@ -57,6 +57,15 @@ Result<void> CheckDialed(int fd, uint16_t port) {
   return {};
 }
 
+// A connected unix stream socket. Which one, nobody but the agent can say.
+Result<void> CheckDialedPath(int fd) {
+  ASSIGN(int domain, Option<int>(fd, SOL_SOCKET, SO_DOMAIN));
+  ASSIGN(int type, Option<int>(fd, SOL_SOCKET, SO_TYPE));
+  ASSIGN(int listens, Option<int>(fd, SOL_SOCKET, SO_ACCEPTCONN));
+  if (domain == AF_UNIX && type == SOCK_STREAM && listens == 0) return {};
+  return Fail(Code::kInternal, "the agent passed a descriptor that is not the connection");
+}
+
 // Sends `request` and returns the answer as a Reply.
 template <class Reply, class Request>
 async::Task<Result<Reply>> Ask(std::string socket_path, const Request& request,
@@ -65,6 +74,32 @@ async::Task<Result<Reply>> Ask(std::string socket_path, const Request& request,
   CO_TRY(co_await connection->Send(request));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(limit));
   co_return ExpectFromAgent<Reply>(frame);
+}
+
+// What the agent passed, which is still to be checked, or a stream through the agent.
+struct Dialled {
+  sys::Fd fd;
+  std::optional<async::Stream> relayed;
+};
+
+template <class Request>
+async::Task<Result<Dialled>> DialAgent(std::string socket_path, const Request& request) {
+  async::Executor executor = co_await async::ThisExecutor();
+  CO_ASSIGN(auto connection, co_await AgentConnection::Open(std::move(socket_path)));
+  connection->ExpectDescriptor();
+  CO_TRY(co_await connection->Send(request));
+  CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kDialLimit));
+  CO_ASSIGN(auto dialed, ExpectFromAgent<protocol::Dialed>(frame));
+  Dialled dialled{.fd = connection->TakeDescriptor(), .relayed = {}};
+  if (dialed.mode == protocol::DialMode::kRelay) {
+    if (dialled.fd) {
+      co_return Fail(Code::kInternal, "the agent passed a descriptor that it did not announce");
+    }
+    CO_ASSIGN(dialled.relayed, StartRelay(executor, std::move(connection)));
+  } else if (!dialled.fd) {
+    co_return Fail(Code::kInternal, "the agent passed no descriptor");
+  }
+  co_return dialled;
 }
 
 }  // namespace
@@ -142,24 +177,23 @@ async::Task<Result<Listening>> AgentClient::ListListening() {
 }
 
 async::Task<Result<async::Stream>> AgentClient::Dial(uint16_t port) {
-  async::Executor executor = co_await async::ThisExecutor();
   protocol::Dial request{.port = port};
-  CO_ASSIGN(auto connection, co_await AgentConnection::Open(socket_path_));
-  connection->ExpectDescriptor();
-  CO_TRY(co_await connection->Send(request));
-  CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kDialLimit));
-  CO_ASSIGN(auto dialed, ExpectFromAgent<protocol::Dialed>(frame));
-  sys::Fd fd = connection->TakeDescriptor();
-  if (dialed.mode == protocol::DialMode::kRelay) {
-    if (fd)
-      co_return Fail(Code::kInternal, "the agent passed a descriptor that it did not announce");
-    co_return StartRelay(executor, std::move(connection));
-  }
-  if (!fd) co_return Fail(Code::kInternal, "the agent passed no descriptor");
-  CO_TRY(CheckDialed(fd.get(), port));
+  CO_ASSIGN(Dialled dialled, co_await DialAgent(socket_path_, request));
+  if (dialled.relayed) co_return *std::move(dialled.relayed);
+  CO_TRY(CheckDialed(dialled.fd.get(), port));
   int on = 1;
-  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  co_return async::Stream(executor, std::move(fd));
+  ::setsockopt(dialled.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  async::Executor executor = co_await async::ThisExecutor();
+  co_return async::Stream(executor, std::move(dialled.fd));
+}
+
+async::Task<Result<async::Stream>> AgentClient::DialPath(std::string path) {
+  protocol::DialPath request{.path = std::move(path)};
+  CO_ASSIGN(Dialled dialled, co_await DialAgent(socket_path_, request));
+  if (dialled.relayed) co_return *std::move(dialled.relayed);
+  CO_TRY(CheckDialedPath(dialled.fd.get()));
+  async::Executor executor = co_await async::ThisExecutor();
+  co_return async::Stream(executor, std::move(dialled.fd));
 }
 
 }  // namespace atl::sandbox

@@ -139,6 +139,10 @@ class AgentClient {
   // nothing listens.
   virtual async::Task<Result<async::Stream>> Dial(uint16_t port);
 
+  // A connection to the unix stream socket at an absolute path inside. The same error, and
+  // AGENT_TOO_OLD.
+  virtual async::Task<Result<async::Stream>> DialPath(std::string path);
+
   // Where operations that have a file of their own (files.h) connect to.
   const std::string& socket_path() const { return socket_path_; }
   // The whole environment of a program of `user` (empty: root) that is given `added`.
