@@ -32,8 +32,12 @@ build: ## Build atoll and atoll-agent into build/release
 deb: build ## Make build/atoll_<version>_<arch>.deb
 	@scripts/package.sh $(RELEASE)
 
-image: ## Make the default sandbox image if there is none
-	@[ -d $(STATE_DIR)/images/default/rootfs ] || $(RELEASE)/atoll image build default
+image: ## Make the default sandbox image if there is none, or one that lacks a package
+	@rootfs=$(STATE_DIR)/images/default/rootfs; \
+	if [ ! -d $$rootfs ]; then $(RELEASE)/atoll image build default; \
+	elif ! images/default/build.sh --check $$rootfs; then \
+	  $(RELEASE)/atoll image build default --replace || \
+	  echo "==> Going on with the image that is there, which lacks packages of this release"; fi
 
 opencode: ## Fetch OpenCode if it is not there
 	@scripts/fetch_opencode.sh $(STATE_DIR)

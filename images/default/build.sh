@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# build.sh ROOTFS_DIR: makes the root file system of the default sandbox image there: Debian of the
-# host's own release from the host's own package sources, plus what coding agents expect.
-# Run as root. ROOTFS_DIR must be empty or absent. Whatever happens, no process and no mount is left.
+# build.sh ROOTFS_DIR [PACKAGE...]: makes the root file system of the default sandbox image there:
+# Debian of the host's own release from the host's own package sources, plus what coding agents
+# expect, plus the packages named. Run as root. ROOTFS_DIR must be empty or absent. Whatever happens,
+# no process and no mount is left.
+# build.sh --check ROOTFS_DIR: whether a root that was made earlier has what this one would have.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,19 +17,26 @@ fail() {
 
 packages=(
   bash ca-certificates coreutils curl git iproute2 less nano nodejs openssh-client procps python3
-  ripgrep
+  python3-ipykernel ripgrep
 )
+
+if [ "${1:-}" = --check ]; then
+  for package in "${packages[@]}"; do
+    grep -qx "Package: $package" "$2/var/lib/dpkg/status" 2> /dev/null || exit 1
+  done
+  exit
+fi
 
 # The build runs in mount and pid namespaces of its own: when this shell ends, even by SIGKILL, the
 # kernel ends every process of the build and drops every mount.
 if [ "${1:-}" != --inside ]; then
-  [ $# -eq 1 ] || fail "usage: build.sh ROOTFS_DIR"
+  [ $# -ge 1 ] || fail "usage: build.sh ROOTFS_DIR [PACKAGE...]"
   [ "$(id -u)" -eq 0 ] || fail "must run as root"
   for tool in mmdebstrap unshare setpriv python3 npm; do
     command -v "$tool" > /dev/null || fail "$tool is missing; run 'make setup' first"
   done
   setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child=KILL \
-    --mount-proc bash "$here/build.sh" --inside "$1" &
+    --mount-proc bash "$here/build.sh" --inside "$@" &
   child=$!
   trap 'kill -KILL "$child" 2> /dev/null || true; wait "$child" 2> /dev/null || true; exit 130' \
     INT TERM HUP
@@ -36,6 +45,7 @@ if [ "${1:-}" != --inside ]; then
 fi
 
 root=$2
+packages+=("${@:3}")
 umask 022
 mkdir -p "$root"
 root=$(cd "$root" && pwd)
