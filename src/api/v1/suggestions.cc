@@ -15,6 +15,10 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kSuggest
     {"CAPACITY_EXCEEDED",
      "Come again after Retry-After, or wait in the queue with \"wait\": true."},
     {"TOO_MANY_FILES", "Raise the daemon's limit of open files; it needs about 40 to create."},
+    {"INTERPRETER_NOT_AVAILABLE",
+     "Install it in the sandbox (apt-get install python3-ipykernel), or create one from an image "
+     "that has it (atoll image build default --replace)."},
+    {"CONTEXT_NOT_FOUND", "POST …/contexts makes one; they end when the sandbox stops."},
     {"NO_SPACE", "Delete sandboxes or snapshots, or give the state directory a larger disk."},
     {"MEMORY_UNSUPPORTED", "'make criu' builds what it needs; without it only files are kept."},
     {"FORK_MEMORY_FAILED", "Fork it without \"memory\": its files and conversations are copied."},
