@@ -8,8 +8,10 @@ import path from 'node:path';
 import {sleep} from '../support/daemon.mjs';
 import {Violation} from './model.mjs';
 
-// A process that is killed has ended a moment later, with all that depended on it.
+// A process that is killed has ended a moment later, with all that depended on it; PID 1 of a sandbox
+// that sleeps only when somebody wakes it, who may be refused.
 const ENDING_MS = 1_000;
+const AGENT_ENDING_MS = 10_000;
 const TRANSITION_LIMIT_MS = 90_000;
 const TRANSITIONAL = new Set(['creating', 'stopping', 'restoring', 'deleting']);
 
@@ -38,7 +40,7 @@ export class World {
   killed(kind, iid) {
     this.kills.set(kind, (this.kills.get(kind) ?? 0) + 1);
     const at = Date.now();
-    const kill = {kind, iid, at, until: iid === null ? Infinity : at + ENDING_MS};
+    const kill = {kind, iid, at, until: iid === null ? Infinity : at + (kind === 'agent' ? AGENT_ENDING_MS : ENDING_MS)};
     this.killings.push(kill);
     return {over: () => { kill.until = Date.now(); }};
   }
