@@ -493,6 +493,8 @@ export interface Operations {
       id?: string | null;
       /** How many. */
       count?: number | null;
+      /** What runs goes on in the copies, too. It needs CRIU on the host. */
+      memory?: boolean | null;
       /** true: answer when OpenCode is healthy; false: do not start it. */
       opencode?: boolean | null;
     };
