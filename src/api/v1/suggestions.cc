@@ -8,7 +8,7 @@
 namespace atl::api {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kSuggestions = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kSuggestions = {{
     {"SANDBOX_NOT_FOUND", "POST /create on the sandbox's host makes it."},
     {"INVALID_SANDBOX_ID", "Use 1 to 39 of a-z, 0-9 and single hyphens, as \"my-agent-2\"."},
     {"AGENT_TOO_OLD", "Stop the sandbox and start it again; its files stay."},
