@@ -58,6 +58,50 @@ describe('snapshots on a store that fails', {skip: missing(...RGW_PROGRAMS, 'ope
 
   const content = () => box.sh('cd /workspace && find . | sort && find . -type f | sort | xargs sha256sum');
   const change = (bytes = 300_000) => box.sh(`head -c ${bytes} /dev/urandom > /workspace/changed`);
+  const v1 = (id, rest, method, json) =>
+    daemon.request('', {method, path: `/v1/sandboxes/${id}${rest}`, ...(json && {json}), limitMs: 110_000});
+  const stateOf = async (id) => (await daemon.list()).find((one) => one.id === id)?.state;
+
+  it('a store that stands still while one that nobody uses is saved: whoever wants it does not wait', async () => {
+    const idle = daemon.sandbox('idle');
+    await idle.create({opencode: false, sleepAfter: 1, stopAfter: 1});
+    await idle.sh('echo mine > /workspace/file');
+    proxy.set(always(isPut('data'), {stall: true}));
+    try {
+      await eventually('it stops', async () => await stateOf('idle') === 'stopping');
+      const answer = await idle.run('cat /workspace/file');
+      assert.equal(answer.stdout, 'mine\n');
+      assert.doesNotMatch(answer.headers['server-timing'] ?? '', /start/, 'it has not been stopped and started');
+      assert.equal(await stateOf('idle'), 'running');
+    } finally {
+      proxy.set(null);
+    }
+    await eventually('it is saved and stopped later', async () => await stateOf('idle') === 'stopped');
+    assert.equal(await idle.sh('cat /workspace/file'), 'mine\n');
+    await idle.delete();
+  });
+
+  it('a store that stands still while files come back: deleting does not wait', async () => {
+    const back = daemon.sandbox('back');
+    const layers = () => fs.readdirSync(path.join(daemon.stateDir, 'sandboxes'));
+    const others = layers();
+    await back.create({opencode: false});
+    const [own] = layers().filter((name) => !others.includes(name));
+    await back.sh('head -c 2000000 /dev/urandom > /workspace/file');
+    assert.equal((await v1('back', '/stop', 'POST', {})).status, 200);
+    fs.rmSync(path.join(daemon.stateDir, 'sandboxes', own), {recursive: true});
+    proxy.set(always(isGet('data'), {stall: true}));
+    try {
+      const waits = back.run('true', {limitMs: 110_000}).catch((error) => error);
+      await eventually('it starts', async () => await stateOf('back') === 'running');
+      // Less than what the store is given.
+      const deleted = await daemon.request('back', {method: 'DELETE', path: '/', limitMs: 25_000});
+      assert.equal(deleted.status, 204, deleted.text);
+      await waits;
+    } finally {
+      proxy.set(null);
+    }
+  });
   const sound = () => assertSound(daemon, server, PREFIX, {config: direct});
   const list = async () => {
     const answer = await daemon.request('', {path: '/v1/snapshots?sandbox=faulty&limit=1000'});

@@ -52,19 +52,26 @@ Error Refused(std::string why) {
                .reason = "CAPACITY_EXCEEDED"};
 }
 
+uint64_t ReserveOf(const AdmissionRules& rules, const HostState& host) {
+  return rules.memory_reserve.value_or(std::min(kMemoryReserve, host.memory_total / kReserveShare));
+}
+
+uint64_t NeededMemory(const AdmissionRules& rules, const HostState& host, const Occupancy& load,
+                      const RoomFor& demand) {
+  uint64_t own =
+      demand.memory_bytes == 0 ? kStartMemory : std::min(kStartMemory, demand.memory_bytes);
+  return ReserveOf(rules, host) + own + load.starting * kStartMemory;
+}
+
 std::optional<Error> WhyNoMemory(const AdmissionRules& rules, const HostState& host,
                                  const Occupancy& load, const RoomFor& demand) {
   if (host.memory_total == 0) return std::nullopt;
-  uint64_t reserve =
-      rules.memory_reserve.value_or(std::min(kMemoryReserve, host.memory_total / kReserveShare));
-  uint64_t own =
-      demand.memory_bytes == 0 ? kStartMemory : std::min(kStartMemory, demand.memory_bytes);
-  uint64_t needed = reserve + own + load.starting * kStartMemory;
+  uint64_t needed = NeededMemory(rules, host, load, demand);
   if (!demand.has_memory && host.memory_available < needed) {
-    return Refused(
-        fmt::format("{} MiB of memory are available, {} MiB are needed (reserve {} MiB, "
-                    "{} others are starting)",
-                    MiB(host.memory_available), MiB(needed), MiB(reserve), load.starting));
+    return Refused(fmt::format(
+        "{} MiB of memory are available, {} MiB are needed (reserve {} MiB, "
+        "{} others are starting)",
+        MiB(host.memory_available), MiB(needed), MiB(ReserveOf(rules, host)), load.starting));
   }
   if (!demand.has_memory && rules.memory_pressure > 0 &&
       host.memory_pressure.value_or(0) > rules.memory_pressure) {
@@ -136,6 +143,16 @@ std::optional<Error> WhyNot(const AdmissionRules& rules, const HostState& host,
     if (auto why = WhyNoDisk(rules, host)) return why;
   }
   return WhyNoMemory(rules, host, load, demand);
+}
+
+uint64_t MissingMemory(const AdmissionRules& rules, const HostState& host, const Occupancy& load,
+                       const RoomFor& demand) {
+  if (host.memory_total == 0 || demand.has_memory) return 0;
+  uint64_t needed = NeededMemory(rules, host, load, demand);
+  if (host.memory_available >= needed) return 0;
+  HostState better = host;
+  better.memory_available = needed;
+  return WhyNot(rules, better, load, demand) ? 0 : needed - host.memory_available;
 }
 
 Admission::Ticket& Admission::Ticket::operator=(Ticket&& other) noexcept {
@@ -214,6 +231,12 @@ async::Task<Result<Admission::Ticket>> Admission::Admit(RoomFor demand,
   }
   why.message += fmt::format("; waited {} ms", wait.count());
   co_return Unexpected(std::move(why));
+}
+
+uint64_t Admission::MissingMemory(const RoomFor& demand) const {
+  std::lock_guard guard(mutex_);
+  std::set<std::string> starting(starting_.begin(), starting_.end());
+  return sandbox::MissingMemory(rules_, look_(), count_(starting), demand);
 }
 
 size_t Admission::waiting() const {

@@ -59,6 +59,9 @@ struct RoomFor {
 // Why it does not fit: CAPACITY_EXCEEDED. Nothing when it does.
 std::optional<Error> WhyNot(const AdmissionRules& rules, const HostState& host,
                             const Occupancy& load, const RoomFor& demand);
+// How many bytes of memory are missing; 0 when it fits, or would not fit with more memory either.
+uint64_t MissingMemory(const AdmissionRules& rules, const HostState& host, const Occupancy& load,
+                       const RoomFor& demand);
 
 class Admission {
  public:
@@ -90,6 +93,7 @@ class Admission {
   // At once, or after at most `wait`, first come first served. Who does not wait is refused while
   // others do.
   async::Task<Result<Ticket>> Admit(RoomFor demand, std::chrono::milliseconds wait);
+  uint64_t MissingMemory(const RoomFor& demand) const;
   size_t waiting() const;
 
  private:

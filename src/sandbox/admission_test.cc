@@ -66,6 +66,23 @@ TEST(AdmissionTest, MemoryThatIsUsedCounts) {
   EXPECT_EQ("", Why({}, small, {}));
 }
 
+TEST(AdmissionTest, SaysHowMuchMemoryIsMissing) {
+  HostState tight = kRoomy;
+  tight.memory_available = 500 * kMiB;
+  AdmissionRules rules{.memory_reserve = 600 * kMiB};
+  EXPECT_EQ(0U, MissingMemory({}, kRoomy, {}, kDemand));
+  uint64_t missing = MissingMemory(rules, tight, {}, kDemand);
+  EXPECT_GT(missing, 100 * kMiB);
+  tight.memory_available += missing;
+  EXPECT_EQ("", Why(rules, tight, {}));
+  EXPECT_EQ(0U, MissingMemory(rules, tight, {}, kDemand));
+  // More memory would be of no use.
+  tight.memory_available = 500 * kMiB;
+  tight.disk_free = 0;
+  EXPECT_EQ(0U, MissingMemory(rules, tight, {}, kDemand));
+  EXPECT_EQ(0U, MissingMemory(rules, kRoomy, {}, {.id = "x", .has_memory = true}));
+}
+
 TEST(AdmissionTest, PressureCounts) {
   HostState pressed = kRoomy;
   pressed.memory_pressure = 80;

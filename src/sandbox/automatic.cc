@@ -71,6 +71,7 @@ async::Task<> Registry::Impl::SaveAgainRound() {
     bool still = held && held->entry == entry && entry->row.state == State::kStopped;
     if (!still) continue;
     Phases phases;
+    bool keep_memory = launcher.HasMemory(entry->row.iid);
     Result<void> done = co_await StartAgain(entry, phases);
     std::shared_ptr<Sandbox> sandbox;
     {
@@ -90,6 +91,11 @@ async::Task<> Registry::Impl::SaveAgainRound() {
         entry->save_again_pause =
             std::clamp(2 * entry->save_again_pause, kSaveAgainPause, kLongestSaveAgainPause);
         entry->save_again_at = steady_clock::now() + entry->save_again_pause;
+      }
+      if (keep_memory) {
+        Result<void> kept = co_await KeepMemory(entry, sandbox);
+        if (!kept)
+          log::Warning("sandbox {} stops without its memory: {}", id, kept.error().message);
       }
       sandbox.reset();
       done = co_await StopContainer(entry);

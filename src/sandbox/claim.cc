@@ -49,7 +49,7 @@ async::Task<Result<Admission::Ticket>> Registry::Impl::AdmitClaim(std::string id
 
 async::Task<Result<void>> Registry::Impl::BecomeSomebodys(std::shared_ptr<Sandbox> sandbox,
                                                           Row row) {
-  auto outside = [this, &sandbox, &row]() -> Result<void> {
+  auto outside = [this, &row]() -> Result<void> {
     sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
     if (!SameCgroup(row.limits, options.limits)) {
       TRY(cgroup.SetLimits({.memory_bytes = row.limits.memory_bytes,
@@ -57,15 +57,18 @@ async::Task<Result<void>> Registry::Impl::BecomeSomebodys(std::shared_ptr<Sandbo
                             .pids = row.limits.pids,
                             .weight = row.limits.weight}));
     }
-    TRY(sys::SetHostname(sandbox->pidfd_.get(), row.id));
     return cgroup.Freeze(false);
   };
   Result<void> changed;
   Result<void> configured;
   co_await async::Both(RunInto(runtime, std::move(outside), changed),
                        ConfigureInto(sandbox->agent(), row, configured));
-  if (!changed) co_return changed;
-  co_return configured;
+  CO_TRY(std::move(changed));
+  CO_TRY(std::move(configured));
+  // Last: a daemon that finds the name takes all of it for done.
+  auto name = [&sandbox, &row] { return sys::SetHostname(sandbox->pidfd_.get(), row.id); };
+  Result<void> named = co_await runtime.blocking().Run(name);
+  co_return named;
 }
 
 async::Task<Registry::Impl::FromPool> Registry::Impl::TakeMember(EntryPtr entry, Row row,

@@ -104,6 +104,7 @@ async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::stri
     EntryPtr entry = Lookup(id);
     if (!entry) co_return Unexpected(NoSuchSandbox(id));
     if (retired) co_return Replaced();
+    WantAwake(id);
     source.transfer = co_await entry->transfer.Acquire();
     CO_ASSIGN(source.held, co_await Hold(id, false));
     if (source.held.entry != entry) {

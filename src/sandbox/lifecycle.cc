@@ -154,6 +154,7 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
   Stopwatch watch;
   EntryPtr entry;
   async::Mutex::Lock lock;
+  WantAwake(id);
   while (!entry) {
     Result<Held> held = co_await Hold(id, true);
     if (!held) {

@@ -34,7 +34,7 @@ struct PoolOptions {
   bool templates = true;               // keep one as files, where the host can
   std::vector<std::string> images;     // empty: the default image
   uint64_t free_memory = 1ULL << 30U;  // what must stay available on the host
-  double max_load = 4;                 // of the host per CPU, above which none is made
+  double max_load = 2;                 // of the host per CPU, above which none is made
 };
 
 // What those who know OpenCode do for a member. Set once, before anything runs.

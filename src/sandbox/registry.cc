@@ -195,6 +195,7 @@ async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id, 
 async::Task<> Registry::Impl::AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result,
                                           Waited* waited) {
   co_await async::DisableCancellation();
+  WantAwake(id);
   Result<Held> held = co_await Hold(id, false);
   if (!held) {
     result = Unexpected(std::move(held).error());
@@ -248,7 +249,7 @@ async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOp
   async::Executor executor = co_await async::ThisExecutor();
   Result<Created> result;
   Result<Admission::Ticket> ticket =
-      co_await impl_->Admit(id, options.memory_bytes, std::chrono::milliseconds(0));
+      co_await impl_->Admit(id, options.memory_bytes, std::chrono::milliseconds(0), false);
   if (!ticket) {
     Result<Admission::Ticket> claim = co_await impl_->AdmitClaim(id, options);
     if (claim) {
@@ -258,7 +259,6 @@ async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOp
       if (result || ReasonOf(result.error()) != "POOL_EMPTY") co_return result;
       claim->Release();
     }
-    if (options.wait.count() == 0) co_return Unexpected(std::move(ticket).error());
     ticket = co_await impl_->Admit(id, options.memory_bytes, options.wait);
     if (!ticket) co_return Unexpected(std::move(ticket).error());
   }

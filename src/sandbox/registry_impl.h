@@ -58,6 +58,7 @@ struct Registry::Entry {
   bool delete_wanted = false;                         // by its owner
   bool idles = false;                                 // it is being put to rest by itself
   std::stop_source deleting;                          // who saves it before its stop need not go on
+  std::optional<std::stop_source> wanted;             // the same, of a stop because nobody uses it
   std::chrono::steady_clock::time_point looked_at;    // for an interval snapshot, last
   std::shared_ptr<Sandbox> sandbox;                   // while it runs
 };
@@ -244,7 +245,8 @@ struct Registry::Impl {
   async::Task<> RestoreInto(Transfer transfer, Row row, repository::SnapshotRecord record,
                             RestoreRequest request, Result<RestoreOutcome>& outcome);
   Result<snapshot::RestoreResult> Put(const Row& row, const repository::SnapshotRecord& record,
-                                      const RestoreRequest& request);
+                                      const RestoreRequest& request,
+                                      std::stop_token cancelled = {});
   async::Task<Result<void>> NoteRestoring(Row row, bool begins);
   Result<repository::SnapshotRecord> FindFor(const std::string& id, const RestoreRequest& request);
 
@@ -252,7 +254,12 @@ struct Registry::Impl {
   SleepPolicy SleepOf(const Row& row) const;
   // Snapshots of the policy's paths. The first failure, after all have been tried.
   async::Task<Result<std::vector<std::string>>> Save(std::shared_ptr<Sandbox> sandbox,
-                                                     EntryPtr entry, repository::Trigger trigger);
+                                                     EntryPtr entry, repository::Trigger trigger,
+                                                     std::stop_token given_up = {});
+  // Whoever wants a sandbox does not wait until one that nobody used is saved and stopped.
+  void WantAwake(std::string_view id);
+  // True: it runs again, because somebody wanted it.
+  async::Task<bool> CallOffStop(EntryPtr entry);
   // By its row, whether it lives or not.
   bool IsUp(const EntryPtr& entry) const;
   async::Task<Result<void>> ClearDead(EntryPtr entry, std::string why);
@@ -310,8 +317,10 @@ struct Registry::Impl {
   Row NewRow(std::string id, CreateOptions create) const;
   // For a member of the pool that is to become `id`. POOL_EMPTY: none is ready.
   async::Task<Result<Admission::Ticket>> AdmitClaim(std::string id, CreateOptions create);
+  // `from_pool`: members of the pool end, oldest first, where their memory is what is missing.
   async::Task<Result<Admission::Ticket>> Admit(std::string id, std::optional<uint64_t> memory_bytes,
-                                               std::chrono::milliseconds wait);
+                                               std::chrono::milliseconds wait,
+                                               bool from_pool = true);
 
   async::Task<> ReconcileInto(Result<void>& result);
   async::Task<> ReconcileAll(size_t begin, size_t end);

@@ -67,14 +67,18 @@ async::Task<> Registry::Impl::DropLayer(EntryPtr entry) {
 
 async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_ptr<Sandbox> sandbox,
                                                                    EntryPtr entry,
-                                                                   repository::Trigger trigger) {
+                                                                   repository::Trigger trigger,
+                                                                   std::stop_token given_up) {
   Row row;
+  std::stop_source stop;
   std::stop_token deleted;
   {
     std::lock_guard guard(mutex);
     row = entry->row;
     deleted = entry->deleting.get_token();
   }
+  std::stop_callback when_deleted(deleted, [&stop] { stop.request_stop(); });
+  std::stop_callback when_given_up(given_up, [&stop] { stop.request_stop(); });
   std::vector<std::string> ids;
   std::optional<Error> failure;
   for (const std::string& path : PolicyOf(row).paths) {
@@ -82,7 +86,7 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
                             .exclude = snapshot::DisposablePaths(),
                             .trigger = trigger,
                             .skip_if_unchanged = true};
-    auto take = [this, &row, &request, &deleted] { return Take(row, request, deleted); };
+    auto take = [this, &row, &request, &stop] { return Take(row, request, stop.get_token()); };
     Result<SnapshotResult> taken = co_await transfers.Run(take);
     if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
     // What does not exist or is no directory holds nothing to save.
@@ -90,6 +94,8 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
     if (!failure) failure = std::move(taken).error().Wrap("save " + path);
   }
   (void)sandbox;
+  // It goes on running: nothing is left unsaved.
+  if (failure && given_up.stop_requested()) co_return Unexpected(std::move(*failure));
   bool unsaved = failure.has_value();
   {
     std::lock_guard guard(mutex);
@@ -125,6 +131,25 @@ async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry, std::string 
   }
   Result<void> ended = co_await StopContainer(entry, std::move(why));
   co_return ended;
+}
+
+void Registry::Impl::WantAwake(std::string_view id) {
+  EntryPtr entry = Lookup(id);
+  std::lock_guard guard(mutex);
+  if (entry && entry->wanted) entry->wanted->request_stop();
+}
+
+async::Task<bool> Registry::Impl::CallOffStop(EntryPtr entry) {
+  bool wanted = false;
+  {
+    std::lock_guard guard(mutex);
+    if (entry->wanted) wanted = entry->wanted->stop_requested();
+    entry->wanted.reset();
+  }
+  if (!wanted) co_return false;
+  Result<void> thawed = co_await Thaw(entry);
+  if (!thawed) log::Warning("sandbox {}: {}", entry->row.id, thawed.error().message);
+  co_return thawed.has_value();
 }
 
 async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopped>& result) {
@@ -174,6 +199,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   }
   metrics::Measure measure(metrics::Get().stop_seconds);
   bool save = false;
+  std::stop_token given_up;
   {
     std::lock_guard guard(mutex);
     auto stops_after = SleepOf(entry->row).StopsAfter();
@@ -186,6 +212,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     }
     entry->row.state = State::kStopping;
     save = PolicyOf(entry->row).on_stop;
+    if (how.idle_only && save) given_up = entry->wanted.emplace().get_token();
   }
   auto write = [this, &entry, &how] {
     return rows.SetState(entry->row.iid, State::kStopping, {}, how.why);
@@ -197,7 +224,13 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     auto freeze = [this, &entry] { return launcher.CgroupOf(entry->row.iid).Freeze(true); };
     Result<void> frozen = co_await runtime.blocking().Run(freeze);
     if (!frozen) log::Info("sandbox {}: {}", id, frozen.error().message);
-    auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
+    auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop, given_up);
+    bool called_off = co_await CallOffStop(entry);
+    if (called_off) {
+      result = Fail(Code::kFailedPrecondition, fmt::format("sandbox {} is wanted again", id),
+                    "SANDBOX_IN_USE");
+      co_return;
+    }
     if (saved) {
       stopped.snapshot_ids = std::move(*saved);
     } else {
@@ -277,15 +310,17 @@ Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
 async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry,
                                                   std::vector<Recovered>& recovered) {
   Row row;
+  std::stop_token deleted;
   {
     std::lock_guard guard(mutex);
     row = entry->row;
+    deleted = entry->deleting.get_token();
   }
-  auto recover = [this, &row, &recovered]() -> Result<void> {
+  auto recover = [this, &row, &recovered, &deleted]() -> Result<void> {
     ASSIGN(Records records, Recoverable(row));
     for (const repository::SnapshotRecord& record : records) {
       RestoreRequest request{.snapshot_id = record.id().Hex()};
-      auto put = Put(row, record, request);
+      auto put = Put(row, record, request, deleted);
       if (!put) {
         return Unexpected(std::move(put).error().Wrap(fmt::format(
             "restore {} from snapshot {}", record.decoded_tags().dir, record.id().Short())));

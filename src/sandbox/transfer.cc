@@ -216,8 +216,12 @@ Result<repository::SnapshotRecord> Registry::Impl::FindFor(const std::string& id
 
 Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
                                                     const repository::SnapshotRecord& record,
-                                                    const RestoreRequest& request) {
+                                                    const RestoreRequest& request,
+                                                    std::stop_token cancelled) {
   metrics::Measure measure(metrics::Get().restore_seconds);
+  std::stop_source stop;
+  std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
+  std::stop_callback deleted(cancelled, [&stop] { stop.request_stop(); });
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
@@ -230,7 +234,7 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   restore.keep = LeftOut(record, request);
   restore.freeze = [&freezer](bool frozen) { return FreezeIfPossible(freezer, frozen, false); };
   restore.on_progress = request.on_progress;
-  restore.stop = ending.get_token();
+  restore.stop = stop.get_token();
   restore.known = known_files.Get(snapshot::KnownOwner(*repository, row.id),
                                   request.dir.empty() ? record.decoded_tags().dir : request.dir);
   snapshot::RestoreResult partial;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sandbox/registry_impl.h"
+#include "sandbox/warm_pool.h"
 
 namespace atl::sandbox {
 namespace {
@@ -135,7 +136,8 @@ Occupancy Registry::Impl::CountLoad(const std::set<std::string>& starting) const
 
 async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id,
                                                              std::optional<uint64_t> memory_bytes,
-                                                             std::chrono::milliseconds wait) {
+                                                             std::chrono::milliseconds wait,
+                                                             bool from_pool) {
   EntryPtr entry = Lookup(id);
   if (entry && Alive(entry)) co_return Admission::Ticket();
   RoomFor demand{.id = std::move(id),
@@ -149,7 +151,17 @@ async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id,
     if (!reconciled && entry->exists && Runs(entry->row.state)) co_return Admission::Ticket();
     if (entry->exists) demand.memory_bytes = entry->row.limits.memory_bytes;
   }
-  Result<Admission::Ticket> ticket = co_await admission.Admit(std::move(demand), wait);
+  if (!pool || !from_pool) {
+    Result<Admission::Ticket> ticket = co_await admission.Admit(std::move(demand), wait);
+    co_return ticket;
+  }
+  Result<Admission::Ticket> ticket = co_await admission.Admit(demand, std::chrono::milliseconds(0));
+  while (!ticket) {
+    bool more = co_await pool->MakeRoom(admission.MissingMemory(demand));
+    if (!more) break;
+    ticket = co_await admission.Admit(demand, std::chrono::milliseconds(0));
+  }
+  if (!ticket && wait.count() > 0) ticket = co_await admission.Admit(std::move(demand), wait);
   co_return ticket;
 }
 

@@ -129,6 +129,34 @@ async::Task<> Registry::WarmPool::RetireAll(std::vector<EntryPtr> members, std::
   for (EntryPtr& member : members) co_await Retire(member, why);
 }
 
+async::Task<bool> Registry::WarmPool::MakeRoom(uint64_t missing) {
+  std::vector<EntryPtr> members;
+  {
+    std::lock_guard guard(mutex);
+    members = waiting;
+  }
+  auto held = [this, &members]() -> Result<uint64_t> {
+    uint64_t sum = 0;
+    for (const EntryPtr& member : members) {
+      auto usage = impl.launcher.CgroupOf(member->row.iid).Usage();
+      if (usage) sum += usage->memory_bytes;
+    }
+    return sum;
+  };
+  Result<uint64_t> bytes = co_await impl.runtime.blocking().Run(held);
+  if (missing == 0 || !bytes || *bytes < missing) co_return false;
+  EntryPtr oldest;
+  {
+    std::lock_guard guard(mutex);
+    if (waiting.empty()) co_return false;
+    oldest = waiting.front();
+    waiting.erase(waiting.begin());
+    Report();
+  }
+  co_await Retire(std::move(oldest), "somebody needs its memory");
+  co_return true;
+}
+
 async::Task<> Registry::WarmPool::AdoptAll() {
   std::vector<EntryPtr> found;
   {

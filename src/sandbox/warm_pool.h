@@ -47,6 +47,10 @@ struct Registry::WarmPool {
   async::Task<> Retire(EntryPtr member, std::string why);
   async::Task<> RetireAll(std::vector<EntryPtr> members, std::string why);
 
+  // Ends the one that has waited longest, for somebody who needs the memory. False: none waits, or
+  // all of them hold less than is missing.
+  async::Task<bool> MakeRoom(uint64_t missing);
+
   // What an earlier daemon left.
   async::Task<> AdoptAll();
   // Removes those whose agent does not answer.
