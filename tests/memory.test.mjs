@@ -150,6 +150,24 @@ describe('a sandbox that is stopped with its memory', {skip}, () => {
     await other.delete();
   });
 
+  it('reaches no file of the host by what it has removed', async () => {
+    const outside = path.join(daemon.dir, 'outside');
+    fs.mkdirSync(outside);
+    fs.writeFileSync(path.join(outside, 'file'), 'precious', {mode: 0o600});
+    const other = daemon.sandbox('ghosts');
+    await other.create({opencode: false});
+    await other.sh('mkdir -p /workspace/dir/file');
+    await call(daemon, 'POST', 'ghosts/processes', {command: 'exec sleep 76543 < /workspace/dir/file'});
+    await eventually('it has it open', () => pidOf(other, 'sleep 7654[3]').then(Boolean));
+    await other.sh(`rm -r /workspace/dir; ln -s ${outside} /workspace/dir`);
+    const stopped = await call(daemon, 'POST', 'ghosts/stop', {keepMemory: true});
+    assert.equal(await other.sh('echo works'), 'works\n');
+    assert.deepEqual(fs.readdirSync(outside), ['file']);
+    assert.equal(stopped.memoryKept, false);
+    assert.match(JSON.stringify(stopped), /was removed, which is not restored/);
+    await other.delete();
+  });
+
   it('takes no more of the disk than it may have of memory, whatever its programs share', async () => {
     const other = daemon.sandbox('shares');
     await other.create({opencode: false, memory: '128M'});
