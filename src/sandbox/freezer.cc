@@ -11,6 +11,11 @@ constexpr std::chrono::milliseconds kAgentLimit{2'000};
 
 }  // namespace
 
+Result<void> FreezePrograms(const sys::Cgroup& cgroup) {
+  TRY(cgroup.AwaitAgent(kAgentLimit));
+  return cgroup.Freeze(true);
+}
+
 Freezer::~Freezer() {
   Result<void> thawed = Set(false);
   if (!thawed) log::Error("let a sandbox go on: {}", thawed.error().message);
@@ -25,9 +30,8 @@ Result<void> Freezer::Set(bool frozen) {
   }
   std::unique_lock guard(mutex_);
   if (frozen_) return {};
-  TRY(cgroup_.AwaitAgent(kAgentLimit));
   frozen_ = true;
-  Result<void> done = cgroup_.Freeze(true);
+  Result<void> done = FreezePrograms(cgroup_);
   if (!done) {
     (void)Thaw();
     return done;

@@ -13,6 +13,10 @@
 
 namespace atl::sandbox {
 
+// Freezes the programs of a sandbox, and not its agent: one that has just begun has still to leave
+// their group, and would never answer again. Blocks.
+Result<void> FreezePrograms(const sys::Cgroup& cgroup);
+
 class Freezer {
  public:
   Freezer(sys::Cgroup cgroup, std::chrono::milliseconds limit)

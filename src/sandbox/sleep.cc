@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "metrics/atoll.h"
+#include "sandbox/freezer.h"
 #include "sandbox/id.h"
 #include "sandbox/registry_impl.h"
 
@@ -43,7 +44,7 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
   auto pause = [this, &row, &why]() -> Result<void> {
     TRY(rows.SetState(row.iid, State::kPaused, {}, why));
     sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
-    Result<void> frozen = cgroup.Freeze(true);
+    Result<void> frozen = FreezePrograms(cgroup);
     if (!frozen) {
       (void)rows.SetState(row.iid, State::kRunning, {}, frozen.error().message);
       return frozen;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
+#include "sandbox/freezer.h"
 #include "sandbox/registry_impl.h"
 #include "snapshot/latest.h"
 
@@ -221,7 +222,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   if (!written) log::Error("sandbox {}: {}", id, written.error().message);
   if (save) {
     // Nothing is written between what is saved and the end.
-    auto freeze = [this, &entry] { return launcher.CgroupOf(entry->row.iid).Freeze(true); };
+    auto freeze = [this, &entry] { return FreezePrograms(launcher.CgroupOf(entry->row.iid)); };
     Result<void> frozen = co_await runtime.blocking().Run(freeze);
     if (!frozen) log::Info("sandbox {}: {}", id, frozen.error().message);
     auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop, given_up);
