@@ -53,9 +53,9 @@ class Cgroup {
   // go on: kTimeout, FREEZE_TIMEOUT. Without a freezer there is nothing to thaw, and freezing is
   // FREEZE_UNSUPPORTED.
   Result<void> Freeze(bool frozen, std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
-  // Asks the kernel to move memory of `work` to swap, and to drop the files that its processes alone
-  // map. Without swap nothing happens: taking what is only cached would make waking slow and win
-  // little.
+  // Asks the kernel to move memory of `work` to swap, and to drop the files that its processes
+  // alone map. Without swap nothing happens: taking what is only cached would make waking slow and
+  // win little.
   Result<void> Reclaim() const;
   // Whether `work` was told to stand still.
   bool IsFrozen() const;
