@@ -341,6 +341,104 @@ export interface Operations {
       user?: string | null;
     };
   };
+  /** Runs code in the default context of its language. */
+  runCode: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** At most 1 MiB. */
+      code: string;
+      /** "python" (usual), "javascript" or "typescript". */
+      language?: string | null;
+      /** The id of a context; the language's own when it is not there. */
+      context?: string | null;
+      /** For this run alone. */
+      env?: Record<string, string> | null;
+      /** Then it is interrupted, and 5 s later the kernel is restarted. 10 minutes. */
+      timeoutMs?: number | null;
+      /** Of all output; the rest is dropped. 16 MiB. */
+      maxOutputBytes?: number | null;
+    };
+  };
+  /** The contexts that there are. */
+  listContexts: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Starts an interpreter, in which what code defines lasts until it is deleted or the sandbox stops. */
+  createContext: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** "python" (usual), "javascript" or "typescript". */
+      language?: string | null;
+      /** Where it begins; /workspace when it is not there. */
+      cwd?: string | null;
+      /** Added to the sandbox's. */
+      env?: Record<string, string> | null;
+    };
+  };
+  /** One context. */
+  getContext: {
+    path: {
+      id: string;
+      context: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Ends it with everything that its code has started. */
+  deleteContext: {
+    path: {
+      id: string;
+      context: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Ends what runs in it as Ctrl-C does. */
+  interruptContext: {
+    path: {
+      id: string;
+      context: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Begins anew: what code has defined is lost. */
+  restartContext: {
+    path: {
+      id: string;
+      context: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Runs code, after what was asked for before. Its output and results as JSON, or as they come. */
+  runInContext: {
+    path: {
+      id: string;
+      context: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** At most 1 MiB. */
+      code: string;
+      /** For this run alone. */
+      env?: Record<string, string> | null;
+      /** Then it is interrupted, and 5 s later the kernel is restarted. 10 minutes. */
+      timeoutMs?: number | null;
+      /** Of all output; the rest is dropped. 16 MiB. */
+      maxOutputBytes?: number | null;
+    };
+  };
   /** Makes it if there is none of this id; starts it if it is stopped. */
   createSandbox: {
     path: {
@@ -1512,6 +1610,14 @@ export const operations = {
   packFiles: {method: 'GET', path: '/v1/sandboxes/{id}/archive'},
   unpackFiles: {method: 'PUT', path: '/v1/sandboxes/{id}/archive'},
   checkChanges: {method: 'POST', path: '/v1/sandboxes/{id}/changes'},
+  runCode: {method: 'POST', path: '/v1/sandboxes/{id}/code'},
+  listContexts: {method: 'GET', path: '/v1/sandboxes/{id}/contexts'},
+  createContext: {method: 'POST', path: '/v1/sandboxes/{id}/contexts'},
+  getContext: {method: 'GET', path: '/v1/sandboxes/{id}/contexts/{context}'},
+  deleteContext: {method: 'DELETE', path: '/v1/sandboxes/{id}/contexts/{context}'},
+  interruptContext: {method: 'POST', path: '/v1/sandboxes/{id}/contexts/{context}/interrupt'},
+  restartContext: {method: 'POST', path: '/v1/sandboxes/{id}/contexts/{context}/restart'},
+  runInContext: {method: 'POST', path: '/v1/sandboxes/{id}/contexts/{context}/run'},
   createSandbox: {method: 'POST', path: '/v1/sandboxes/{id}/create'},
   listEvents: {method: 'GET', path: '/v1/sandboxes/{id}/events'},
   exec: {method: 'POST', path: '/v1/sandboxes/{id}/exec'},
