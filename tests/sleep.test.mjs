@@ -2,10 +2,24 @@
 // Sandboxes that nobody uses: asleep, awake again, stopped, started again, and nothing lost.
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
 import {assertError, open} from './support/http.mjs';
+
+/** PID 1 of every sandbox of the daemon, in the host's numbers. */
+function pidOneOf(daemon) {
+  const read = (pid, name) => {
+    try {
+      return fs.readFileSync(`/proc/${pid}/${name}`, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  return fs.readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) &&
+    read(pid, 'cgroup').includes(`/${daemon.cgroup}/`) && /^NSpid:.*\t1$/m.test(read(pid, 'status'))).map(Number);
+}
 
 const timingOf = (answer) => answer.headers['server-timing'] ?? '';
 
@@ -111,6 +125,20 @@ describe('a sandbox that nobody uses', () => {
       for (const run of runs) assert.ok(run.status === 200, `${run.status}: ${run.text}`);
       assert.equal(await box.sh('ls /workspace | wc -l'), '400\n');
     }
+    await box.delete();
+  });
+
+  it('that is killed in its sleep is started again by its next use', async () => {
+    const box = daemon.sandbox('killed');
+    await box.create({opencode: false});
+    await box.sh('echo kept > /workspace/file');
+    // What stands still cannot end, and PID 1 waits for it.
+    await box.background('exec sleep 66666');
+    const before = pidOneOf(daemon);
+    assert.equal(before.length, 1);
+    assert.equal((await v1('killed', '/sleep')).json().state, 'paused');
+    process.kill(before[0], 'SIGKILL');
+    assert.equal(await box.sh('cat /workspace/file'), 'kept\n');
     await box.delete();
   });
 

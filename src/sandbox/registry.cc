@@ -4,9 +4,14 @@
 #include <fmt/format.h>
 #include <poll.h>
 
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
 #include "base/log.h"
 #include "sandbox/id.h"
 #include "sandbox/registry_impl.h"
+#include "sys/fd.h"
 
 namespace atl::sandbox {
 namespace {
@@ -17,6 +22,27 @@ constexpr std::chrono::seconds kStartWait{20};
 bool HasEnded(int pidfd) {
   pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&poll, 1, 0) > 0;
+}
+
+// Whether the process, which may still be there for long, is on its way out: killed, but not ended.
+bool IsEnding(pid_t pid) {
+  constexpr uint32_t kExiting = 4;  // PF_EXITING
+  constexpr int kFlags = 7;         // of the fields behind the name
+  auto stat = sys::ReadFile(fmt::format("/proc/{}/stat", pid), 4096);
+  if (!stat) return false;
+  std::istringstream fields(stat->substr(std::min(stat->rfind(')') + 1, stat->size())));
+  std::string field;
+  for (int i = 0; i < kFlags; ++i) fields >> field;
+  uint32_t flags = 0;
+  std::from_chars(field.data(), field.data() + field.size(), flags);
+  return (flags & kExiting) != 0;
+}
+
+// PID 1 ends after all that it has to take along. Blocks.
+void AwaitEnd(int pidfd) {
+  constexpr int kLimitMs = 10'000;
+  pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
+  ::poll(&poll, 1, kLimitMs);
 }
 
 }  // namespace
@@ -230,13 +256,19 @@ async::Task<Result<void>> Registry::Impl::MakeRun(EntryPtr entry, Phases& phases
                    "CONTAINER_UNAVAILABLE");
   }
   Stopwatch watch;
-  if (state == State::kPaused && Living(entry)) {
+  std::shared_ptr<Sandbox> asleep = state == State::kPaused ? Living(entry) : nullptr;
+  if (asleep) {
     Result<void> thawed = co_await Thaw(entry);
     phases.emplace_back("wake", watch.Lap());
     waited->wake_ms += phases.back().second;
-    if (thawed) co_return thawed;
+    // Killed in its sleep it could not end: what stands still does not, and PID 1 goes last.
+    bool ends = thawed && IsEnding(asleep->pid());
+    if (thawed && !ends) co_return thawed;
     log::Warning("sandbox {} cannot be woken and is started again: {}", entry->row.id,
-                 thawed.error().message);
+                 ends ? "it was killed while it slept" : thawed.error().message);
+    auto end = [&asleep] { AwaitEnd(asleep->pidfd_.get()); };
+    if (ends) co_await runtime.blocking().Run(end);
+    asleep.reset();
   }
   watch.Lap();
   Result<void> started = co_await StartAgain(entry, phases, recovered);

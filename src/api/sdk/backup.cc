@@ -175,7 +175,8 @@ async::Task<Result<std::string>> DoCreate(Call& call) {
   auto taken = co_await call.services.registry.Snapshot(call.id, std::move(request));
   if (!taken) {
     Error error = std::move(taken).error();
-    if (ReasonOf(error) == "NOT_FOUND") error.reason = "FILE_NOT_FOUND";
+    bool missing = ReasonOf(error) == "NOT_FOUND" || ReasonOf(error) == "DIRECTORY_NOT_FOUND";
+    if (missing) error.reason = "FILE_NOT_FOUND";
     co_return Unexpected(std::move(error));
   }
   json::Writer writer = Success();
