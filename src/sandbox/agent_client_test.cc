@@ -169,8 +169,8 @@ TEST_F(AgentClientTest, WhereDescriptorsCannotTravelTheStreamIsRelayed) {
   EXPECT_EQ(asked, "question");
 }
 
-TEST_F(AgentClientTest, AnotherVersionIsRefused) {
-  AgentClient client = Serve([](int, auto&) {}, {.version = 999});
+TEST_F(AgentClientTest, AVersionOlderThanAnyIsRefused) {
+  AgentClient client = Serve([](int, auto&) {}, {.version = 0});
   auto ready = Wait(client.WaitReady(milliseconds(5000)));
   ASSERT_FALSE(ready);
   EXPECT_EQ(ready.error().code, Code::kFailedPrecondition);
