@@ -457,8 +457,8 @@ for (const transport of ['http', 'websocket']) {
                       'SandboxError', 'JAVASCRIPT_NOT_AVAILABLE');
         await rejects(client.interpreter.listCodeContexts(), 'SandboxError', 'PYTHON_NOT_AVAILABLE');
         await rejects(client.interpreter.deleteCodeContext('x'), 'SandboxError', 'PYTHON_NOT_AVAILABLE');
-        await assert.rejects(client.interpreter.runCodeStream(undefined, '1', 'python', {}), /no code interpreter/);
-        await assert.rejects(client.interpreter.streamCode('x', '1'), /no code interpreter/);
+        await assert.rejects(client.interpreter.runCodeStream(undefined, '1', 'python', {}), /not offered to the Sandbox SDK/);
+        await assert.rejects(client.interpreter.streamCode('x', '1'), /not offered to the Sandbox SDK/);
       });
     });
   });

@@ -19,6 +19,7 @@ namespace {
 
 using std::chrono::steady_clock;
 constexpr uint64_t kMaxLockBytes = 64U << 10U;
+constexpr size_t kMaxLeftovers = 10'000;
 
 std::unexpected<Error> FailLocked(std::string_view holder) {
   return Fail(Code::kUnavailable, fmt::format("the repository is locked: {}", holder),
@@ -84,8 +85,11 @@ Result<Id> Locks::PutFile(bool exclusive, const std::stop_token& stop) {
   HoldLock(file.id);
   auto put = store_.Put(KeyOf(FileType::kLock, file.id), file.bytes, stop);
   if (!put) {
-    // It may have arrived all the same.
+    // It may have arrived all the same, or arrive now that it is removed: then it is removed when
+    // it is next seen, as long as that many are remembered.
     RemoveFile(file.id);
+    const std::lock_guard lock(mutex_);
+    if (leftovers_.size() < kMaxLeftovers) leftovers_.insert(file.id);
     return std::unexpected(std::move(put).error());
   }
   return file.id;

@@ -83,7 +83,7 @@ class Locks {
   std::unordered_map<Id, LockRecord, IdHash> read_;
   // Since when an unreadable file is known, where the store does not say.
   std::unordered_map<Id, std::chrono::steady_clock::time_point, IdHash> first_seen_;
-  // Files of ours that could not be removed.
+  // Files of ours that could not be removed, or that may still arrive.
   std::set<Id> leftovers_;
 };
 

@@ -199,6 +199,23 @@ TEST(Locks, OneThatCouldNotBeRemovedIsRemovedLater) {
   EXPECT_TRUE(store->Keys("locks/").empty());
 }
 
+TEST(Locks, OneThatArrivesAfterItWasGivenUpIsRemovedLater) {
+  const auto store = NewStore();
+  const auto repository = MustOpen(store);
+  std::string late;
+  store->SetHook([&late](std::string_view operation, const std::string& key) -> Result<void> {
+    if (operation != "put") return {};
+    late = key;
+    return Fail(Code::kCancelled, "nobody waits any more");
+  });
+  EXPECT_FALSE(repository->LockShared());
+  store->SetHook({});
+  EXPECT_TRUE(store->Keys("locks/").empty());
+  store->Set(late, "a lock");
+  EXPECT_TRUE(repository->LockExclusive());
+  EXPECT_TRUE(store->Keys("locks/").empty());
+}
+
 TEST(Locks, WaitEndsWhenStopped) {
   const auto store = NewStore();
   LockTimes times = TestTimes();

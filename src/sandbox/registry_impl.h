@@ -262,6 +262,8 @@ struct Registry::Impl {
   async::Task<bool> CallOffStop(EntryPtr entry);
   // By its row, whether it lives or not.
   bool IsUp(const EntryPtr& entry) const;
+  // Where its policy saves it when it stops, and that has not been done.
+  async::Task<Result<void>> NoteUnsaved(EntryPtr entry);
   async::Task<Result<void>> ClearDead(EntryPtr entry, std::string why);
   struct StopHow {
     bool idle_only = false;  // not when somebody uses it

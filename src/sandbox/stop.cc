@@ -118,18 +118,20 @@ bool Registry::Impl::IsUp(const EntryPtr& entry) const {
   return state == State::kRunning || state == State::kPaused || state == State::kStopping;
 }
 
-async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry, std::string why) {
-  bool save = false;
+async::Task<Result<void>> Registry::Impl::NoteUnsaved(EntryPtr entry) {
   {
     std::lock_guard guard(mutex);
-    save = PolicyOf(entry->row).on_stop && !entry->row.unsaved;
+    if (!PolicyOf(entry->row).on_stop || entry->row.unsaved) co_return Result<void>();
   }
-  if (save) {
-    auto write = [this, &entry] { return rows.SetUnsaved(entry->row.iid, true); };
-    CO_TRY(co_await runtime.blocking().Run(write));
-    std::lock_guard guard(mutex);
-    entry->row.unsaved = true;
-  }
+  auto write = [this, &entry] { return rows.SetUnsaved(entry->row.iid, true); };
+  CO_TRY(co_await runtime.blocking().Run(write));
+  std::lock_guard guard(mutex);
+  entry->row.unsaved = true;
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> Registry::Impl::ClearDead(EntryPtr entry, std::string why) {
+  CO_TRY(co_await NoteUnsaved(entry));
   Result<void> ended = co_await StopContainer(entry, std::move(why));
   co_return ended;
 }
@@ -236,6 +238,11 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
       stopped.snapshot_ids = std::move(*saved);
     } else {
       stopped.save_failure = saved.error().message;
+      // It was called off, and could not go on.
+      if (given_up.stop_requested()) {
+        Result<void> noted = co_await NoteUnsaved(entry);
+        if (!noted) log::Error("sandbox {}: {}", id, noted.error().message);
+      }
       log::Error("sandbox {} stops unsaved, its files stay on this host: {}", id,
                  saved.error().message);
     }

@@ -58,8 +58,8 @@ async::Task<Result<std::string>> RefuseInterpreter(Call& call) {
   CO_ASSIGN(std::optional<std::string> language, call.body.OptionalText("language"));
   bool python = language.value_or("python") == "python";
   co_return NotOffered(
-      "there is no code interpreter here: run the code with /api/execute, for example "
-      "\"python3 -c …\" or \"node -e …\"",
+      "the code interpreter is not offered to the Sandbox SDK: its contexts are at "
+      "/v1/sandboxes/<id>/contexts",
       python ? "PYTHON_NOT_AVAILABLE" : "JAVASCRIPT_NOT_AVAILABLE");
 }
 
