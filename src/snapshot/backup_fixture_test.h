@@ -44,12 +44,15 @@ inline std::string Noise(size_t size, unsigned seed) {
   return data;
 }
 
-// Everything that a snapshot keeps of what is below a directory.
+// Everything that a snapshot keeps of what is below a directory. Throws fs::filesystem_error where
+// something goes away meanwhile.
 inline std::map<std::string, std::string> Manifest(const fs::path& dir) {
   std::map<std::string, std::string> manifest;
   auto describe = [&](const fs::path& path) {
     struct stat st{};
-    EXPECT_EQ(lstat(path.c_str(), &st), 0) << path;
+    if (lstat(path.c_str(), &st) != 0) {
+      throw fs::filesystem_error("lstat", path, std::error_code(errno, std::generic_category()));
+    }
     std::string text = std::to_string(st.st_mode) + " " + std::to_string(st.st_uid) + ":" +
                        std::to_string(st.st_gid) + " " + std::to_string(st.st_mtim.tv_sec) + "." +
                        std::to_string(st.st_mtim.tv_nsec);

@@ -49,6 +49,17 @@ class RestoreFaultTest : public RestoreTest {
     return repository_dir_ / repository::KeyOf(repository::FileType::kData, found->pack);
   }
 
+  // A restore that was given up is undone by the agent, under the eyes of whoever looks.
+  bool ComesBackTo(const std::map<std::string, std::string>& before) {
+    return agent::Eventually([&] {
+      try {
+        return Manifest(work_) == before;
+      } catch (const fs::filesystem_error&) {
+        return false;
+      }
+    });
+  }
+
   fs::path MountSmall(const std::string& size) {
     fs::path small = dir_ / "small";
     fs::create_directory(small);
@@ -81,7 +92,7 @@ TEST_F(RestoreFaultTest, FlippedBytesLeaveTheOldContentAndNameThePack) {
   ASSERT_FALSE(result);
   EXPECT_THAT(result.error().message, HasSubstr(where->pack.Hex()));
   EXPECT_THAT(result.error().message, HasSubstr("victim"));
-  EXPECT_TRUE(agent::Eventually([&] { return Manifest(work_) == before; }));
+  EXPECT_TRUE(ComesBackTo(before));
 }
 
 TEST_F(RestoreFaultTest, AMissingPackLeavesTheOldContent) {
@@ -94,7 +105,7 @@ TEST_F(RestoreFaultTest, AMissingPackLeavesTheOldContent) {
   auto result = TryRestore(snapshot.record);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().reason, "REPOSITORY_CORRUPT");
-  EXPECT_TRUE(agent::Eventually([&] { return Manifest(work_) == before; }));
+  EXPECT_TRUE(ComesBackTo(before));
 }
 
 TEST_F(RestoreFaultTest, HostileTreesAreRefused) {
@@ -122,7 +133,7 @@ TEST_F(RestoreFaultTest, HostileTreesAreRefused) {
     ASSERT_FALSE(result) << bad.nodes;
     EXPECT_EQ(result.error().reason, bad.reason) << bad.nodes << ": " << result.error().message;
   }
-  EXPECT_TRUE(agent::Eventually([&] { return Manifest(work_) == before; }));
+  EXPECT_TRUE(ComesBackTo(before));
 }
 
 TEST_F(RestoreFaultTest, TreesWithoutEndAreRefused) {
@@ -144,7 +155,7 @@ TEST_F(RestoreFaultTest, TreesWithoutEndAreRefused) {
   auto result = TryRestore(Record(tree), Here());
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().reason, "REPOSITORY_CORRUPT") << result.error().message;
-  EXPECT_TRUE(agent::Eventually([&] { return Manifest(work_) == before; }));
+  EXPECT_TRUE(ComesBackTo(before));
 }
 
 TEST_F(RestoreFaultTest, OneThatIsGivenUpLeavesTheOldContent) {
@@ -160,9 +171,14 @@ TEST_F(RestoreFaultTest, OneThatIsGivenUpLeavesTheOldContent) {
       stop.request_stop();
     });
     auto result = TryRestore(snapshot.record, {.stop = stop.get_token()});
+    // The one before gives the directory free a moment after its content is back.
+    while (!result && result.error().reason == "RESOURCE_BUSY") {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      result = TryRestore(snapshot.record, {.stop = stop.get_token()});
+    }
     if (result) break;
     EXPECT_EQ(result.error().code, Code::kCancelled) << result.error().message;
-    EXPECT_TRUE(agent::Eventually([&] { return Manifest(work_) == before; })) << delay;
+    EXPECT_TRUE(ComesBackTo(before)) << delay;
   }
 }
 
