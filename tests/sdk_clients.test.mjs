@@ -2,25 +2,13 @@
 // The clients of @cloudflare/sandbox, unmodified, against a daemon: the same cases for each of their transports.
 
 import assert from 'node:assert/strict';
-import dns from 'node:dns';
-import {register} from 'node:module';
 import {after, before, describe, it} from 'node:test';
-
-import {WebSocket} from 'ws';
 
 import {Daemon, eventually} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
+import {optionsFor, sdk, transports} from './support/sdk_clients.mjs';
 
-register('./support/sdk_loader.mjs', import.meta.url);
-const {SandboxClient, CommandClient, FileClient, parseSSEStream, streamFile, collectFile} =
-  await import('@cloudflare/sandbox');
-
-// Browsers and curl know that these are this machine; Node.js asks the resolver, which may not.
-const lookup = dns.lookup;
-dns.lookup = (name, options, done) =>
-  lookup(name.endsWith('.localhost') ? '127.0.0.1' : name, options, done);
-// Node.js has one of its own from version 22 on.
-globalThis.WebSocket ??= WebSocket;
+const {SandboxClient, CommandClient, FileClient, parseSSEStream, streamFile, collectFile} = sdk;
 
 async function all(stream) {
   const events = [];
@@ -45,23 +33,18 @@ before(async () => {
   daemon = await Daemon.start({sections: {egress: {host_ports: [git.port]}}});
 });
 after(async () => {
-  dns.lookup = lookup;
   await git?.stop();
   await daemon?.cleanup();
 });
 
-for (const transport of ['http', 'websocket']) {
+for (const transport of transports) {
   describe(`@cloudflare/sandbox over ${transport}`, () => {
     const id = `over-${transport}`;
     let options;
     let client;
 
     before(() => {
-      const host = daemon.host(`sdk--${id}`);
-      options = {baseUrl: `http://${host}`};
-      if (transport === 'websocket') {
-        Object.assign(options, {transportMode: 'websocket', wsUrl: `ws://${host}/ws`});
-      }
+      options = optionsFor(daemon, id, transport);
       client = new SandboxClient(options);
     });
     after(() => client.disconnect());
@@ -447,18 +430,6 @@ for (const transport of ['http', 'websocket']) {
         await rejects(client.backup.createArchive('relative', archive, 'backup'),
                       'InvalidBackupConfigError', 'INVALID_BACKUP_CONFIG');
         await rejects(client.backup.uploadParts({archivePath: archive, parts: []}), 'SandboxError', 'NOT_OFFERED');
-      });
-    });
-
-    describe('InterpreterClient', () => {
-      it('says that there is none, at once', async () => {
-        await rejects(client.interpreter.createCodeContext(), 'SandboxError', 'PYTHON_NOT_AVAILABLE');
-        await rejects(client.interpreter.createCodeContext({language: 'javascript'}),
-                      'SandboxError', 'JAVASCRIPT_NOT_AVAILABLE');
-        await rejects(client.interpreter.listCodeContexts(), 'SandboxError', 'PYTHON_NOT_AVAILABLE');
-        await rejects(client.interpreter.deleteCodeContext('x'), 'SandboxError', 'PYTHON_NOT_AVAILABLE');
-        await assert.rejects(client.interpreter.runCodeStream(undefined, '1', 'python', {}), /not offered to the Sandbox SDK/);
-        await assert.rejects(client.interpreter.streamCode('x', '1'), /not offered to the Sandbox SDK/);
       });
     });
   });

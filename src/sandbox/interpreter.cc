@@ -20,6 +20,7 @@ namespace atl::sandbox {
 namespace {
 
 using std::chrono::milliseconds;
+using namespace std::chrono_literals;
 
 constexpr std::string_view kFolder = "/run/atoll/interpreter";
 // The id of a context, which is that of its process: "context-python-0123456789ab".
@@ -121,7 +122,10 @@ async::Task<Result<void>> WaitForBridge(AgentClient& agent, std::string id, Code
   if (error.reason != "PROCESS_EXITED_BEFORE_READY") {
     Result<void> stopped = co_await StopProcess(agent, std::move(id));
     (void)stopped;  // the first failure is the one to tell
-    co_return Unexpected(std::move(error));
+    if (error.reason != "PROCESS_READY_TIMEOUT") co_return Unexpected(std::move(error));
+    co_return Fail(Code::kUnavailable,
+                   fmt::format("the interpreter is not ready after {} s", kStartLimit / 1s),
+                   "INTERPRETER_NOT_READY");
   }
   Result<ProcessInfo> info = co_await GetProcess(agent, id);
   std::string complaint = co_await ComplaintOf(agent, std::move(id));

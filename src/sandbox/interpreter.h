@@ -6,7 +6,8 @@
 // one after the other. Whatever a bridge says is hostile: checked and bounded.
 // What a function takes is sandbox->agent() of an acquired sandbox, which is to be held meanwhile.
 // Errors: CONTEXT_NOT_FOUND (404), INTERPRETER_NOT_AVAILABLE (409: what it needs is not installed),
-// TOO_MANY_CONTEXTS and CONTEXT_BUSY (503), VALIDATION_FAILED, AGENT_TOO_OLD.
+// TOO_MANY_CONTEXTS, CONTEXT_BUSY and INTERPRETER_NOT_READY (503), VALIDATION_FAILED,
+// AGENT_TOO_OLD.
 #pragma once
 
 #include <array>

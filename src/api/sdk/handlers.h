@@ -52,6 +52,13 @@ async::Task<> GitCheckout(const Services& services, Values values, http::Exchang
 async::Task<> WatchFiles(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> CheckChanges(const Services& services, Values values, http::Exchange& exchange);
 
+// code.cc
+async::Task<> InterpreterHealth(const Services& services, Values values, http::Exchange& exchange);
+async::Task<> CreateContext(const Services& services, Values values, http::Exchange& exchange);
+async::Task<> ListContexts(const Services& services, Values values, http::Exchange& exchange);
+async::Task<> DeleteContext(const Services& services, Values values, http::Exchange& exchange);
+async::Task<> RunCode(const Services& services, Values values, http::Exchange& exchange);
+
 // backup.cc
 async::Task<> CreateBackup(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> RestoreBackup(const Services& services, Values values, http::Exchange& exchange);
@@ -64,7 +71,6 @@ async::Task<> Root(const Services& services, Values values, http::Exchange& exch
 async::Task<> Ping(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> Version(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> ListCommands(const Services& services, Values values, http::Exchange& exchange);
-async::Task<> NoInterpreter(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> NoRpc(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> NoUploadParts(const Services& services, Values values, http::Exchange& exchange);
 

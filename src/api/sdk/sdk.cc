@@ -61,11 +61,11 @@ constexpr Route kRoutes[] = {
     {.method = "POST", .pattern = "/api/backup/restore", .handler = sdk::RestoreBackup},
     {.method = "POST", .pattern = "/api/backup/upload-parts", .handler = sdk::NoUploadParts},
 
-    {.method = "GET", .pattern = "/api/interpreter/health", .handler = sdk::NoInterpreter},
-    {.method = "GET", .pattern = "/api/contexts", .handler = sdk::NoInterpreter},
-    {.method = "POST", .pattern = "/api/contexts", .handler = sdk::NoInterpreter},
-    {.method = "DELETE", .pattern = "/api/contexts/{context}", .handler = sdk::NoInterpreter},
-    {.method = "POST", .pattern = "/api/execute/code", .handler = sdk::NoInterpreter},
+    {.method = "GET", .pattern = "/api/interpreter/health", .handler = sdk::InterpreterHealth},
+    {.method = "GET", .pattern = "/api/contexts", .handler = sdk::ListContexts},
+    {.method = "POST", .pattern = "/api/contexts", .handler = sdk::CreateContext},
+    {.method = "DELETE", .pattern = "/api/contexts/{context}", .handler = sdk::DeleteContext},
+    {.method = "POST", .pattern = "/api/execute/code", .handler = sdk::RunCode},
 };
 
 Error Missing(std::string_view path) {

@@ -24,10 +24,12 @@ constexpr std::pair<std::string_view, int> kStatuses[] = {
     {"BACKUP_EXPIRED", 400},
     {"BACKUP_NOT_FOUND", 404},
     {"BACKUP_RESTORE_FAILED", 500},
+    {"CODE_EXECUTION_ERROR", 500},
     {"COMMAND_EXECUTION_ERROR", 500},
     {"COMMAND_NOT_FOUND", 404},
     {"COMMAND_PERMISSION_DENIED", 403},
     {"CONTAINER_UNAVAILABLE", 503},
+    {"CONTEXT_NOT_FOUND", 404},
     {"FILE_EXISTS", 409},
     {"FILE_NOT_FOUND", 404},
     {"FILE_TOO_LARGE", 413},
@@ -40,6 +42,7 @@ constexpr std::pair<std::string_view, int> kStatuses[] = {
     {"INVALID_COMMAND", 400},
     {"INVALID_GIT_URL", 400},
     {"INVALID_PORT", 400},
+    {"INTERPRETER_NOT_READY", 503},
     {"IS_DIRECTORY", 400},
     {"JAVASCRIPT_NOT_AVAILABLE", 501},
     {"METHOD_NOT_ALLOWED", 405},
@@ -64,7 +67,8 @@ constexpr std::pair<std::string_view, int> kStatuses[] = {
 
 // What the SDK has another word for.
 constexpr std::pair<std::string_view, std::string_view> kWords[] = {
-    {"CAPACITY_EXCEEDED", "CONTAINER_UNAVAILABLE"}, {"DIRECTORY_NOT_EMPTY", "FILESYSTEM_ERROR"},
+    {"CAPACITY_EXCEEDED", "CONTAINER_UNAVAILABLE"}, {"CONTEXT_BUSY", "RESOURCE_BUSY"},
+    {"DIRECTORY_NOT_EMPTY", "FILESYSTEM_ERROR"},    {"TOO_MANY_CONTEXTS", "RESOURCE_BUSY"},
     {"INVALID_JSON", "VALIDATION_FAILED"},          {"NOT_REGULAR_FILE", "FILESYSTEM_ERROR"},
     {"PROCESS_ALREADY_EXISTS", "PROCESS_ERROR"},    {"UNAVAILABLE", "CONTAINER_UNAVAILABLE"},
 };
@@ -214,12 +218,13 @@ Result<std::string> RequiredText(const json::Object& body, std::string_view name
   return Fail(Code::kInvalidArgument, fmt::format("\"{}\" is empty", name), "VALIDATION_FAILED");
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> EnvOf(const json::Object& body) {
+Result<std::vector<std::pair<std::string, std::string>>> EnvOf(const json::Object& body,
+                                                               std::string_view name) {
   std::vector<std::pair<std::string, std::string>> variables;
-  ASSIGN(std::optional<json::Object> env, body.OptionalObject("env"));
-  for (std::string& name : env ? env->Names() : std::vector<std::string>()) {
-    ASSIGN(std::optional<std::string> value, env->OptionalText(name));
-    if (value) variables.emplace_back(std::move(name), *std::move(value));
+  ASSIGN(std::optional<json::Object> env, body.OptionalObject(name));
+  for (std::string& one : env ? env->Names() : std::vector<std::string>()) {
+    ASSIGN(std::optional<std::string> value, env->OptionalText(one));
+    if (value) variables.emplace_back(std::move(one), *std::move(value));
   }
   TRY(sandbox::ValidateEnv(variables));
   return variables;

@@ -68,7 +68,8 @@ async::Task<> AnswerItself(OwnAnswer answer, const Services& services, Values va
 // A text that is not empty.
 Result<std::string> RequiredText(const json::Object& body, std::string_view name);
 // Variables; those that are null are left out.
-Result<std::vector<std::pair<std::string, std::string>>> EnvOf(const json::Object& body);
+Result<std::vector<std::pair<std::string, std::string>>> EnvOf(const json::Object& body,
+                                                               std::string_view name = "env");
 Result<std::optional<std::chrono::milliseconds>> TimeoutOf(const json::Object& body,
                                                            std::string_view name);
 

@@ -50,17 +50,8 @@ async::Task<Result<std::string>> DoCommands(Call& call) {
   co_return Finished(writer);
 }
 
-Unexpected NotOffered(std::string message, std::string code = "NOT_OFFERED") {
-  return Fail(Code::kFailedPrecondition, std::move(message), std::move(code));
-}
-
-async::Task<Result<std::string>> RefuseInterpreter(Call& call) {
-  CO_ASSIGN(std::optional<std::string> language, call.body.OptionalText("language"));
-  bool python = language.value_or("python") == "python";
-  co_return NotOffered(
-      "the code interpreter is not offered to the Sandbox SDK: its contexts are at "
-      "/v1/sandboxes/<id>/contexts",
-      python ? "PYTHON_NOT_AVAILABLE" : "JAVASCRIPT_NOT_AVAILABLE");
+Unexpected NotOffered(std::string message) {
+  return Fail(Code::kFailedPrecondition, std::move(message), "NOT_OFFERED");
 }
 
 async::Task<Result<std::string>> RefuseRpc(Call& /*call*/) {
@@ -88,10 +79,6 @@ async::Task<> Version(const Services& services, Values values, http::Exchange& e
 
 async::Task<> ListCommands(const Services& services, Values values, http::Exchange& exchange) {
   return AnswerJson(DoCommands, services, std::move(values), exchange);
-}
-
-async::Task<> NoInterpreter(const Services& services, Values values, http::Exchange& exchange) {
-  return AnswerJson(RefuseInterpreter, services, std::move(values), exchange);
 }
 
 async::Task<> NoRpc(const Services& services, Values values, http::Exchange& exchange) {

@@ -62,17 +62,6 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
   co_return CreatedJson(services, created, exchange.request());
 }
 
-// A sandbox to work with; what it took to wake or start it is said in the answer.
-async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireFor(const Services& services,
-                                                                  std::string id,
-                                                                  http::Exchange& exchange) {
-  sandbox::Waited waited;
-  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await services.registry.Acquire(std::move(id), &waited);
-  waited.SayIn(exchange);
-  co_return sandbox;
-}
-
 // A failure of writing means that the client has gone away.
 async::Task<> Answer(http::Exchange& exchange, Result<std::string> json) {
   if (json) {
@@ -99,6 +88,16 @@ async::Task<Result<Runnable>> PrepareRun(const Services& services, std::string i
 }
 
 }  // namespace
+
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireFor(const Services& services,
+                                                                  std::string id,
+                                                                  http::Exchange& exchange) {
+  sandbox::Waited waited;
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
+      co_await services.registry.Acquire(std::move(id), &waited);
+  waited.SayIn(exchange);
+  co_return sandbox;
+}
 
 std::string CreatedJson(const Services& services, const sandbox::Registry::Created& created,
                         const http::RequestHead& request) {

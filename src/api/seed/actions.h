@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,11 @@ struct Services {
   std::string domain;
   std::string openapi;  // the description of the routes that these serve, if there is one
 };
+
+// A sandbox to work with; what it took to wake or start it is said in the answer.
+async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireFor(const Services& services,
+                                                                  std::string id,
+                                                                  http::Exchange& exchange);
 
 async::Task<> Create(const Services& services, std::string id, http::Exchange& exchange);
 // The same with a body that was read already.

@@ -32,10 +32,7 @@ async::Task<Result<Cloning>> Prepare(const Services& services, std::string id,
   Cloning cloning;
   CO_ASSIGN(cloning.request, ParseClone(body));
   CO_TRY(sandbox::ValidateClone(cloning.request));
-  sandbox::Waited waited;
-  auto sandbox = co_await services.registry.Acquire(std::move(id), &waited);
-  waited.SayIn(exchange);
-  CO_ASSIGN(cloning.sandbox, std::move(sandbox));
+  CO_ASSIGN(cloning.sandbox, co_await AcquireFor(services, std::move(id), exchange));
   co_return cloning;
 }
 

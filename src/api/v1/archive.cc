@@ -46,7 +46,7 @@ async::Task<Result<Packing>> BeginPacking(const Services& services, std::string 
   packing.head.headers.Set("Content-Disposition",
                            Attachment(what.path, plain ? ".tar" : ".tar.zst"));
   packing.head.headers.Set("Cache-Control", "no-store");
-  CO_ASSIGN(packing.sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(packing.sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(packing.reader,
             co_await sandbox::Pack(packing.sandbox->agent(), services.registry.streams(),
                                    std::move(what), format));
@@ -86,7 +86,7 @@ Result<sandbox::UnpackFiles> ParseUnpack(const http::RequestHead& request) {
 async::Task<Result<std::string>> DoUnpack(const Services& services, std::string id,
                                           http::Exchange& exchange) {
   CO_ASSIGN(sandbox::UnpackFiles what, ParseUnpack(exchange.request()));
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(auto writer, co_await sandbox::Unpack(sandbox->agent(), services.registry.streams(),
                                                   std::move(what)));
   std::vector<char> buffer(kUploadBytes);

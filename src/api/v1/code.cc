@@ -9,22 +9,14 @@
 #include "api/seed/output_events.h"
 #include "api/seed/send_queue.h"
 #include "api/v1/code_json.h"
+#include "api/v1/code_run.h"
 #include "http/sse.h"
 #include "json/reader.h"
-#include "metrics/atoll.h"
 
 namespace atl::api {
 namespace {
 
 using SandboxPtr = std::shared_ptr<sandbox::Sandbox>;
-
-async::Task<Result<SandboxPtr>> AcquireFor(const Services& services, std::string id,
-                                           http::Exchange& exchange) {
-  sandbox::Waited waited;
-  Result<SandboxPtr> sandbox = co_await services.registry.Acquire(std::move(id), &waited);
-  waited.SayIn(exchange);
-  co_return sandbox;
-}
 
 // What a request is answered with, that comes with a body or not.
 template <async::Task<Result<std::string>> (*F)(const Services&, Values, http::Exchange&)>
@@ -93,18 +85,16 @@ async::Task<Result<std::string>> DoChange(const Services& services, Values value
 
 struct Wanted {
   std::string sandbox;
-  std::string context;  // empty: the default one of the language
-  sandbox::CodeLanguage language = sandbox::CodeLanguage::kPython;
-  sandbox::CodeRequest request;
+  CodeRun run;
   bool events = false;
 };
 
 Result<Wanted> ParseRun(const json::Object& body) {
   Wanted wanted;
-  ASSIGN(wanted.language, ParseLanguageOf(body));
+  ASSIGN(wanted.run.language, ParseLanguageOf(body));
   ASSIGN(std::optional<std::string> context, body.OptionalText("context"));
-  wanted.context = context.value_or("");
-  sandbox::CodeRequest& request = wanted.request;
+  wanted.run.context = context.value_or("");
+  sandbox::CodeRequest& request = wanted.run.request;
   ASSIGN(request.code, body.Text("code"));
   ASSIGN(request.env, body.OptionalTextMap("env"));
   ASSIGN(std::optional<int64_t> timeout,
@@ -134,82 +124,63 @@ class Collecting : public sandbox::CodeSink {
   std::vector<sandbox::CodeOutput> outputs;
 };
 
-class Streaming : public sandbox::CodeSink {
- public:
-  explicit Streaming(http::Exchange& exchange) : queue(exchange) {}
-
-  async::Task<Result<void>> Take(sandbox::CodeOutput output) override {
-    queue.pending() += http::EventText(CodeEvent(output));
-    return queue.Put();
-  }
-
-  SendQueue queue;
-};
-
 using Outcome = Result<sandbox::CodeOutcome>;
 
-async::Task<> RunInto(sandbox::AgentClient& agent, Wanted& wanted, sandbox::CodeSink& sink,
+async::Task<> RunInto(sandbox::AgentClient& agent, CodeRun& run, sandbox::CodeSink& sink,
                       Outcome& outcome) {
-  outcome = co_await sandbox::RunCode(agent, wanted.context, std::move(wanted.request), sink);
+  outcome = co_await sandbox::RunCode(agent, run.context, std::move(run.request), sink);
 }
 
-async::Task<> AnswerWhole(http::Exchange& exchange, sandbox::AgentClient& agent, Wanted& wanted) {
+async::Task<> AnswerWhole(http::Exchange& exchange, sandbox::AgentClient& agent, CodeRun& run) {
   Outcome outcome = Fail(Code::kCancelled, "the client has gone away");
   Collecting sink;
-  co_await async::Race(RunInto(agent, wanted, sink, outcome), exchange.WaitForHangup());
+  co_await async::Race(RunInto(agent, run, sink, outcome), exchange.WaitForHangup());
   Result<std::string> json = Unexpected(Error{});
   if (outcome) {
-    json = CodeAnswer(wanted.context, sink.outputs, *outcome);
+    json = CodeAnswer(run.context, sink.outputs, *outcome);
   } else {
     json = Unexpected(std::move(outcome).error());
   }
   co_await RespondResult(exchange, std::move(json));
 }
 
-async::Task<> StreamInto(sandbox::AgentClient& agent, Wanted& wanted, Streaming& streaming) {
-  Outcome outcome =
-      co_await sandbox::RunCode(agent, wanted.context, std::move(wanted.request), streaming);
-  json::Writer writer;
-  writer.BeginObject();
-  if (outcome) {
-    writer.Field("type", "complete").Field("contextId", wanted.context);
-    WriteOutcome(writer, *outcome);
-  } else {
-    metrics::CountError(ReasonOf(outcome.error()));
-    writer.Field("type", "failure").Field("code", ReasonOf(outcome.error()));
-    writer.Field("message", outcome.error().message);
+class Events : public CodeEvents {
+ public:
+  std::string Of(sandbox::CodeOutput output) override { return CodeEvent(output); }
+
+  std::string End(const CodeRun& run, const Result<sandbox::CodeOutcome>& outcome) override {
+    json::Writer writer;
+    writer.BeginObject();
+    if (outcome) {
+      writer.Field("type", "complete").Field("contextId", run.context);
+      WriteOutcome(writer, *outcome);
+    } else {
+      writer.Field("type", "failure").Field("code", ReasonOf(outcome.error()));
+      writer.Field("message", outcome.error().message);
+    }
+    writer.Field("timestamp", IsoTime(NowMs())).EndObject();
+    return writer.Take();
   }
-  writer.Field("timestamp", IsoTime(NowMs())).EndObject();
-  streaming.queue.pending() += http::EventText(writer.Take());
-  streaming.queue.Close();
-}
+};
 
-async::Task<> StreamAndSend(sandbox::AgentClient& agent, Wanted& wanted, Streaming& streaming) {
-  co_await async::Both(StreamInto(agent, wanted, streaming), streaming.queue.Send());
-}
-
-async::Task<> AnswerStream(http::Exchange& exchange, sandbox::AgentClient& agent, Wanted& wanted) {
+async::Task<> AnswerStream(http::Exchange& exchange, sandbox::AgentClient& agent, CodeRun& run) {
   Result<void> begun = co_await exchange.StartResponse(http::EventStreamHead());
   if (!begun) {
     exchange.Abort();
     co_return;
   }
-  Streaming streaming(exchange);
-  co_await async::Race(StreamAndSend(agent, wanted, streaming), exchange.WaitForHangup());
-  co_await FinishStream(exchange, streaming.queue.complete());
+  Events events;
+  SendQueue queue(exchange);
+  co_await async::Race(StreamCode(agent, run, events, queue), exchange.WaitForHangup());
+  co_await FinishStream(exchange, queue.complete());
 }
 
 // The sandbox, with a context in `wanted`.
 async::Task<Result<SandboxPtr>> Begin(const Services& services, Wanted& wanted,
                                       http::Exchange& exchange) {
   CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(wanted.sandbox), exchange));
-  if (wanted.context.empty()) {
-    CO_ASSIGN(auto context, co_await sandbox::DefaultContext(
-                                sandbox->agent(), services.registry.blocking(), wanted.language));
-    wanted.context = std::move(context.id);
-  } else if (wanted.events) {
-    // What is not there is no stream.
-    CO_TRY(co_await sandbox::GetContext(sandbox->agent(), wanted.context));
+  if (wanted.run.context.empty() || wanted.events) {
+    CO_TRY(co_await FindContext(services, sandbox->agent(), wanted.run));
   }
   co_return sandbox;
 }
@@ -219,7 +190,7 @@ async::Task<Result<Wanted>> ReadRun(Values values, http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, json::Object::Parse(text));
   CO_ASSIGN(Wanted wanted, ParseRun(body));
   wanted.sandbox = std::move(values.at(0));
-  if (values.size() > 1) wanted.context = std::move(values.at(1));
+  if (values.size() > 1) wanted.run.context = std::move(values.at(1));
   wanted.events =
       http::ListContains(exchange.request().headers.Joined("Accept"), "text/event-stream");
   co_return wanted;
@@ -233,9 +204,9 @@ async::Task<> Run(const Services& services, Values values, http::Exchange& excha
     Error error = wanted ? std::move(sandbox).error() : std::move(wanted).error();
     co_await http::RespondError(exchange, std::move(error));
   } else if (wanted->events) {
-    co_await AnswerStream(exchange, (*sandbox)->agent(), *wanted);
+    co_await AnswerStream(exchange, (*sandbox)->agent(), wanted->run);
   } else {
-    co_await AnswerWhole(exchange, (*sandbox)->agent(), *wanted);
+    co_await AnswerWhole(exchange, (*sandbox)->agent(), wanted->run);
   }
 }
 

@@ -253,11 +253,7 @@ async::Task<Result<Begun>> Begin(const Services& services, std::string id,
   CO_ASSIGN(json::Object body, json::Object::Parse(text));
   CO_ASSIGN(begun.wanted, ParseExec(body, exchange.request().headers.Joined("Accept")));
   begun.display = DisplayOf(begun.wanted.request);
-  sandbox::Waited waited;
-  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await services.registry.Acquire(std::move(id), &waited);
-  waited.SayIn(exchange);
-  CO_ASSIGN(begun.sandbox, std::move(sandbox));
+  CO_ASSIGN(begun.sandbox, co_await AcquireFor(services, std::move(id), exchange));
   sandbox::AgentClient& agent = begun.sandbox->agent();
   Started started = Fail(Code::kCancelled, "the client has gone away");
   if (begun.wanted.request.session.empty()) {

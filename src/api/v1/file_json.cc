@@ -68,16 +68,6 @@ std::vector<std::string> SplitList(std::string_view list) {
   return parts;
 }
 
-async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Services& services,
-                                                                   std::string id,
-                                                                   http::Exchange& exchange) {
-  sandbox::Waited waited;
-  Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await services.registry.Acquire(std::move(id), &waited);
-  waited.SayIn(exchange);
-  co_return sandbox;
-}
-
 async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireOrCreate(const Services& services,
                                                                        std::string id,
                                                                        http::Exchange& exchange) {

@@ -30,12 +30,7 @@ bool QueryFlag(const http::RequestHead& request, std::string_view name);
 // What stands between commas, as long as that is not too much.
 std::vector<std::string> SplitList(std::string_view list);
 
-// A sandbox to work with; what it took to wake or start it is said in the answer.
-async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireInto(const Services& services,
-                                                                   std::string id,
-                                                                   http::Exchange& exchange);
-
-// The same, but the first use of an id makes its sandbox.
+// As AcquireFor, but the first use of an id makes its sandbox.
 async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> AcquireOrCreate(const Services& services,
                                                                        std::string id,
                                                                        http::Exchange& exchange);

@@ -134,7 +134,7 @@ async::Task<> Send(std::string path, sandbox::FileReader& reader, http::Exchange
 
 async::Task<> Read(const Services& services, Values values, http::Exchange& exchange) {
   std::string path = "/" + values.at(1);
-  auto sandbox = co_await AcquireInto(services, std::move(values[0]), exchange);
+  auto sandbox = co_await AcquireFor(services, std::move(values[0]), exchange);
   if (!sandbox) {
     co_await http::RespondError(exchange, std::move(sandbox).error());
     co_return;
@@ -182,7 +182,7 @@ struct Written {
 async::Task<Result<Written>> Receive(const Services& services, std::string id, std::string path,
                                      http::Exchange& exchange) {
   CO_ASSIGN(sandbox::WriteFile request, ParseWrite(std::move(path), exchange.request()));
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(auto writer, co_await sandbox::CreateFile(sandbox->agent(), services.registry.streams(),
                                                       std::move(request)));
   const http::RequestHead& head = exchange.request();
@@ -217,7 +217,7 @@ async::Task<Result<void>> RemoveAt(const Services& services, std::string id, std
   sandbox::RemoveFile request{.path = std::move(path),
                               .user = Query(exchange.request(), "user"),
                               .recursive = QueryFlag(exchange.request(), "recursive")};
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   Result<void> removed = co_await sandbox::Remove(sandbox->agent(), std::move(request));
   co_return removed;
 }

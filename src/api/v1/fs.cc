@@ -19,7 +19,7 @@ async::Task<Result<std::string>> ActOn(
   CO_ASSIGN(json::Object body, co_await ReadJsonBody(exchange));
   CO_ASSIGN(Request request, parse(body));
   std::string acted_on = request.*path;
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(sandbox::FileInfo info, co_await act(sandbox->agent(), std::move(request)));
   co_return FileJson(acted_on, info);
 }
@@ -58,7 +58,7 @@ async::Task<Result<std::string>> DoExists(const Services& services, std::string 
                                           http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, co_await ReadJsonBody(exchange));
   CO_ASSIGN(sandbox::StatFile request, ParseStat(body));
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(bool exists, co_await sandbox::Exists(sandbox->agent(), std::move(request)));
   json::Writer writer;
   writer.BeginObject().Field("exists", exists).EndObject();
@@ -79,7 +79,7 @@ async::Task<Result<void>> DoRemove(const Services& services, std::string id,
                                    http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, co_await ReadJsonBody(exchange));
   CO_ASSIGN(sandbox::RemoveFile request, ParseRemove(body));
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   Result<void> removed = Fail(Code::kCancelled, "the client has gone away");
   co_await async::Race(RemoveInto(sandbox->agent(), std::move(request), removed),
                        exchange.WaitForHangup());
@@ -120,7 +120,7 @@ async::Task<Result<std::string>> DoList(const Services& services, std::string id
                                         http::Exchange& exchange, bool any_depth) {
   CO_ASSIGN(json::Object body, co_await ReadJsonBody(exchange));
   CO_ASSIGN(sandbox::ListFiles request, ParseList(body, any_depth));
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   Result<sandbox::Listing> listing = Fail(Code::kCancelled, "the client has gone away");
   co_await async::Race(ListInto(sandbox->agent(), std::move(request), listing),
                        exchange.WaitForHangup());
@@ -147,7 +147,7 @@ async::Task<Result<std::string>> DoGrep(const Services& services, std::string id
                                         http::Exchange& exchange) {
   CO_ASSIGN(json::Object body, co_await ReadJsonBody(exchange));
   CO_ASSIGN(sandbox::GrepRequest request, ParseGrep(body));
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   Result<sandbox::GrepResult> found = Fail(Code::kCancelled, "the client has gone away");
   co_await async::Race(GrepInto(sandbox->agent(), std::move(request), found),
                        exchange.WaitForHangup());

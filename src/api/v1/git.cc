@@ -23,7 +23,7 @@ template <class Request, class Answer>
 async::Task<Result<Answer>> ActFor(const Services& services, std::string id,
                                    http::Exchange& exchange, Request request,
                                    Act<Request, Answer> act) {
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   Result<Answer> result = Fail(Code::kCancelled, "the client has gone away");
   co_await async::Race(ActInto(sandbox->agent(), act, std::move(request), result),
                        exchange.WaitForHangup());

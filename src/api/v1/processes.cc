@@ -19,14 +19,6 @@ namespace {
 
 using SandboxPtr = std::shared_ptr<sandbox::Sandbox>;
 
-async::Task<Result<SandboxPtr>> AcquireFor(const Services& services, std::string id,
-                                           http::Exchange& exchange) {
-  sandbox::Waited waited;
-  Result<SandboxPtr> sandbox = co_await services.registry.Acquire(std::move(id), &waited);
-  waited.SayIn(exchange);
-  co_return sandbox;
-}
-
 struct Wanted {
   sandbox::ProcessRequest request;
   bool service = false;

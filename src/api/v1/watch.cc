@@ -114,7 +114,7 @@ async::Task<Result<Watched>> BeginWatch(const Services& services, std::string id
                            .recursive = watched.recursive,
                            .include = SplitList(Query(request, "include")),
                            .exclude = SplitList(Query(request, "exclude"))};
-  CO_ASSIGN(watched.sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(watched.sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(watched.watch, co_await sandbox::Watch(watched.sandbox->agent(), std::move(what)));
   co_return watched;
 }
@@ -161,7 +161,7 @@ async::Task<Result<std::string>> DoChanges(const Services& services, std::string
   what.user = user.value_or("");
   what.recursive = recursive.value_or(true);
   if (exclude) what.exclude = *std::move(exclude);
-  CO_ASSIGN(auto sandbox, co_await AcquireInto(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(sandbox::TreeVersion now,
             co_await sandbox::CheckChanges(sandbox->agent(), std::move(what), since.value_or("")));
   json::Writer writer;
