@@ -9,6 +9,7 @@ import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
 import {alive, install, upgrade} from './support/upgrade.mjs';
+import {watch} from './support/watch.mjs';
 
 describe('a sandbox with an agent of an earlier release', () => {
   let daemon, programs, box;
@@ -49,6 +50,15 @@ describe('a sandbox with an agent of an earlier release', () => {
 
   it('says that it is too old for what it does not know', async () => {
     await told(await v1('GET', '/ports'));
+  });
+
+  it('is watched, but not while nobody looks', async () => {
+    const one = await watch(daemon, 'old', 'path=/workspace', `${'0'.repeat(32)}.7`);
+    await eventually('it says so', () => one.seen.some(({type}) => type === 'resync'));
+    await box.sh('touch /workspace/seen');
+    await one.until('create', '/workspace/seen');
+    assert.equal(one.last(), undefined, 'there is nothing to go on behind');
+    one.close();
   });
 
   it('sleeps and wakes', async () => {

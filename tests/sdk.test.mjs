@@ -610,10 +610,6 @@ describe('the SDK\'s control API', () => {
   describe('what is not offered', () => {
     it('says so, with a status that no client repeats', async () => {
       assertFailure(await sdk.get('/rpc'), 501, 'NOT_OFFERED');
-      assertFailure(await sdk.get('/api/contexts'), 501, 'PYTHON_NOT_AVAILABLE');
-      assertFailure(await sdk.post('/api/contexts', {language: 'javascript'}), 501, 'JAVASCRIPT_NOT_AVAILABLE');
-      assertFailure(await sdk.post('/api/execute/code', {code: '1'}), 501, 'PYTHON_NOT_AVAILABLE');
-      assertFailure(await sdk.del('/api/contexts/x'), 501, 'PYTHON_NOT_AVAILABLE');
       assertFailure(await sdk.post('/api/backup/upload-parts', {parts: []}), 501, 'NOT_OFFERED');
     });
   });

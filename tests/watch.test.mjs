@@ -7,28 +7,7 @@ import {after, before, describe, it} from 'node:test';
 import {Daemon, eventually} from './support/daemon.mjs';
 import {Files} from './support/files.mjs';
 import {assertError, events, open} from './support/http.mjs';
-
-/** A watch whose events are gathered: {seen, end, close, until(type, path), ended}. */
-async function watch(daemon, id, query) {
-  const answer = await open(daemon.port, {host: daemon.bare, path: `/v1/sandboxes/${id}/watch?${query}`});
-  assert.equal(answer.status, 200);
-  const seen = [];
-  let failure = null;
-  const ended = (async () => {
-    try {
-      for await (const event of events(answer.stream)) seen.push(event);
-    } catch (error) {
-      failure = error;
-    }
-  })();
-  await eventually('it watches', () => seen.some((one) => one.type === 'watching'));
-  const has = (eventType, path) => seen.some((one) => one.eventType === eventType && one.path === path);
-  return {
-    seen, ended, has, close: answer.close, failure: () => failure,
-    until: (eventType, path) => eventually(`${eventType} ${path} in ${JSON.stringify(seen.slice(-20))}`, () => has(eventType, path)),
-    of: (path) => seen.filter((one) => one.path === path && one.type === 'event').map((one) => one.eventType),
-  };
-}
+import {watch} from './support/watch.mjs';
 
 describe('watch', () => {
   let daemon;

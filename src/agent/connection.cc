@@ -115,11 +115,13 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
     }
     case FrameType::kPark: {
       TRY(protocol::Decode<protocol::Park>(frame.payload));
+      agent->watches->EndAll();
       TRY(agent->listener->Park());
       return Answer(outbox, protocol::Ok{});
     }
     case FrameType::kBecomeCopy: {
       TRY(protocol::Decode<protocol::BecomeCopy>(frame.payload));
+      agent->watches->EndAll();
       TRY(agent->begin_anew());
       agent->in_own_leaf.wait(false);
       return Answer(outbox, protocol::Ok{});
@@ -138,7 +140,12 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       TRY(agent->terminals->Close(request.name));
       return Answer(outbox, protocol::Ok{});
     }
+    case FrameType::kKeepWatch: {
+      ASSIGN(auto request, protocol::Decode<protocol::KeepWatch>(frame.payload));
+      return agent->watches->Run(request, socket, outbox);
+    }
     default:
+      if (frame.type == FrameType::kWatchFiles) agent->watches->MakeRoom();
       if (IsFileRequest(frame.type)) {
         return DispatchFileRequest(frame, socket, parser, agent->processes);
       }

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "agent/detached.h"
+#include "agent/kept_watches.h"
 #include "agent/process_table.h"
 #include "agent/processes.h"
 #include "agent/session_table.h"
@@ -28,6 +29,7 @@ struct Agent {
   ProcessTable* table = nullptr;
   SessionTable* sessions = nullptr;
   Terminals* terminals = nullptr;
+  KeptWatches* watches = nullptr;
   // Set once this process is in its own cgroup leaf. A child that is forked before would stand
   // still with the sandbox's programs, and whoever stopped them waits for it.
   std::atomic<bool> in_own_leaf = false;

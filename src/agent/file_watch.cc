@@ -28,6 +28,8 @@ constexpr size_t kMostTogether = 1000;
 constexpr int kMostWatches = 32;
 constexpr size_t kFrameBytes = 64U << 10U;
 
+std::atomic<int> taken;
+
 struct Watched {
   std::string base;  // the directory, without symlinks
   std::string only;  // the one name in it, or ""
@@ -68,8 +70,9 @@ Result<void> SendEvents(PendingEvents* pending, ClientLink* link) {
 
 }  // namespace
 
+bool WatchPlace::IsThere() { return taken < kMostWatches; }
+
 Result<WatchPlace> WatchPlace::Take() {
-  static std::atomic<int> taken;
   WatchPlace place(&taken);
   if (taken.fetch_add(1) < kMostWatches) return place;
   return Fail(Code::kResourceExhausted,

@@ -16,6 +16,8 @@ namespace atl::agent {
 class WatchPlace {
  public:
   static Result<WatchPlace> Take();
+  // Whether Take would succeed.
+  static bool IsThere();
 
  private:
   struct GiveBack {

@@ -138,6 +138,7 @@ Result<void> Serve(const ServeOptions& options) {
   ProcessTable table(&processes, options.log_dir);
   SessionTable sessions(&processes);
   Terminals terminals(&processes);
+  KeptWatches watches(&processes);
   Agent agent{.hello = {.dial_mode = options.dial_mode,
                         .pid = static_cast<uint32_t>(getpid()),
                         .boot_id = RandomId()},
@@ -146,7 +147,8 @@ Result<void> Serve(const ServeOptions& options) {
               .detached = &detached,
               .table = &table,
               .sessions = &sessions,
-              .terminals = &terminals};
+              .terminals = &terminals,
+              .watches = &watches};
   TRY(StartThread([&processes] { processes.ReapForever(); }));
   if (getpid() == 1) {
     PrepareFileSystem();

@@ -125,6 +125,11 @@ enum class FrameType : uint8_t {
   kTerminalSkipped = 146,
   kTerminalReplayed = 147,
 
+  // Watches that outlast their clients: a request, its answer, data (watch.h).
+  kKeepWatch = 170,
+  kWatchKept = 171,
+  kKeptEvents = 172,
+
   // A request of exec.h.
   kServiceStart = 180,
 };
@@ -132,6 +137,7 @@ enum class FrameType : uint8_t {
 bool IsKnown(FrameType type);
 constexpr bool IsData(FrameType type) {
   if (type >= FrameType::kFileData && type <= FrameType::kFileEvents) return true;
+  if (type == FrameType::kKeptEvents) return true;
   return type >= FrameType::kStdin && type <= FrameType::kTree;
 }
 // The longest payload of a frame of this type.

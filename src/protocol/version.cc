@@ -77,6 +77,9 @@ bool IsKnown(FrameType type) {
     case FrameType::kWatching:
     case FrameType::kTreeState:
     case FrameType::kFileEvents:
+    case FrameType::kKeepWatch:
+    case FrameType::kWatchKept:
+    case FrameType::kKeptEvents:
     case FrameType::kFileCommit:
     case FrameType::kFileInfo:
     case FrameType::kFileOpened:

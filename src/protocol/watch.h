@@ -58,6 +58,31 @@ struct FileEvent {
   bool operator==(const FileEvent&) const = default;
 };
 
+// A watch that goes on for a while when its client is gone, and tells the next one what has
+// happened meanwhile, as long as it remembers that: WATCH_NOT_FOUND when `resume` names none,
+// another one, or an event that it did not have. Answers WatchKept, then kKeptEvents frames (the
+// number of the first event as a u64, then FileEvent after FileEvent, each with the next number;
+// kOverflow stands for what is not remembered), and End as above.
+struct KeepWatch {
+  static constexpr FrameType kType = FrameType::kKeepWatch;
+  static constexpr bool kRequest = true;
+  std::string id;  // the client's choice: 16 to 64 of [0-9a-f]
+  bool resume = false;
+  uint64_t after = 0;  // the number of the last event that the client knows; 0: none
+  WatchFiles what;
+  void Fields(this auto& self, auto& io) {
+    io(self.id), io(self.resume), io(self.after), io(self.what);
+  }
+  bool operator==(const KeepWatch&) const = default;
+};
+
+struct WatchKept {
+  static constexpr FrameType kType = FrameType::kWatchKept;
+  Watching watching;
+  void Fields(this auto& self, auto& io) { io(self.watching); }
+  bool operator==(const WatchKept&) const = default;
+};
+
 // A value that is another one when anything below a directory has changed: names, contents (by
 // size, times and inode), modes, owners. Answers TreeState.
 struct ReadTreeState {

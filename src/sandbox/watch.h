@@ -33,6 +33,8 @@ class FileWatch {
   virtual const std::string& path() const = 0;
   virtual std::string PathOf(const FileEvent& event) const = 0;
   virtual uint64_t directories() const = 0;
+  // Of the last event that Next gave; each has the next number.
+  virtual uint64_t number() const { return 0; }
   // What has happened next. Nothing when nothing has within `limit`; an empty list when what was
   // watched is gone.
   virtual async::Task<Result<std::optional<std::vector<FileEvent>>>> Next(
@@ -41,6 +43,23 @@ class FileWatch {
 
 // Everything that changes after this has returned is told. WATCH_START_ERROR, FILE_NOT_FOUND.
 async::Task<Result<std::unique_ptr<FileWatch>>> Watch(AgentClient& agent, WatchFiles request);
+
+// An event of a watch that goes on for a minute when nobody looks at it, with or without a daemon.
+struct WatchMark {
+  std::string id;
+  uint64_t number = 0;  // 0: before the first
+};
+std::string MarkText(const WatchMark& mark);
+std::optional<WatchMark> ParseMark(std::string_view text);
+
+struct KeptFileWatch {
+  std::unique_ptr<FileWatch> watch;
+  std::string id;        // "": it ends with this, for the agent is of an earlier release
+  bool resumed = false;  // it goes on behind the mark, with nothing left out
+};
+// As Watch, behind `mark` if there is one and what was watched is still remembered.
+async::Task<Result<KeptFileWatch>> KeepWatch(AgentClient& agent, WatchFiles request,
+                                             std::optional<WatchMark> mark);
 
 // Whether something has changed since the caller last asked.
 enum class ChangeStatus { kUnchanged, kChanged, kResync };

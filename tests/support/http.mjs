@@ -66,7 +66,7 @@ export function open(port, {limitMs = DEFAULT_LIMIT_MS, ...rest}) {
   });
 }
 
-/** Parses an event stream strictly: only `data:` lines, one JSON object each. */
+/** Parses an event stream strictly: only `data:` lines, one JSON object each, whose `lastEventId` is its id if it has one. */
 export async function* events(stream) {
   let rest = Buffer.alloc(0);
   for await (const part of stream) {
@@ -78,9 +78,10 @@ export async function* events(stream) {
       rest = rest.subarray(end + 2);
       const text = new TextDecoder('utf-8', {fatal: true}).decode(block);
       if (text.startsWith(':')) continue;
-      const event = text.replace(/^id: \d+\n/, '');
+      const id = text.match(/^id: (\S+)\n/);
+      const event = text.slice(id?.[0].length ?? 0);
       assert.ok(event.startsWith('data: '), `an unnamed event, not ${JSON.stringify(text)}`);
-      yield JSON.parse(event.slice(6));
+      yield Object.defineProperty(JSON.parse(event.slice(6)), 'lastEventId', {value: id?.[1]});
     }
   }
   assert.equal(rest.length, 0, 'the stream ends after a whole event');

@@ -1459,7 +1459,7 @@ export interface Operations {
     query: Record<string, never>;
     body: undefined;
   };
-  /** What changes in a directory, as it happens. */
+  /** What changes in a directory, as it happens; with Last-Event-ID, from there on. */
   watchFiles: {
     path: {
       id: string;

@@ -100,7 +100,8 @@ export interface ReadFileResult {
 }
 
 export type FileWatchEvent =
-  | {type: 'watching'; path: string; recursive: boolean; directories: number}
+  | {type: 'watching'; path: string; recursive: boolean; directories: number; resumed: boolean}
+  | {type: 'resync'; reason: string}
   | {type: 'event'; eventType: string; path: string; isDirectory: boolean; timestamp: string; cookie?: number}
   | {type: 'overflow'; timestamp: string}
   | {type: 'stopped'; reason: string}

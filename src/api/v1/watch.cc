@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/v1/watch.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <utility>
 
@@ -21,11 +23,35 @@ std::string Now() {
   return IsoTime(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
-std::string WatchingText(const sandbox::FileWatch& watch, bool recursive) {
+struct Watched {
+  std::shared_ptr<sandbox::Sandbox> sandbox;  // in use as long as it is watched
+  sandbox::KeptFileWatch kept;
+  bool recursive = true;
+  bool resync = false;  // the client comes back, and what has happened meanwhile is not known
+};
+
+// With an id, which a client that comes back names as the last it knows.
+std::string EventText(const sandbox::KeptFileWatch& kept, uint64_t number, json::Writer& writer) {
+  std::string text;
+  if (!kept.id.empty()) {
+    text = fmt::format("id: {}\n", sandbox::MarkText({.id = kept.id, .number = number}));
+  }
+  return text + http::EventText(writer.Take());
+}
+
+std::string WatchingText(const Watched& watched) {
+  const sandbox::FileWatch& watch = *watched.kept.watch;
   json::Writer writer;
   writer.BeginObject().Field("type", "watching").Field("path", watch.path());
-  writer.Field("recursive", recursive).Field("directories", watch.directories()).EndObject();
-  return http::EventText(writer.Take());
+  writer.Field("recursive", watched.recursive).Field("directories", watch.directories());
+  writer.Field("resumed", watched.kept.resumed).EndObject();
+  std::string text = EventText(watched.kept, watch.number(), writer);
+  if (!watched.resync) return text;
+  writer = json::Writer();
+  writer.BeginObject().Field("type", "resync");
+  writer.Field("reason", "what has changed since is not known: look at everything again");
+  writer.EndObject();
+  return text + http::EventText(writer.Take());
 }
 
 std::string StoppedText(std::string_view reason) {
@@ -41,10 +67,12 @@ std::string FailureText(const Error& error) {
   return http::EventText(writer.Take());
 }
 
-std::string EventsText(const sandbox::FileWatch& watch,
+std::string EventsText(const sandbox::KeptFileWatch& kept,
                        const std::vector<sandbox::FileEvent>& events) {
+  const sandbox::FileWatch& watch = *kept.watch;
   std::string text;
   std::string now = Now();
+  uint64_t number = watch.number() - events.size();
   for (const sandbox::FileEvent& event : events) {
     json::Writer writer;
     writer.BeginObject();
@@ -56,15 +84,15 @@ std::string EventsText(const sandbox::FileWatch& watch,
       if (event.cookie != 0) writer.Field("cookie", event.cookie);
     }
     writer.Field("timestamp", now).EndObject();
-    text += http::EventText(writer.Take());
+    text += EventText(kept, ++number, writer);
   }
   return text;
 }
 
 // Until what is watched is gone, or the daemon or the sandbox ends. True: the client has all of it.
-async::Task<> SendEvents(sandbox::FileWatch& watch, bool recursive, http::Exchange& exchange,
-                         bool& complete) {
-  std::string text = WatchingText(watch, recursive);
+async::Task<> SendEvents(Watched& watched, http::Exchange& exchange, bool& complete) {
+  sandbox::FileWatch& watch = *watched.kept.watch;
+  std::string text = WatchingText(watched);
   for (int quiet = 0;;) {
     if (!text.empty()) {
       Result<void> sent = co_await exchange.Write(text);
@@ -87,7 +115,7 @@ async::Task<> SendEvents(sandbox::FileWatch& watch, bool recursive, http::Exchan
       co_return;
     }
     if (*events) {
-      text = EventsText(watch, **events);
+      text = EventsText(watched.kept, **events);
       quiet = 0;
     } else if (++quiet == kLooksPerHeartbeat) {
       text = ": still here\n\n";
@@ -95,12 +123,6 @@ async::Task<> SendEvents(sandbox::FileWatch& watch, bool recursive, http::Exchan
     }
   }
 }
-
-struct Watched {
-  std::shared_ptr<sandbox::Sandbox> sandbox;  // in use as long as it is watched
-  std::unique_ptr<sandbox::FileWatch> watch;
-  bool recursive = true;
-};
 
 async::Task<Result<Watched>> BeginWatch(const Services& services, std::string id,
                                         http::Exchange& exchange) {
@@ -115,7 +137,10 @@ async::Task<Result<Watched>> BeginWatch(const Services& services, std::string id
                            .include = SplitList(Query(request, "include")),
                            .exclude = SplitList(Query(request, "exclude"))};
   CO_ASSIGN(watched.sandbox, co_await AcquireFor(services, std::move(id), exchange));
-  CO_ASSIGN(watched.watch, co_await sandbox::Watch(watched.sandbox->agent(), std::move(what)));
+  std::string last = request.headers.Joined("Last-Event-ID");
+  CO_ASSIGN(watched.kept, co_await sandbox::KeepWatch(watched.sandbox->agent(), std::move(what),
+                                                      sandbox::ParseMark(last)));
+  watched.resync = !last.empty() && !watched.kept.resumed;
   co_return watched;
 }
 
@@ -131,8 +156,7 @@ async::Task<> WatchAt(const Services& services, Values values, http::Exchange& e
     begun = co_await exchange.Finish();
     complete = begun.has_value();
   } else if (begun) {
-    co_await async::Race(SendEvents(*watched->watch, watched->recursive, exchange, complete),
-                         exchange.WaitForHangup());
+    co_await async::Race(SendEvents(*watched, exchange, complete), exchange.WaitForHangup());
   }
   if (!complete) exchange.Abort();
 }
@@ -197,7 +221,7 @@ constexpr Route kRoutes[] = {
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/watch",
      .operation = "watchFiles",
-     .summary = "What changes in a directory, as it happens.",
+     .summary = "What changes in a directory, as it happens; with Last-Event-ID, from there on.",
      .handler = WatchAt,
      .answer = Media::kEvents,
      .query = kWatchQuery},
