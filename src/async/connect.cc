@@ -93,7 +93,7 @@ Task<> ConnectInto(Endpoint endpoint, std::optional<Result<Stream>>& result) {
   }
   Descriptor descriptor(executor, std::move(fd));
   if (rc != 0) {
-    Result<void> ready = co_await descriptor.Wait(Descriptor::Ready::kWrite);
+    Result<void> ready = co_await descriptor.Wait(Ready::kWrite);
     if (!ready) {
       result = std::unexpected(std::move(ready).error().Wrap(what));
       co_return;
@@ -215,7 +215,8 @@ Task<Result<sys::Fd>> Listener::Accept() {
     }
     int err = errno;
     if (err == EAGAIN) {
-      CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kRead));
+      impl_->descriptor.NoteBlocked(Ready::kRead);
+      CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
     } else if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
       co_await Sleep(kBackOff);
     } else if (err == EBADF || err == EINVAL || err == ENOTSOCK) {
@@ -261,7 +262,8 @@ Task<Result<size_t>> Datagram::ReceiveFrom(std::span<char> buffer, Peer& peer) {
       co_return static_cast<size_t>(n);
     }
     if (errno == EAGAIN) {
-      CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kRead));
+      impl_->descriptor.NoteBlocked(Ready::kRead);
+      CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
       continue;
     }
     // ECONNREFUSED is the echo of an earlier SendTo; it says nothing about receiving.

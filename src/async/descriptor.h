@@ -3,8 +3,7 @@
 // this room are made of.
 #pragma once
 
-#include <boost/asio/posix/stream_descriptor.hpp>
-
+#include "async/poller.h"
 #include "async/task.h"
 #include "sys/fd.h"
 
@@ -12,24 +11,38 @@ namespace atl::async {
 
 class Descriptor {
  public:
-  enum class Ready { kRead, kWrite };
+  using Ready = async::Ready;
 
-  // Takes `fd`, which must be something that epoll can watch, and makes it non-blocking.
+  // Takes `fd` and makes it non-blocking.
   Descriptor(const Executor& executor, sys::Fd fd);
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
 
-  // kCancelled when cancelled or closed meanwhile.
+  // Returns when an operation would not block. kCancelled when cancelled or closed meanwhile; an
+  // error where epoll cannot watch the descriptor.
   Task<Result<void>> Wait(Ready ready);
+  // The same without a coroutine. `handler` is not called from within this call, and an error means
+  // that it was cancelled or cannot be watched.
+  void Start(Ready ready, Poller::Wait& wait, boost::asio::cancellation_slot slot,
+             Poller::Handler handler);
+  // What operations tell, so that waits need not ask: see Poller.
+  void NoteBlocked(Ready ready) { poller_.NoteBlocked(watched_, ready); }
+  void NoteShortRead() { poller_.NoteShortRead(watched_); }
+  bool MayBeReadable() const { return poller_.MayBeReadable(watched_); }
+
   // Whoever waits is told kCancelled; the descriptor stays open.
   void Interrupt();
   void Close();
-  bool is_open() const { return descriptor_.is_open(); }
-  int fd() const { return fd_; }
-  Executor executor() { return descriptor_.get_executor(); }
-  boost::asio::posix::stream_descriptor& asio() { return descriptor_; }
+  bool is_open() const { return static_cast<bool>(fd_); }
+  int fd() const { return fd_.get(); }
+  Executor executor() const { return executor_; }
 
  private:
-  boost::asio::posix::stream_descriptor descriptor_;
-  int fd_ = -1;
+  Executor executor_;
+  Poller& poller_;
+  sys::Fd fd_;
+  Poller::Watched watched_;
 };
 
 }  // namespace atl::async

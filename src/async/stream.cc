@@ -10,13 +10,13 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 
-#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -38,11 +38,23 @@ struct Stream::Impl {
   Impl(const Executor& executor, sys::Fd fd) : descriptor(executor, std::move(fd)) {}
   Descriptor descriptor;
   int operations = 0;
+  std::optional<bool> is_tcp;
 
   bool HasHadItsTurn() {
     if (++operations < kOperationsPerTurn) return false;
     operations = 0;
     return true;
+  }
+  // What a unix socket carries beside its bytes ends a read early; of TCP less means all.
+  void NoteRead(size_t got, size_t room) {
+    if (got == 0 || got >= room) return;
+    if (!is_tcp) {
+      int domain = 0;
+      socklen_t size = sizeof(domain);
+      ::getsockopt(descriptor.fd(), SOL_SOCKET, SO_DOMAIN, &domain, &size);
+      is_tcp = domain == AF_INET || domain == AF_INET6;
+    }
+    if (*is_tcp) descriptor.NoteShortRead();
   }
   Task<> Yield() { co_await asio::post(descriptor.executor(), asio::use_awaitable); }
 };
@@ -59,11 +71,18 @@ Task<Result<size_t>> Stream::ReadSome(std::span<char> buffer) {
   }
   while (true) {
     if (!is_open()) co_return Fail(Code::kCancelled, "read: the connection is closed");
-    ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (n >= 0) co_return static_cast<size_t>(n);
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
-    CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kRead));
+    if (impl_->descriptor.MayBeReadable()) {
+      ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
+      if (n >= 0) {
+        auto count = static_cast<size_t>(n);
+        impl_->NoteRead(count, buffer.size());
+        co_return count;
+      }
+      impl_->descriptor.NoteBlocked(Ready::kRead);
+    }
+    CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
   }
 }
 
@@ -81,7 +100,8 @@ Task<Result<size_t>> Stream::ReadSomeWithFd(std::span<char> buffer, sys::Fd& rec
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
     if (n < 0) {
-      CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kRead));
+      impl_->descriptor.NoteBlocked(Ready::kRead);
+      CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
       continue;
     }
     // Room for one descriptor: the kernel drops what does not fit.
@@ -113,7 +133,8 @@ Task<Result<void>> Stream::Write2(std::string_view first, std::string_view secon
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "write to a connection");
     if (n < 0) {
-      CO_TRY(co_await impl_->descriptor.Wait(Descriptor::Ready::kWrite));
+      impl_->descriptor.NoteBlocked(Ready::kWrite);
+      CO_TRY(co_await impl_->descriptor.Wait(Ready::kWrite));
       continue;
     }
     auto count = static_cast<size_t>(n);
@@ -124,9 +145,7 @@ Task<Result<void>> Stream::Write2(std::string_view first, std::string_view secon
   co_return Result<void>();
 }
 
-Task<Result<void>> Stream::WaitReadable() {
-  return impl_->descriptor.Wait(Descriptor::Ready::kRead);
-}
+Task<Result<void>> Stream::WaitReadable() { return impl_->descriptor.Wait(Ready::kRead); }
 
 namespace {
 
@@ -151,8 +170,7 @@ struct HangupState : std::enable_shared_from_this<HangupState> {
     auto look = [self = shared_from_this()](boost::system::error_code error) {
       if (!error) self->Look();
     };
-    descriptor->asio().async_wait(asio::posix::descriptor_base::wait_read,
-                                  asio::bind_cancellation_slot(stop.slot(), look));
+    descriptor->Start(Ready::kRead, wait, stop.slot(), look);
   }
   void Look() {
     if (stopped || !descriptor->is_open()) return;
@@ -176,6 +194,7 @@ struct HangupState : std::enable_shared_from_this<HangupState> {
   std::function<void()> gone;
   asio::steady_timer later;
   asio::cancellation_signal stop;
+  Poller::Wait wait;
   bool stopped = false;
 };
 
@@ -198,7 +217,7 @@ class HangupWatchImpl : public Stream::HangupWatch {
 
 Task<> Stream::WaitForHangup() {
   while (is_open()) {
-    Result<void> ready = co_await impl_->descriptor.Wait(Descriptor::Ready::kRead);
+    Result<void> ready = co_await impl_->descriptor.Wait(Ready::kRead);
     if (!ready) co_return;
     bool data_waits = false;
     if (HasHungUp(fd(), data_waits)) co_return;

@@ -99,6 +99,98 @@ TEST(StreamTest, AWatchThatIsGoneTellsNothingAndLeavesTheStream) {
   }());
 }
 
+Task<> WriteInPieces(Stream& stream, const std::string& data, size_t piece) {
+  for (size_t at = 0; at < data.size(); at += piece) {
+    std::string_view part = std::string_view(data).substr(at, piece);
+    Result<void> written = co_await stream.Write(part);
+    EXPECT_TRUE(written);
+    if ((at / piece) % 3 == 0) co_await Sleep(milliseconds(0));
+  }
+  stream.ShutdownWrite();
+}
+
+Task<> ReadAll(Stream& stream, std::string& all, size_t room) {
+  std::vector<char> buffer(room);
+  while (true) {
+    Result<size_t> n = co_await stream.ReadSome(buffer);
+    if (!n || *n == 0) co_return;
+    all.append(buffer.data(), *n);
+  }
+}
+
+Task<Pair> MakeTcpPair() {
+  Executor executor = co_await ThisExecutor();
+  auto bound = Listener::BindTcp({.address = "127.0.0.1", .port = 0}).value();
+  Listener listener(executor, std::move(bound));
+  Endpoint endpoint{.address = "127.0.0.1", .port = listener.port()};
+  Result<Stream> a = co_await ConnectTcp(endpoint, milliseconds(1000));
+  Result<sys::Fd> b = co_await listener.Accept();
+  co_return Pair{std::move(a).value(), Stream(executor, std::move(b).value())};
+}
+
+// Reads that fill their room, that get less, and that find the end together with the last data: all
+// that a wait for an edge could sleep through.
+TEST(StreamTest, NoByteAndNoEndIsSleptThrough) {
+  RunToEnd([]() -> Task<> {
+    for (bool tcp : {true, false}) {
+      for (size_t piece : {1UL, 7UL, 4096UL}) {
+        for (size_t room : {1UL, 7UL, 100UL, 65536UL}) {
+          Task<Pair> making = tcp ? MakeTcpPair() : MakePair();
+          Pair pair = co_await std::move(making);
+          std::string data(piece * 50, 'x');
+          std::string got;
+          auto reading = ReadAll(pair.b, got, room);
+          auto both = Both(WriteInPieces(pair.a, data, piece), std::move(reading));
+          bool ended = co_await WithTimeout(milliseconds(10'000), std::move(both));
+          EXPECT_TRUE(ended) << tcp << " " << piece << " " << room;
+          EXPECT_EQ(got.size(), data.size());
+        }
+      }
+    }
+  }());
+}
+
+TEST(StreamTest, WhatCameBeforeTheWaitIsReadable) {
+  RunToEnd([]() -> Task<> {
+    Pair pair = co_await MakeTcpPair();
+    std::vector<char> buffer(10);
+    auto wait = [](Stream& stream) -> Task<> { co_await stream.WaitReadable(); };
+    bool early = co_await WithTimeout(milliseconds(5), wait(pair.b));
+    EXPECT_FALSE(early);
+    Result<void> written = co_await pair.a.Write("0123456789abcdef");
+    EXPECT_TRUE(written);
+    Result<size_t> n = co_await pair.b.ReadSome(buffer);
+    EXPECT_EQ(n.value_or(0), 10U);
+    // Six more wait; nothing arrives any more.
+    bool ready = co_await WithTimeout(milliseconds(5000), wait(pair.b));
+    EXPECT_TRUE(ready);
+    n = co_await pair.b.ReadSome(buffer);
+    EXPECT_EQ(n.value_or(0), 6U);
+    bool idle = co_await WithTimeout(milliseconds(20), wait(pair.b));
+    EXPECT_FALSE(idle);
+  }());
+}
+
+TEST(StreamTest, ACloseOfAnotherIsBorneInTheMiddleOfABatch) {
+  RunToEnd([]() -> Task<> {
+    Pair one = co_await MakePair();
+    Pair two = co_await MakePair();
+    // Both are ready in one batch; whichever comes first closes the other.
+    auto closes = [](Stream& own, Stream& other) -> Task<> {
+      Result<void> ready = co_await own.WaitReadable();
+      if (ready) other.Close();
+    };
+    auto write = [](Stream& a, Stream& b) -> Task<> {
+      co_await Sleep(milliseconds(5));
+      co_await a.Write("x");
+      co_await b.Write("x");
+    };
+    Task<> waits = Both(closes(one.b, two.b), closes(two.b, one.b));
+    co_await Both(std::move(waits), write(one.a, two.a));
+    EXPECT_TRUE(one.b.is_open() != two.b.is_open());
+  }());
+}
+
 TEST(StreamTest, ATimeoutCancelsAReadAndTheStreamStaysUsable) {
   RunToEnd([]() -> Task<> {
     Pair pair = co_await MakePair();

@@ -61,6 +61,9 @@ std::string Headers::Joined(std::string_view name) const {
 }
 
 void Headers::Add(std::string name, std::string value) {
+  // What most messages have: moving them as the vector grows costs more than room.
+  constexpr size_t kUsual = 12;
+  if (fields_.empty()) fields_.reserve(kUsual);
   fields_.emplace_back(std::move(name), std::move(value));
 }
 

@@ -41,6 +41,9 @@ struct Registry::Entry {
   async::Mutex lifecycle;  // held by who creates, starts or deletes it
   async::Mutex transfer;   // held by who takes or restores a snapshot
 
+  // The tick of the coarse clock in which its PID 1 was last seen alive.
+  std::atomic<int64_t> alive_at = -1;
+
   // Guarded by Impl::mutex.
   Row row;
   bool exists = false;   // it has a row
