@@ -75,6 +75,10 @@ describe('exec', () => {
     const who = 'id -u; id -g; echo $HOME $USER';
     assert.equal((await exec({command: who, user: 'nobody'})).stdout, '65534\n65534\n/nonexistent nobody\n');
     assert.equal((await exec({command: 'id -u; id -g', user: '1234:7'})).stdout, '1234\n7\n');
+    await exec({command: 'echo grouped:x:4321:4321::/:/bin/sh >> /etc/passwd; sed -i "s/^\\(audio\\|video\\):.*:$/&grouped/" /etc/group'});
+    assert.equal((await exec({command: 'id -G', user: 'grouped'})).stdout, (await exec({command: 'id -G grouped'})).stdout);
+    assert.match((await exec({command: 'id -nG', user: 'grouped'})).stdout, /audio.*video/);
+    assert.equal((await exec({command: 'id -G'})).stdout, '0\n');
     assert.equal((await exec({command: 'id -u; id -g', user: 'root:daemon'})).stdout, '0\n1\n');
   });
 

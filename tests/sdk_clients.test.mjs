@@ -372,6 +372,12 @@ for (const transport of transports) {
         assert.equal(changed.status, 'changed');
         const lost = await client.watch.checkChanges({path: '/workspace/c', since: 'nothing'});
         assert.deepEqual([lost.status, lost.reason], ['resync', 'expired']);
+        const check = (since) => client.watch.checkChanges({path: '/workspace/c', include: ['*.ts'], since});
+        const some = await check();
+        await client.commands.execute('touch /workspace/c/a.js', 'watch');
+        assert.equal((await check(some.version)).status, 'unchanged');
+        await client.commands.execute('touch /workspace/c/a.ts', 'watch');
+        assert.equal((await check(some.version)).status, 'changed');
       });
 
       it('says which error it was', async () => {

@@ -149,6 +149,16 @@ print(json.dumps(1))`);
       assert.equal(now.status, 'changed', command);
       last = now;
     }
+    const include = ['*.ts', 'src/**'];
+    last = await ask(undefined, {include});
+    await box.sh('cd /workspace/ch && mkdir other && touch a.js other/b.js');
+    assert.equal((await ask(last.version, {include})).status, 'unchanged');
+    for (const command of ['touch other/b.ts', 'mkdir src && touch src/x', 'echo y > src/x', 'rm other/b.ts']) {
+      await box.sh(`cd /workspace/ch && ${command}`);
+      const now = await ask(last.version, {include});
+      assert.equal(now.status, 'changed', command);
+      last = now;
+    }
     assert.equal((await ask('what is this')).status, 'resync');
     assert.equal((await ask('0'.repeat(32))).status, 'changed');
     assertError(await daemon.request('', {method: 'POST', path: '/v1/sandboxes/watch/changes', json: {path: 'nowhere'}}), 404, 'FILE_NOT_FOUND');

@@ -60,7 +60,8 @@ Result<void> Run(const protocol::Frame& frame, const Caller& caller, Where where
 }  // namespace
 
 bool IsFileRequest(FrameType type) {
-  return type >= FrameType::kStatFile && type <= FrameType::kReadTreeState;
+  return (type >= FrameType::kStatFile && type <= FrameType::kReadTreeState) ||
+         type == FrameType::kReadTreePart;
 }
 
 Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
@@ -96,6 +97,11 @@ Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
     }
     case FrameType::kReadTreeState:
       return Run(frame, caller, Where::kChild, RunReadTreeState);
+    case FrameType::kReadTreePart: {
+      ASSIGN(auto part, protocol::Decode<protocol::ReadTreePart>(frame.payload));
+      return RunAs(part.tree.user, caller,
+                   [&](ClientLink* link) { return RunReadTreePart(part, link); });
+    }
     default:
       return Fail(Code::kInvalidArgument, "the first frame is not a request");
   }

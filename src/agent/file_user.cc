@@ -5,12 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
-#include <optional>
-#include <string_view>
 
 #include "agent/user.h"
 #include "sys/fd.h"
@@ -19,39 +15,6 @@ namespace atl::agent {
 namespace {
 
 constexpr size_t kMaxTable = 1U << 20U;
-constexpr size_t kMaxGroups = 256;
-
-std::optional<uint32_t> Number(std::string_view text) {
-  uint32_t value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value == UINT32_MAX) {
-    return std::nullopt;
-  }
-  return value;
-}
-
-// Takes the part up to the next `separator` off the beginning of `text`.
-std::string_view Take(std::string_view& text, char separator) {
-  size_t end = std::min(text.find(separator), text.size());
-  std::string_view part = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return part;
-}
-
-// The groups that name `member`.
-std::vector<uint32_t> GroupsOf(std::string_view member, std::string_view table) {
-  std::vector<uint32_t> groups;
-  while (!table.empty() && groups.size() < kMaxGroups) {
-    std::string_view line = Take(table, '\n');
-    Take(line, ':');
-    Take(line, ':');
-    std::optional<uint32_t> gid = Number(Take(line, ':'));
-    for (std::string_view members = line; gid && !members.empty();) {
-      if (Take(members, ',') == member) groups.push_back(*gid);
-    }
-  }
-  return groups;
-}
 
 }  // namespace
 
@@ -61,9 +24,7 @@ Result<FileUser> FindFileUser(const std::string& text) {
   std::string group = sys::ReadFile("/etc/group", kMaxTable).value_or("");
   ASSIGN(User found, FindUser(text, passwd, group));
   FileUser user{.uid = found.uid, .gid = found.gid, .groups = {found.gid}};
-  if (found.name.empty()) return user;
-  std::vector<uint32_t> groups = GroupsOf(found.name, group);
-  user.groups.insert(user.groups.end(), groups.begin(), groups.end());
+  user.groups.insert(user.groups.end(), found.groups.begin(), found.groups.end());
   return user;
 }
 

@@ -31,6 +31,7 @@ std::string EncodeProgram(const Program& program) {
   writer(program.cwd);
   writer(program.uid);
   writer(program.gid);
+  writer(program.groups);
   return std::move(writer).Take();
 }
 

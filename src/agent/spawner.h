@@ -23,8 +23,9 @@ struct Program {
   std::string cwd;
   uint32_t uid = 0;
   uint32_t gid = 0;
-  bool self = false;      // the agent's own executable instead of argv[0]
-  bool terminal = false;  // stdin becomes the controlling terminal of its session
+  std::vector<uint32_t> groups;  // beside `gid`
+  bool self = false;             // the agent's own executable instead of argv[0]
+  bool terminal = false;         // stdin becomes the controlling terminal of its session
 };
 
 struct Stdio {

@@ -30,6 +30,7 @@ struct Request {
   std::string cwd;
   uint32_t uid = 0;
   uint32_t gid = 0;
+  std::vector<uint32_t> groups;  // `gid`, then the others
   bool self = false;
   bool terminal = false;
   std::array<sys::Fd, 3> stdio;
@@ -90,6 +91,8 @@ bool ReceiveRequest(int socket, Request* request, bool* valid) {
   reader(request->cwd);
   reader(request->uid);
   reader(request->gid);
+  reader(request->groups);
+  request->groups.insert(request->groups.begin(), request->gid);
   *valid = have_fds && reader.Finish() && !request->argv.empty();
   return true;
 }
@@ -145,9 +148,12 @@ int Exec(Launch* launch) {
 
 // Raw calls for ids: those of the C library would act on the spawner's idea of itself.
 bool SetIds(const Request& request) {
-  if (request.uid == geteuid() && request.gid == getegid()) return true;
+  if (request.uid == geteuid() && request.gid == getegid() && request.groups.size() == 1) {
+    return true;
+  }
   gid_t gid = request.gid;
-  return syscall(SYS_setgroups, 1, &gid) == 0 && syscall(SYS_setresgid, gid, gid, gid) == 0 &&
+  return syscall(SYS_setgroups, request.groups.size(), request.groups.data()) == 0 &&
+         syscall(SYS_setresgid, gid, gid, gid) == 0 &&
          syscall(SYS_setresuid, request.uid, request.uid, request.uid) == 0;
 }
 

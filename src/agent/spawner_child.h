@@ -24,7 +24,8 @@ struct SpawnReply {
 };
 
 // A request is a u32 length (host order) with three descriptors attached, then this many bytes:
-// u8 self, u8 terminal, argv, env, cwd, u32 uid, u32 gid in the form of protocol/wire.h.
+// u8 self, u8 terminal, argv, env, cwd, u32 uid, u32 gid, groups in the form of
+// protocol/wire.h.
 inline constexpr uint32_t kMaxSpawnRequest = 1U << 20U;
 
 // Serves requests from `socket` until it ends. `self_exe`: the agent's executable.

@@ -44,10 +44,11 @@ class Hash {
 
 class Walk {
  public:
-  explicit Walk(const protocol::ReadTreeState& request) : request_(request) {}
+  explicit Walk(const protocol::ReadTreePart& part) : request_(part.tree), part_(part) {}
 
   Result<protocol::TreeState> Run(sys::Fd root, const struct statx& st) {
-    AddEntry("", st);
+    // A single file counts whatever its name is.
+    if (part_.include.empty() || !S_ISDIR(st.stx_mode)) AddEntry("", st);
     if (S_ISDIR(st.stx_mode)) {
       mount_ = st.stx_mnt_id;
       ASSIGN(root, Reopen(root.get(), O_RDONLY | O_DIRECTORY, request_.path));
@@ -82,7 +83,9 @@ class Walk {
                 STATX_BASIC_STATS | STATX_MNT_ID, &st) != 0) {
         continue;
       }
-      AddEntry(child, st);
+      bool counts = part_.include.empty() ||
+                    (!S_ISDIR(st.stx_mode) && MatchesAny(part_.include, names[i], child));
+      if (counts) AddEntry(child, st);
       bool enter = S_ISDIR(st.stx_mode) && request_.recursive && depth < kMaxDepth;
       if (!enter || st.stx_mnt_id != mount_) continue;
       sys::Fd fd(openat(dir, names[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -91,6 +94,7 @@ class Walk {
   }
 
   const protocol::ReadTreeState& request_;
+  const protocol::ReadTreePart& part_;
   uint64_t mount_ = 0;
   uint64_t entries_ = 0;
   Hash hash_;
@@ -99,13 +103,19 @@ class Walk {
 }  // namespace
 
 Result<void> RunReadTreeState(const protocol::ReadTreeState& request, ClientLink* link) {
+  return RunReadTreePart({.tree = request, .include = {}}, link);
+}
+
+Result<void> RunReadTreePart(const protocol::ReadTreePart& part, ClientLink* link) {
+  const protocol::ReadTreeState& request = part.tree;
   TRY(CheckGlobs(request.exclude));
+  TRY(CheckGlobs(part.include));
   ASSIGN(sys::Fd root, OpenPath(request.path, Follow::kYes));
   struct statx st{};
   if (statx(root.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &st) != 0) {
     return sys::FailFile(errno, request.path);
   }
-  ASSIGN(protocol::TreeState state, Walk(request).Run(std::move(root), st));
+  ASSIGN(protocol::TreeState state, Walk(part).Run(std::move(root), st));
   return link->Send(state);
 }
 

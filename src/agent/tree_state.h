@@ -8,5 +8,6 @@
 namespace atl::agent {
 
 Result<void> RunReadTreeState(const protocol::ReadTreeState& request, ClientLink* link);
+Result<void> RunReadTreePart(const protocol::ReadTreePart& part, ClientLink* link);
 
 }  // namespace atl::agent

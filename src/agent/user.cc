@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "sys/fd.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr size_t kMaxFile = 1U << 20U;
 constexpr size_t kMaxSpec = 256;
+constexpr size_t kMaxGroups = 256;
 
 std::optional<uint32_t> Number(std::string_view text) {
   uint32_t value = 0;
@@ -54,10 +56,42 @@ std::optional<std::array<std::string_view, N>> FindLine(std::string_view text,
   return std::nullopt;
 }
 
+// Takes the part up to the next `separator` off the beginning of `text`.
+std::string_view Take(std::string_view& text, char separator) {
+  size_t end = std::min(text.find(separator), text.size());
+  std::string_view part = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return part;
+}
+
+// The groups that name `member`, but for `gid`.
+std::vector<uint32_t> GroupsOf(std::string_view member, uint32_t gid, std::string_view table) {
+  std::vector<uint32_t> groups;
+  while (!table.empty() && groups.size() < kMaxGroups) {
+    std::string_view line = Take(table, '\n');
+    Take(line, ':');
+    Take(line, ':');
+    std::optional<uint32_t> group = Number(Take(line, ':'));
+    bool names = false;
+    while (!line.empty()) names |= Take(line, ',') == member;
+    if (group && names && *group != gid) groups.push_back(*group);
+  }
+  return groups;
+}
+
 Unexpected NotFound(std::string_view what, std::string_view name) {
   return Fail(Code::kInvalidArgument,
               "the sandbox has no " + std::string(what) + " " + std::string(name),
               "USER_NOT_FOUND");
+}
+
+Result<uint32_t> FindGroup(std::string_view name, std::string_view group) {
+  std::optional<uint32_t> gid = Number(name);
+  if (!gid) {
+    if (auto found = FindLine<3>(group, name, std::nullopt)) gid = Number((*found)[2]);
+  }
+  if (!gid) return NotFound("group", name);
+  return *gid;
 }
 
 bool HasVariable(const std::vector<std::string>& env, std::string_view name) {
@@ -86,14 +120,10 @@ Result<User> FindUser(std::string_view spec, std::string_view passwd, std::strin
             .home = std::string((*line)[5])};
     if (user.home.empty()) user.home = "/";
   }
-  if (colon == spec.size()) return user;
-  std::string_view group_name = spec.substr(colon + 1);
-  std::optional<uint32_t> gid = Number(group_name);
-  if (!gid) {
-    if (auto found = FindLine<3>(group, group_name, std::nullopt)) gid = Number((*found)[2]);
+  if (colon < spec.size()) {
+    ASSIGN(user.gid, FindGroup(spec.substr(colon + 1), group));
   }
-  if (!gid) return NotFound("group", group_name);
-  user.gid = *gid;
+  if (!user.name.empty()) user.groups = GroupsOf(user.name, user.gid, group);
   return user;
 }
 
@@ -105,6 +135,7 @@ Result<void> SetUser(std::string_view spec, Program* program) {
   ASSIGN(User user, FindUser(spec, passwd, group));
   program->uid = user.uid;
   program->gid = user.gid;
+  program->groups = std::move(user.groups);
   if (!HasVariable(program->env, "HOME")) program->env.push_back("HOME=" + user.home);
   for (std::string_view name : {"USER", "LOGNAME"}) {
     if (user.name.empty() || HasVariable(program->env, name)) continue;

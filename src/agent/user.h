@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/spawner.h"
 #include "base/result.h"
@@ -17,6 +18,7 @@ struct User {
   uint32_t gid = 0;
   std::string name;  // empty: has none
   std::string home = "/";
+  std::vector<uint32_t> groups;  // that name it, beside `gid`
 };
 
 // "name", "uid", "uid:gid", "name:group" by the texts of the two files. USER_NOT_FOUND.

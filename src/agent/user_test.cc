@@ -10,7 +10,9 @@ constexpr std::string_view kPasswd =
     "root:x:0:0:root:/root:/bin/bash\nbroken\nbad:x:zz:1::/:\nann:x:1000:100:Ann,,,:/home/ann:/bin/"
     "sh\n"
     "homeless:x:5:6::\n";
-constexpr std::string_view kGroup = "root:x:0:\nshort\nusers:x:100:ann\n";
+constexpr std::string_view kGroup =
+    "root:x:0:\nshort\nusers:x:100:ann\n"
+    "wheel:x:10:bob,ann\nannex:x:11:anna,joann\nvideo:x:12:ann\n";
 
 User Find(std::string_view spec) {
   auto user = FindUser(spec, kPasswd, kGroup);
@@ -34,6 +36,14 @@ TEST(UserTest, IsFoundByNameAndByNumber) {
   EXPECT_EQ(nameless.gid, 4242U);
   EXPECT_EQ(nameless.name, "");
   EXPECT_EQ(Find("4242:users").gid, 100U);
+}
+
+TEST(UserTest, IsInTheGroupsThatNameIt) {
+  EXPECT_EQ(Find("ann").groups, (std::vector<uint32_t>{10, 12}));
+  EXPECT_EQ(Find("1000").groups, (std::vector<uint32_t>{10, 12}));
+  EXPECT_EQ(Find("ann:wheel").groups, (std::vector<uint32_t>{100, 12}));
+  EXPECT_TRUE(Find("root").groups.empty());
+  EXPECT_TRUE(Find("4242").groups.empty());
 }
 
 TEST(UserTest, WhatIsNotThereIsRefused) {

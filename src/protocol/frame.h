@@ -125,6 +125,8 @@ enum class FrameType : uint8_t {
   kTerminalSkipped = 146,
   kTerminalReplayed = 147,
 
+  // A request of watch.h; its answer is kTreeState.
+  kReadTreePart = 173,
   // Watches that outlast their clients: a request, its answer, data (watch.h).
   kKeepWatch = 170,
   kWatchKept = 171,

@@ -77,6 +77,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kWatching:
     case FrameType::kTreeState:
     case FrameType::kFileEvents:
+    case FrameType::kReadTreePart:
     case FrameType::kKeepWatch:
     case FrameType::kWatchKept:
     case FrameType::kKeptEvents:

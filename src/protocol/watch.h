@@ -98,6 +98,16 @@ struct ReadTreeState {
   bool operator==(const ReadTreeState&) const = default;
 };
 
+// The same of some files alone, wherever they are: directories do not count.
+struct ReadTreePart {
+  static constexpr FrameType kType = FrameType::kReadTreePart;
+  static constexpr bool kRequest = true;
+  ReadTreeState tree;
+  std::vector<std::string> include;  // globs
+  void Fields(this auto& self, auto& io) { io(self.tree), io(self.include); }
+  bool operator==(const ReadTreePart&) const = default;
+};
+
 struct TreeState {
   static constexpr FrameType kType = FrameType::kTreeState;
   uint64_t high = 0;

@@ -159,10 +159,17 @@ async::Task<Result<KeptFileWatch>> KeepWatch(AgentClient& agent, WatchFiles requ
 }
 
 async::Task<Result<TreeVersion>> CheckChanges(AgentClient& agent, ReadTreeState request,
-                                              std::string since) {
+                                              std::vector<std::string> include, std::string since) {
   CO_ASSIGN(request.path, AbsolutePath(request.path));
-  CO_ASSIGN(auto state,
-            co_await AskForFile<protocol::TreeState>(agent.socket_path(), request, kTreeLimit));
+  protocol::TreeState state;
+  if (include.empty()) {
+    CO_ASSIGN(state,
+              co_await AskForFile<protocol::TreeState>(agent.socket_path(), request, kTreeLimit));
+  } else {
+    protocol::ReadTreePart part{.tree = std::move(request), .include = std::move(include)};
+    CO_ASSIGN(state,
+              co_await AskForFile<protocol::TreeState>(agent.socket_path(), part, kTreeLimit));
+  }
   TreeVersion now{.version = fmt::format("{:016x}{:016x}", state.high, state.low),
                   .entries = state.entries};
   bool is_version =

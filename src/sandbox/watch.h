@@ -70,7 +70,8 @@ struct TreeVersion {
 };
 // `since`: a version that was given for the same question, or "". One that is none of ours asks to
 // look at everything again: kResync.
+// `include`: globs of the files that count; empty: everything does.
 async::Task<Result<TreeVersion>> CheckChanges(AgentClient& agent, ReadTreeState request,
-                                              std::string since);
+                                              std::vector<std::string> include, std::string since);
 
 }  // namespace atl::sandbox

@@ -335,6 +335,8 @@ export interface Operations {
       since?: string | null;
       /** What is below, too; true. */
       recursive?: boolean | null;
+      /** Globs of the files that alone count. */
+      include?: string[] | null;
       /** Globs of what does not count. */
       exclude?: string[] | null;
       /** As whom; root when it is not there. */

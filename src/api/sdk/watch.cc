@@ -170,16 +170,14 @@ async::Task<> DoWatch(Call& call) {
 
 async::Task<Result<std::string>> DoCheck(Call& call) {
   CO_ASSIGN(Wanted wanted, ParseWatch(call));
-  if (!wanted.what.include.empty()) {
-    co_return Invalid("whether something has changed is known of everything but \"exclude\"");
-  }
   CO_ASSIGN(std::optional<std::string> since, call.body.OptionalText("since"));
   CO_ASSIGN(auto sandbox, co_await Use(call));
   sandbox::ReadTreeState what{.recursive = wanted.what.recursive,
                               .exclude = std::move(wanted.what.exclude)};
   CO_ASSIGN(what.path, co_await PathFrom(sandbox->agent(), wanted.session, wanted.what.path));
   CO_ASSIGN(sandbox::TreeVersion now,
-            co_await sandbox::CheckChanges(sandbox->agent(), std::move(what), since.value_or("")));
+            co_await sandbox::CheckChanges(sandbox->agent(), std::move(what),
+                                           std::move(wanted.what.include), since.value_or("")));
   json::Writer writer = Success();
   if (!since || now.status == sandbox::ChangeStatus::kUnchanged) {
     // Without an earlier version there is nothing that could differ.

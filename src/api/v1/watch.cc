@@ -181,13 +181,16 @@ async::Task<Result<std::string>> DoChanges(const Services& services, std::string
   CO_ASSIGN(auto since, body.OptionalText("since"));
   CO_ASSIGN(auto user, body.OptionalText("user"));
   CO_ASSIGN(auto recursive, body.OptionalBool("recursive"));
+  CO_ASSIGN(auto include, body.OptionalTextList("include"));
   CO_ASSIGN(auto exclude, body.OptionalTextList("exclude"));
+  if (!include) include.emplace();
   what.user = user.value_or("");
   what.recursive = recursive.value_or(true);
   if (exclude) what.exclude = *std::move(exclude);
   CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(sandbox::TreeVersion now,
-            co_await sandbox::CheckChanges(sandbox->agent(), std::move(what), since.value_or("")));
+            co_await sandbox::CheckChanges(sandbox->agent(), std::move(what), *std::move(include),
+                                           since.value_or("")));
   json::Writer writer;
   writer.BeginObject().Field("status", StatusName(now.status)).Field("version", now.version);
   writer.Field("entries", now.entries).EndObject();
@@ -213,6 +216,7 @@ constexpr Field kChangesFields[] = {
     {.name = "path", .about = "Absolute, or relative to /workspace.", .required = true},
     {.name = "since", .about = "The version of the answer before."},
     kRecursive,
+    {.name = "include", .kind = Kind::kTextList, .about = "Globs of the files that alone count."},
     {.name = "exclude", .kind = Kind::kTextList, .about = "Globs of what does not count."},
     kUser,
 };
