@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "sandbox/registry.h"
+#include "snapshot/policy.h"
 
 namespace atl::daemon {
 namespace {
@@ -22,6 +23,19 @@ Result<std::optional<uint64_t>> ReadReserve(Source& source, std::string_view key
   TRY(source.ReadBytes(kSection, key, bytes));
   if (bytes == kAbsent) return std::nullopt;
   return bytes;
+}
+
+// "30s", at least a second.
+Result<void> ReadDeadline(Source& source, std::string_view key, std::chrono::milliseconds& into) {
+  std::string text;
+  TRY(source.Read(kSection, key, text));
+  if (text.empty()) return {};
+  auto duration = snapshot::ParseDuration(text);
+  if (!duration || duration->count() < 1) {
+    return Bad("[limits]", key, "must be a time such as 30s");
+  }
+  into = *duration;
+  return {};
 }
 
 }  // namespace
@@ -42,6 +56,9 @@ Result<LimitsConfig> ReadLimits(Source& source) {
   ASSIGN(rules.disk_reserve, ReadReserve(source, "disk_reserve"));
   TRY(source.Read(kSection, "memory_overcommit", rules.overcommit, 0, kMostOvercommit));
   TRY(source.Read(kSection, "memory_pressure", rules.memory_pressure, 0, 100));
+  TRY(ReadDeadline(source, "runtime_deadline", limits.runtime_deadline));
+  TRY(ReadDeadline(source, "checkpoint_deadline", limits.checkpoint_deadline));
+  TRY(ReadDeadline(source, "agent_deadline", limits.agent_deadline));
   return limits;
 }
 
@@ -51,6 +68,9 @@ void ApplyLimits(const LimitsConfig& limits, sandbox::Options& options) {
   options.limits.weight = limits.weight;
   options.open_files = limits.open_files;
   options.admission = limits.admission;
+  options.runtime_deadline = limits.runtime_deadline;
+  options.checkpoint_deadline = limits.checkpoint_deadline;
+  options.agent_deadline = limits.agent_deadline;
 }
 
 }  // namespace atl::daemon

@@ -2,6 +2,7 @@
 // [limits]: what a sandbox may use beside memory, CPUs and processes, and how many fit on the host.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "base/result.h"
@@ -20,6 +21,9 @@ struct LimitsConfig {
   uint32_t weight = 100;
   uint32_t open_files = 65536;
   sandbox::AdmissionRules admission;
+  std::chrono::milliseconds runtime_deadline{30'000};
+  std::chrono::milliseconds checkpoint_deadline{60'000};
+  std::chrono::milliseconds agent_deadline{15'000};
 };
 
 Result<LimitsConfig> ReadLimits(Source& source);

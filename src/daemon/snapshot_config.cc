@@ -162,6 +162,11 @@ Result<SnapshotConfig> ReadSnapshots(Source& source, const Environment& environm
   TRY(source.Read(kSection, "cache_dir", config.cache_dir));
   TRY(source.ReadBytes(kSection, "cache", config.cache_bytes));
   TRY(ReadDuration(source, kSection, "prune_interval", config.prune_interval));
+  std::chrono::seconds deadline{120};
+  TRY(ReadDuration(source, kSection, "deadline", deadline));
+  if (deadline.count() < 1) return Bad(source.file(), "[snapshots] deadline", "must be a time");
+  config.s3.total_limit = deadline;
+  config.s3.idle_limit = std::min(config.s3.idle_limit, config.s3.total_limit);
   TRY(ReadAutomatic(source, config.automatic));
   TRY(ReadRetention(source, config.retention));
   Default(config.dir, state_dir + "/snapshots");

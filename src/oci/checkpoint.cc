@@ -286,6 +286,8 @@ Result<void> Dump(const DumpSpec& spec) {
               .what = "criu dump",
               .log = log,
               .images = images,
+              .deadline = spec.deadline,
+              .stop = spec.stop,
               .most_bytes = spec.most_bytes,
               .least_free = spec.least_free};
   if (spec.while_still) {
@@ -350,7 +352,10 @@ Result<pid_t> RestoreProcesses(const RestoreSpec& spec) {
                         {"--external", fmt::format("mnt[{}]:{}", one.target, source)});
   }
   (void)::unlink(spec.pid_file.c_str());
-  TRY(RunCriu({.command = std::move(command), .what = "criu restore", .log = spec.log_file}));
+  TRY(RunCriu({.command = std::move(command),
+               .what = "criu restore",
+               .log = spec.log_file,
+               .deadline = spec.deadline}));
   ASSIGN(std::string text, sys::ReadFile(spec.pid_file, 64));
   auto pid = ToNumber<pid_t>(text);
   if (pid <= 1) return Fail(Code::kInternal, spec.pid_file + " holds no process id");

@@ -12,8 +12,10 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@ namespace atl::oci {
 
 struct DumpSpec {
   std::string criu;
+  std::chrono::milliseconds deadline{60'000};  // CriuRun::deadline
   pid_t pid = 0;  // PID 1, parked (protocol::Park) and in the `work` leaf
   std::function<Result<std::vector<int>>()> processes;  // all of them, now
   std::string dir;
@@ -39,6 +42,8 @@ struct DumpSpec {
   // is when all is written. PID 1 is not parked then, and who is connected to it stays connected.
   std::function<Result<void>()> while_still;
   std::function<void()> begins;  // with that: they are about to be stopped
+  // With that: they need not go on any more, and it is ended at once.
+  std::stop_token stop;
 };
 // Writes images/ and `checkpoint`. Without `while_still` the processes are gone afterwards,
 // whatever comes out.
@@ -46,7 +51,8 @@ Result<void> Dump(const DumpSpec& spec);
 
 struct RestoreSpec {
   std::string criu;
-  std::string dir;      // of the checkpoint
+  std::chrono::milliseconds deadline{60'000};  // CriuRun::deadline
+  std::string dir;                             // of the checkpoint
   std::string scratch;  // a directory on the same file system, made for this and removed after
   std::string rootfs;   // mounted
   std::string pid_file;

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -31,7 +32,7 @@ constexpr std::chrono::milliseconds kCriuLimit{60'000};
 constexpr const char* kInstalled = "/usr/lib/atoll/criu";
 constexpr uint64_t kStatBlock = 512;
 // Ended in the middle of a dump that is to be survived, it would leave processes that run its code.
-constexpr std::chrono::milliseconds kWatchedLimit{600'000};
+constexpr int kWatchedDeadlines = 10;
 // A limit of what it may write is an error to it, not its end.
 constexpr const char* kSurviveLimits = "trap '' XFSZ && exec \"$@\"";
 // CRIU closes all descriptors of what it calls, which finds its pipes in CRIU itself. Whoever lets
@@ -120,7 +121,11 @@ namespace {
 
 Result<void> RunToEnd(const CriuRun& run) {
   auto finished = sys::Run(run.command);
-  if (!finished) return Unexpected(std::move(finished).error().Wrap(run.what));
+  if (!finished) {
+    Error error = std::move(finished).error().Wrap(run.what);
+    if (error.code == Code::kTimeout) error.reason = "CHECKPOINT_TIMEOUT";
+    return Unexpected(std::move(error));
+  }
   if (finished->exit_code != 0) {
     return Fail(Code::kUnavailable, fmt::format("{} ended with code {}: {}", run.what,
                                                 finished->exit_code, Complaints(run.log)));
@@ -177,7 +182,7 @@ class Answering {
 }  // namespace
 
 Result<void> RunCriu(CriuRun run) {
-  run.command.timeout = kCriuLimit;
+  run.command.timeout = run.deadline;
   if (!run.images.empty()) run.command.watch = [&run] { return CheckSpace(run); };
   return RunToEnd(run);
 }
@@ -187,16 +192,22 @@ Result<void> RunCriuWatched(CriuRun run, const std::string& scratch, const Momen
   ASSIGN(sys::Pipe answers, sys::MakePipe());
   std::string script = scratch + "/moments";
   TRY(sys::WriteFile(script, kAsk, 0700));
+  const auto begun = std::chrono::steady_clock::now();
   std::vector<std::string> argv = {"/bin/sh", "-c", kSurviveLimits, "sh"};
   argv.insert(argv.end(), run.command.argv.begin(), run.command.argv.end());
   argv.insert(argv.end(), {"--action-script", script});
   run.command.argv = std::move(argv);
   run.command.inherit = {told.write.get(), answers.read.get()};
-  run.command.timeout = kWatchedLimit;
+  run.command.timeout = kWatchedDeadlines * run.deadline;
   Answering answering(std::move(told.read), std::move(answers.write), moments);
   Result<void> space;
-  run.command.watch = [&run, &answering, &space]() -> Result<void> {
+  run.command.watch = [&run, &answering, &space, begun]() -> Result<void> {
     pid_t criu = answering.criu();
+    if (run.stop.stop_requested()) return Fail(Code::kCancelled, "nobody needs it any more");
+    // As long as it has stopped nothing, ending it harms nobody.
+    if (criu <= 1 && std::chrono::steady_clock::now() - begun > run.deadline) {
+      return Fail(Code::kTimeout, fmt::format("it stopped nothing within {}", run.deadline));
+    }
     if (criu <= 1 || !space) return {};
     space = CheckSpace(run);
     rlimit nothing{};
@@ -208,7 +219,13 @@ Result<void> RunCriuWatched(CriuRun run, const std::string& scratch, const Momen
   told.write.Reset();
   thread.join();
   TRY(std::move(space));
+  bool cut_short = !ran && ran.error().code == Code::kTimeout && answering.criu() > 1;
   TRY(std::move(answering).outcome());
+  if (cut_short) {
+    Error error = std::move(ran).error();
+    error.reason = "CHECKPOINT_CUT_SHORT";
+    return Unexpected(std::move(error));
+  }
   return ran;
 }
 

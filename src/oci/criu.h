@@ -2,8 +2,10 @@
 // The program criu: where it is, and running it within limits.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -19,10 +21,11 @@ Result<std::string> FindCriu(const std::string& configured, const std::string& s
 
 struct CriuRun {
   sys::Command command;
-  std::string_view what;  // for errors
-  std::string log;        // which it writes
-  std::string images;     // where it writes; empty: nothing that counts
-  // As in DumpSpec.
+  std::string_view what;                       // for errors
+  std::string log;                             // which it writes
+  std::string images;                          // where it writes; empty: nothing that counts
+  std::chrono::milliseconds deadline{60'000};  // of the whole call, or as RunCriuWatched says
+  std::stop_token stop;                        // as in DumpSpec, as what follows
   uint64_t most_bytes = 0;
   uint64_t least_free = 0;
 };

@@ -103,7 +103,7 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   // The group may be there from before, and the hierarchy read-only now.
   TRY(launcher->cgroups_.CheckWritable());
   launcher->layers_ = Layers(config.state_dir + "/sandboxes");
-  launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun");
+  launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun", config.runtime_deadline);
   launcher->config_ = std::move(config);
   return launcher;
 }

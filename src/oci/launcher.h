@@ -6,10 +6,12 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +37,9 @@ struct LauncherConfig {
   std::string seccomp_profile;  // empty: Debian's (kSeccompProfile)
   std::string criu;             // empty: looked for (FindCriu)
   uint64_t open_files = 65536;  // of a process, unless it raises that itself
+  // What a call of crun, and of CRIU, may take; then it is killed, and what it was about undone.
+  std::chrono::milliseconds runtime_deadline{30'000};
+  std::chrono::milliseconds checkpoint_deadline{60'000};
 };
 
 struct LaunchSpec {
@@ -100,6 +105,7 @@ class Launcher {
     std::string to;
     uint64_t memory_bytes = 0;  // its limit; 0: none
     std::function<Result<void>()> while_still;
+    std::stop_token stop;  // it need not go on any more
   };
   Result<double> CopyMemory(const CopySpec& spec);
   // images/ of that, which may be changed as long as nothing was launched from it.
@@ -162,6 +168,7 @@ class Launcher {
     uint64_t least_free = 0;
     std::function<Result<void>()> while_still = {};  // given: they go on (DumpSpec)
     std::function<void()> begins = {};
+    std::stop_token stop = {};
   };
   Result<void> DumpProcesses(const CheckpointOf& of);
   // PID 1 and its children of the `agent` leaf, into `work` and back.

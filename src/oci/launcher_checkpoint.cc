@@ -141,6 +141,7 @@ Result<void> Launcher::DumpProcesses(const CheckpointOf& of) {
   ASSIGN(std::vector<int> agents, GatherAgents(of.iid));
   Result<void> dumped =
       Dump({.criu = criu,
+            .deadline = config_.checkpoint_deadline,
             .pid = state.pid,
             .processes = [cgroup = cgroups_.Find(of.iid)] { return cgroup.Processes(); },
             .dir = of.dir,
@@ -151,8 +152,12 @@ Result<void> Launcher::DumpProcesses(const CheckpointOf& of) {
             .most_bytes = of.most_bytes,
             .least_free = of.least_free,
             .while_still = of.while_still,
-            .begins = of.begins});
-  if (of.while_still) DisperseAgents(of.iid, agents);
+            .begins = of.begins,
+            .stop = of.stop});
+  // CRIU that was killed in the middle leaves its code in processes that wait for it.
+  bool broken = !dumped && ReasonOf(dumped.error()) == "CHECKPOINT_CUT_SHORT";
+  if (of.while_still && broken) (void)cgroups_.Find(of.iid).Kill();
+  if (of.while_still && !broken) DisperseAgents(of.iid, agents);
   return dumped;
 }
 
@@ -212,6 +217,7 @@ Result<pid_t> Launcher::Revive(const LaunchSpec& spec, const Leaves& leaves) {
   std::string run_dir = RunDir(spec.iid);
   ASSIGN(pid_t pid,
          RestoreProcesses({.criu = criu,
+                           .deadline = config_.checkpoint_deadline,
                            .dir = spec.checkpoint,
                            .scratch = fmt::format("{}/view-{}", spec.checkpoint, spec.iid),
                            .rootfs = run_dir + "/rootfs",

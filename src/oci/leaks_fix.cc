@@ -67,7 +67,7 @@ class Remover {
       : config_(config),
         cgroups_(std::move(cgroups)),
         layers_(config.state_dir + "/sandboxes"),
-        runtime_(MakeCrunRuntime(config.run_dir + "/crun")) {}
+        runtime_(MakeCrunRuntime(config.run_dir + "/crun", config.runtime_deadline)) {}
 
   Result<void> Remove(const Leak& leak) {
     if (leak.kind == "process") return EndProcess(config_, leak);

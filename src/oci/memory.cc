@@ -100,7 +100,8 @@ Result<double> Launcher::CopyMemory(const CopySpec& spec) {
                        .most_bytes = spec.memory_bytes == 0 ? 0 : spec.memory_bytes + kMostBeside,
                        .least_free = reserve,
                        .while_still = spec.while_still,
-                       .begins = [&begin] { begin = Clock::now(); }});
+                       .begins = [&begin] { begin = Clock::now(); },
+                       .stop = spec.stop});
     end = Clock::now();
     return dumped;
   };

@@ -22,8 +22,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::chrono::milliseconds kTimeout{30'000};
-
 Result<std::string> FindProgram(std::string_view name) {
   const char* path = std::getenv("PATH");
   std::string_view rest = path == nullptr ? "/usr/bin:/bin" : path;
@@ -59,9 +57,18 @@ Result<sys::Fd> SealedCopy(const std::string& program) {
   return copy;
 }
 
+// The client's own time is not what has passed.
+Error Late(Error error) {
+  if (error.code != Code::kTimeout) return error;
+  error.code = Code::kUnavailable;
+  error.reason = "RUNTIME_TIMEOUT";
+  return error;
+}
+
 class CrunRuntime : public Runtime {
  public:
-  explicit CrunRuntime(std::string root) : root_(std::move(root)) {
+  CrunRuntime(std::string root, std::chrono::milliseconds deadline)
+      : root_(std::move(root)), deadline_(deadline) {
     auto program = FindProgram("crun");
     if (!program) return;
     auto copy = SealedCopy(*program);
@@ -82,14 +89,14 @@ class CrunRuntime : public Runtime {
     command.inherit = spec.inherit;
     command.stdout_fd = spec.output_fd;
     command.stderr_fd = spec.output_fd;
-    command.timeout = kTimeout;
+    command.timeout = deadline_;
     auto finished = sys::Run(command);
     if (finished && finished->exit_code == 0) {
       if (auto pid = ReadPid(pid_file)) return pid;
     }
     // What has been made of it by then, crun itself knows best how to take away.
     (void)Delete(spec.iid);
-    if (!finished) return Unexpected(std::move(finished).error().Wrap("crun run"));
+    if (!finished) return Unexpected(Late(std::move(finished).error()).Wrap("crun run"));
     return Fail(Code::kInternal, fmt::format("crun run ended with code {}: {}", finished->exit_code,
                                              ReadTail(spec.output_fd)));
   }
@@ -106,8 +113,10 @@ class CrunRuntime : public Runtime {
     std::string state = fmt::format("{}/{}", root_, iid);
     if (HasEnded(state) && sys::RemoveTree(state)) return {};
     auto deleted = Call({"delete", "--force", iid});
-    if (!deleted && Known(iid)) return Unexpected(std::move(deleted).error());
-    return {};
+    if (deleted || !Known(iid)) return {};
+    // A crun that fails or hangs keeps nothing: of what has no process this directory is all.
+    if (HasEnded(state) || HasNotBegun(state)) return sys::RemoveTree(state);
+    return Unexpected(std::move(deleted).error());
   }
 
   Result<ContainerState> State(const std::string& iid) override {
@@ -154,11 +163,18 @@ class CrunRuntime : public Runtime {
   }
 
   Result<std::string> Call(std::initializer_list<std::string> arguments) const {
-    return sys::RunChecked({.argv = Argv(arguments), .timeout = kTimeout});
+    auto output = sys::RunChecked({.argv = Argv(arguments), .timeout = deadline_});
+    if (!output) return Unexpected(Late(std::move(output).error()));
+    return output;
   }
 
   bool Known(const std::string& iid) const {
     return ::access(fmt::format("{}/{}", root_, iid).c_str(), F_OK) == 0;
+  }
+
+  // A crun that was killed before it wrote which process is PID 1 has let none run.
+  static bool HasNotBegun(const std::string& state) {
+    return ::access((state + "/status").c_str(), F_OK) != 0 && errno == ENOENT;
   }
 
   // Whether crun says which process is PID 1, and that one is no more.
@@ -186,6 +202,7 @@ class CrunRuntime : public Runtime {
   }
 
   std::string root_;
+  std::chrono::milliseconds deadline_;
   sys::Fd copy_;
   std::string program_ = "crun";
 };
@@ -204,8 +221,8 @@ std::string ReadTail(int log) {
   return text;
 }
 
-std::unique_ptr<Runtime> MakeCrunRuntime(std::string root) {
-  return std::make_unique<CrunRuntime>(std::move(root));
+std::unique_ptr<Runtime> MakeCrunRuntime(std::string root, std::chrono::milliseconds deadline) {
+  return std::make_unique<CrunRuntime>(std::move(root), deadline);
 }
 
 }  // namespace atl::oci

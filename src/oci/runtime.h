@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,7 +44,9 @@ class Runtime {
 // The last lines of a log file, for errors that must say what was written there.
 std::string ReadTail(int log);
 
-// `root`: where crun keeps its state (run_dir/crun).
-std::unique_ptr<Runtime> MakeCrunRuntime(std::string root);
+// `root`: where crun keeps its state (run_dir/crun). A call that has not ended by its deadline is
+// killed: kUnavailable, RUNTIME_TIMEOUT.
+std::unique_ptr<Runtime> MakeCrunRuntime(
+    std::string root, std::chrono::milliseconds deadline = std::chrono::seconds(30));
 
 }  // namespace atl::oci

@@ -149,9 +149,9 @@ async::Task<Result<void>> AgentClient::Configure(
   co_return Result<void>();
 }
 
-async::Task<Result<void>> AgentClient::Park() {
+async::Task<Result<void>> AgentClient::Park(std::chrono::milliseconds limit) {
   protocol::Park request;
-  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, kAnswerLimit));
+  CO_TRY(co_await Ask<protocol::Ok>(socket_path_, request, limit));
   co_return Result<void>();
 }
 

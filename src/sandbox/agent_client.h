@@ -123,7 +123,8 @@ class AgentClient {
   virtual async::Task<Result<void>> SignalDetached(std::string name, int signo);
 
   // Makes it fit for a checkpoint; nobody can connect to it afterwards. See protocol::Park.
-  virtual async::Task<Result<void>> Park();
+  virtual async::Task<Result<void>> Park(
+      std::chrono::milliseconds limit = std::chrono::seconds(30));
   // It was copied while it ran, and is another one from now on. AGENT_TOO_OLD.
   virtual async::Task<Result<void>> BecomeCopy();
   // Terminals, by name: see terminal.h. AGENT_TOO_OLD.

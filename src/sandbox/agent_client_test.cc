@@ -182,7 +182,7 @@ TEST_F(AgentClientTest, AnAgentThatSaysNothingIsNotWaitedForForever) {
   auto ready = Wait(client.WaitReady(milliseconds(50)));
   done.set_value();
   ASSERT_FALSE(ready);
-  EXPECT_EQ(ready.error().code, Code::kTimeout);
+  EXPECT_EQ(ready.error().code, Code::kUnavailable);
 }
 
 TEST_F(AgentClientTest, GarbageAndCutFramesAreErrors) {

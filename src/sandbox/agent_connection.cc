@@ -127,7 +127,7 @@ async::Task<Result<protocol::Frame>> AgentConnection::NextWithin(std::chrono::mi
   std::optional<Result<protocol::Frame>> result;
   bool in_time = co_await async::WithTimeout(limit, NextInto(*this, result));
   if (in_time && result) co_return std::move(*result);
-  co_return Fail(Code::kTimeout, "the sandbox did not answer in time", "CONTAINER_UNAVAILABLE");
+  co_return Fail(Code::kUnavailable, "the sandbox did not answer in time", "CONTAINER_UNAVAILABLE");
 }
 
 }  // namespace atl::sandbox

@@ -34,7 +34,7 @@ class AgentConnection {
   // The next frame after the Hello, which is checked and kept. The end of the stream is an error.
   // The payload is valid until the next call.
   async::Task<Result<protocol::Frame>> Next();
-  // kTimeout when it does not come in time; the connection is of no use then.
+  // kUnavailable when it does not come in time; the connection is of no use then.
   async::Task<Result<protocol::Frame>> NextWithin(std::chrono::milliseconds limit);
 
   // From now on descriptors that the agent passes are kept; more than one is an error.

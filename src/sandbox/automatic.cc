@@ -15,7 +15,6 @@ using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTick{2'000};
 constexpr std::chrono::seconds kSaveAgainPause{30};
-constexpr std::chrono::seconds kLongestSaveAgainPause{3600};
 // A repository that was locked is tried again soon.
 constexpr std::chrono::minutes kPruneAgain{10};
 constexpr std::chrono::milliseconds kEndLimit{5'000};
@@ -46,62 +45,6 @@ async::Task<> Registry::Impl::IntervalRound() {
     if (!saved) log::Warning("snapshot of {}: {}", id, saved.error().message);
     std::lock_guard guard(mutex);
     entry->looked_at = steady_clock::now();
-  }
-}
-
-async::Task<> Registry::Impl::SaveAgainRound() {
-  std::vector<std::string> due;
-  {
-    std::lock_guard guard(mutex);
-    for (const auto& [id, entry] : entries) {
-      bool stopped = entry->exists && entry->row.state == State::kStopped;
-      bool now = steady_clock::now() >= entry->save_again_at;
-      if (stopped && entry->row.unsaved && now) due.push_back(id);
-    }
-  }
-  for (const std::string& id : due) {
-    // Ask the store first: a sandbox is not started for nothing.
-    auto look = [this] { return vault.GetFresh(std::chrono::milliseconds(0)); };
-    Result<snapshot::Vault::Repo> store = co_await transfers.Run(look);
-    if (!store) co_return;
-    EntryPtr entry = Lookup(id);
-    if (!entry) continue;
-    async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
-    Result<Held> held = co_await Hold(id, false);
-    bool still = held && held->entry == entry && entry->row.state == State::kStopped;
-    if (!still) continue;
-    Phases phases;
-    bool keep_memory = launcher.HasMemory(entry->row.iid);
-    Result<void> done = co_await StartAgain(entry, phases);
-    std::shared_ptr<Sandbox> sandbox;
-    {
-      std::lock_guard guard(mutex);
-      // Somebody uses it already: it goes on running, and is saved when it next stops.
-      if (entry->activity->uses() > 0) continue;
-      // Whoever wants it now waits for the lock and starts it again.
-      entry->reserved = true;
-      sandbox = entry->sandbox;
-    }
-    if (done) {
-      auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
-      if (saved) log::Info("sandbox {} is saved now", id);
-      if (!saved) {
-        log::Warning("sandbox {} is still not saved: {}", id, saved.error().message);
-        std::lock_guard guard(mutex);
-        entry->save_again_pause =
-            std::clamp(2 * entry->save_again_pause, kSaveAgainPause, kLongestSaveAgainPause);
-        entry->save_again_at = steady_clock::now() + entry->save_again_pause;
-      }
-      if (keep_memory) {
-        Result<void> kept = co_await KeepMemory(entry, sandbox);
-        if (!kept)
-          log::Warning("sandbox {} stops without its memory: {}", id, kept.error().message);
-      }
-      sandbox.reset();
-      done = co_await StopContainer(entry);
-    }
-    if (!done) log::Error("sandbox {}: {}", id, done.error().message);
-    Reserve(entry, false);
   }
 }
 

@@ -148,12 +148,16 @@ async::Task<> Registry::Impl::StartFor(std::string id, Result<std::shared_ptr<Sa
 async::Task<Result<void>> Registry::Impl::CopyFiles(const Source& source,
                                                     const std::vector<Row>& targets,
                                                     ForkFacts& facts) {
-  auto copy = [this, &source, &targets]() -> Result<ForkFacts> {
+  std::stop_token deleted = DeletionOf(source.held.entry);
+  auto copy = [this, &source, &targets, &deleted]() -> Result<ForkFacts> {
     AtWork working(at_work);
+    std::stop_source stop;
+    std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
+    std::stop_callback when_deleted(deleted, [&stop] { stop.request_stop(); });
     return CopyLayers(launcher, {.source = source.row,
                                  .asleep = source.row.state == State::kPaused,
                                  .targets = targets,
-                                 .stop = ending.get_token()});
+                                 .stop = stop.get_token()});
   };
   CO_ASSIGN(facts, co_await transfers.Run(copy));
   co_return Result<void>();
@@ -210,7 +214,7 @@ async::Task<> Registry::Impl::ForkInto(std::string id, ForkRequest request,
     result = std::move(forked);
     co_return;
   }
-  Error error = std::move(done).error().Wrap("fork sandbox " + id);
+  Error error = Late(std::move(done).error()).Wrap("fork sandbox " + id);
   // All of them or none.
   for (const Held& held : claimed) {
     Result<void> undone = co_await DestroyAll(held.entry);

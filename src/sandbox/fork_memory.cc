@@ -72,7 +72,9 @@ async::Task<> Registry::Impl::WriteCopies(const Source& source, const std::vecto
                                           std::function<void()> on_hold, Result<ForkFacts>& facts) {
   const Row& row = source.row;
   const std::string& first = targets.front().iid;
-  auto hold = [this, &row, &first, &on_hold](const std::function<Result<void>()>& last_pass) {
+  std::stop_token deleted = DeletionOf(source.held.entry);
+  auto hold = [this, &row, &first, &on_hold,
+               &deleted](const std::function<Result<void>()>& last_pass) {
     auto while_still = [&]() -> Result<void> {
       on_hold();
       return last_pass();
@@ -81,12 +83,16 @@ async::Task<> Registry::Impl::WriteCopies(const Source& source, const std::vecto
                                 .id_base = row.id_base(),
                                 .to = first,
                                 .memory_bytes = row.limits.memory_bytes,
-                                .while_still = while_still});
+                                .while_still = while_still,
+                                .stop = deleted});
   };
-  auto write = [this, &row, &targets, &hold] {
+  auto write = [this, &row, &targets, &hold, &deleted] {
     AtWork working(at_work);
-    return CopyLayers(
-        launcher, {.source = row, .targets = targets, .hold = hold, .stop = ending.get_token()});
+    std::stop_source stop;
+    std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
+    std::stop_callback when_deleted(deleted, [&stop] { stop.request_stop(); });
+    return CopyLayers(launcher,
+                      {.source = row, .targets = targets, .hold = hold, .stop = stop.get_token()});
   };
   facts = co_await transfers.Run(write);
 }

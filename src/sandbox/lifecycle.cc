@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Creating, starting and deleting. A state is written to the database before what it announces is
+// Creating and stopping what runs. A state is written to the database before what it announces is
 // begun: `creating` is undone after a crash, `running` is adopted or started again, `stopping` and
 // `deleting` are finished.
 #include <fmt/format.h>
@@ -18,9 +18,6 @@
 
 namespace atl::sandbox {
 namespace {
-
-constexpr std::chrono::milliseconds kReadyLimit{15'000};
-constexpr std::chrono::seconds kDeleteAgainPause{10};
 
 // Says whether the sandbox's count of programs that were ended for want of memory has grown.
 AgentClient::OomCheck MakeOomCheck(sys::Cgroup cgroup, uint64_t known,
@@ -95,9 +92,10 @@ async::Task<> AttachNetwork(egress::Egress& egress, std::string iid, sys::Fd net
   phases.emplace_back("network", watch.Lap());
 }
 
-async::Task<> AwaitAgent(AgentClient& agent, Result<void>& result, Phases& phases) {
+async::Task<> AwaitAgent(AgentClient& agent, std::chrono::milliseconds limit, Result<void>& result,
+                         Phases& phases) {
   Stopwatch watch;
-  result = co_await agent.WaitReady(kReadyLimit);
+  result = co_await agent.WaitReady(limit);
   phases.emplace_back("agent", watch.Lap());
 }
 
@@ -126,7 +124,7 @@ async::Task<Result<void>> Registry::Impl::Connect(EntryPtr entry, oci::Launched 
   Result<void> committed;
   async::Task<> inside = async::Both(
       AttachNetwork(egress, info.iid, std::move(launched.net_namespace), network, phases),
-      AwaitAgent(sandbox->agent(), ready, phases));
+      AwaitAgent(sandbox->agent(), options.agent_deadline, ready, phases));
   // The container runs, so `running` is what a new daemon has to find, whatever happens next.
   if (commit) {
     co_await async::Both(std::move(inside),
@@ -226,8 +224,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
     return rows.Insert(row);
   };
   Stopwatch watch;
-  auto look = [this, &row] { return Recoverable(row); };
-  Result<Records> records = co_await lookups.Run(look);
+  Result<Records> records = co_await LookUp(entry, row);
   Result<Row> inserted = Fail(Code::kInternal, "nothing was inserted");
   FromPool taken = FromPool::kNone;
   WarmPool::CreateCount count(pool.get());
@@ -273,7 +270,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   Reserve(entry, false);
   measure.Succeeded(launched.has_value());
   if (launched) co_return launched;
-  Error error = std::move(launched).error().Wrap(fmt::format("create sandbox {}", row.id));
+  Error error = Late(std::move(launched).error()).Wrap(fmt::format("create sandbox {}", row.id));
   Result<void> undone = co_await DestroyAll(entry);
   if (!undone) {
     error.message += "; undoing it failed too: " + undone.error().message;
@@ -296,71 +293,6 @@ async::Task<Result<void>> Registry::Impl::StopContainer(EntryPtr entry, std::str
   CO_TRY(co_await runtime.blocking().Run(stop));
   SetState(entry, State::kStopped);
   co_return Result<void>();
-}
-
-async::Task<Result<void>> Registry::Impl::DestroyAll(EntryPtr entry, bool wanted) {
-  bool begun = false;  // by an earlier try, which has written what it is for
-  std::shared_ptr<Sandbox> sandbox;
-  {
-    std::lock_guard guard(mutex);
-    sandbox = std::move(entry->sandbox);
-    begun = entry->row.state == State::kDeleting;
-    // Also for whoever tries again.
-    wanted = entry->delete_wanted = entry->delete_wanted || wanted;
-    entry->row.state = State::kDeleting;
-    entry->reserved = false;
-  }
-  // Who still holds the sandbox keeps an object whose connections are gone.
-  if (sandbox) sandbox->network_.reset();
-  const std::string& iid = entry->row.iid;
-  const std::string& id = entry->row.id;
-  auto destroy = [this, &iid, &id, wanted, begun]() -> Result<void> {
-    if (wanted) {
-      TRY(rows.BeginDelete(iid, id));
-    } else if (!begun) {
-      TRY(rows.SetState(iid, State::kDeleting, {}, "what was half-made is undone"));
-    }
-    Result<void> destroyed = launcher.Destroy(iid);
-    if (destroyed && wanted) {
-      if (auto repository = vault.Opened()) {
-        known_files.Forget(snapshot::KnownOwner(*repository, id));
-      }
-    }
-    if (destroyed) return rows.Remove(iid);
-    (void)rows.SetState(iid, State::kDeleting, destroyed.error().message);
-    return destroyed;
-  };
-  Result<void> destroyed = co_await runtime.blocking().Run(destroy);
-  if (destroyed) {
-    Discard(entry);
-  } else {
-    // It stays one that is to be deleted: tried again by itself, and by whoever asks.
-    std::lock_guard guard(mutex);
-    entry->row.failure = destroyed.error().message;
-    entry->delete_again_at = std::chrono::steady_clock::now() + kDeleteAgainPause;
-  }
-  co_return destroyed;
-}
-
-async::Task<> Registry::Impl::DeleteInto(std::string id, Result<void>& result) {
-  co_await async::DisableCancellation();
-  EntryPtr entry = Lookup(id);
-  if (entry) {
-    std::lock_guard guard(mutex);
-    entry->deleting.request_stop();
-  }
-  Result<Held> held = co_await Hold(std::move(id), false);
-  if (!held) {
-    if (entry) {
-      std::lock_guard guard(mutex);
-      entry->deleting = std::stop_source();
-    }
-    result = Unexpected(std::move(held).error());
-    co_return;
-  }
-  metrics::Measure measure(metrics::Get().delete_seconds);
-  result = co_await DestroyAll(held->entry, true);
-  measure.Succeeded(result.has_value());
 }
 
 }  // namespace atl::sandbox

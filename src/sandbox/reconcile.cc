@@ -103,16 +103,20 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
       log::Info("sandbox {} was not yet restored: it is at its next start", id);
     } else {
       log::Error("sandbox {}: {}", id, emptied.error().message);
-      SetState(entry, State::kFailed, emptied.error().message);
+      NoteFailed(entry, emptied.error().message);
     }
     co_return;
   }
   // The next use of one that failed tries to start it.
-  if (state == State::kStopped || state == State::kFailed) co_return;
+  if (state == State::kStopped || state == State::kFailed) {
+    if (state == State::kFailed) NoteFailed(entry, entry->row.failure);
+    co_return;
+  }
   if (lives) {
     Result<void> adopted = co_await Adopt(entry, state == State::kPaused);
     // What runs is ended only when there is nothing else to be done: a busy host is slow to answer.
     for (int tries = 1; !adopted && IsWorthAnotherTry(adopted.error(), tries); ++tries) {
+      if (IsBeingDeleted(entry)) break;
       log::Warning("sandbox {}: {}; trying again", id, adopted.error().message);
       co_await async::Sleep(kAdoptionPause);
       adopted = co_await Adopt(entry, state == State::kPaused);
@@ -128,7 +132,7 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
     Result<void> stopped = co_await ClearDead(entry, adopted.error().message);
     if (!stopped) {
       log::Error("sandbox {}: {}", id, stopped.error().message);
-      SetState(entry, State::kFailed, stopped.error().message);
+      NoteFailed(entry, stopped.error().message);
     }
     co_return;
   }

@@ -68,7 +68,9 @@ oci::LauncherConfig LauncherConfigOf(const Options& options) {
                              .cgroup_root = options.cgroup,
                              .agent_binary = options.agent_binary,
                              .opencode_binary = options.opencode_binary,
-                             .open_files = options.open_files};
+                             .open_files = options.open_files,
+                             .runtime_deadline = options.runtime_deadline,
+                             .checkpoint_deadline = options.checkpoint_deadline};
 }
 
 Sandbox::Sandbox(Info info, std::unique_ptr<AgentClient> agent)

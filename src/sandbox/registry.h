@@ -87,6 +87,10 @@ struct Options {
   std::string default_image = "default";
   Limits limits{.memory_bytes = 4ULL << 30U, .cpus = 2, .pids = 2048};
   uint64_t open_files = 65536;  // of a process, unless it raises that itself
+  // What each step of a change of state may take (README.md).
+  std::chrono::milliseconds runtime_deadline{30'000};     // a call of crun
+  std::chrono::milliseconds checkpoint_deadline{60'000};  // of CRIU
+  std::chrono::milliseconds agent_deadline{15'000};       // until an agent answers
   AdmissionRules admission;
   std::vector<std::pair<std::string, std::string>> env;  // of every program inside
   snapshot::AutoPolicy snapshots;

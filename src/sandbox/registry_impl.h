@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of the registry share: registry.cc (look-ups), lifecycle.cc (create, start,
 // delete), reconcile.cc (after a restart), sleep.cc (sleep, wake, idleness), transfer.cc (snapshot,
-// restore), fork.cc, stop.cc (stop, and what is saved and recovered around it), automatic.cc (what
-// happens by itself), warm_pool.cc and claim.cc (the members of the warm pool).
+// restore), fork.cc, stop.cc (stop, and what is saved before), recover.cc (what comes back),
+// delete.cc, automatic.cc (what happens by itself), again.cc (what is tried again), warm_pool.cc
+// and claim.cc (the members of the warm pool).
 #pragma once
 
 #include <malloc.h>
@@ -36,6 +37,8 @@ inline constexpr int kStreamThreads = 4;
 Unexpected Replaced();
 // POOL_EMPTY
 Unexpected PoolIsEmpty();
+// A deadline of ours that has passed is nothing that the client could have known of.
+Error Late(Error error);
 
 struct Registry::Entry {
   async::Mutex lifecycle;  // held by who creates, starts or deletes it
@@ -54,6 +57,9 @@ struct Registry::Entry {
   std::string save_failure;  // of the last try, while `row.unsaved`
   bool reserved = false;     // it runs, but is not for anybody's use yet
   std::chrono::steady_clock::time_point delete_again_at;  // kDeleting that failed: not before
+  std::chrono::steady_clock::time_point stop_again_at;    // kFailed: not before
+  std::chrono::seconds stop_again_pause{0};
+  bool wake_unwritten = false;  // it runs, and its row still says that it sleeps
   std::shared_ptr<Activity> activity = std::make_shared<Activity>();
   uint64_t cpu_usec = 0;  // when it was last looked whether an idle one is busy; 0: not yet
   std::chrono::steady_clock::time_point cpu_at;
@@ -153,6 +159,9 @@ struct Registry::Impl {
   // All of these run to their end whoever cancels, and are called with the lifecycle lock held.
   async::Task<> CreateInto(std::string id, CreateOptions create, Result<Created>& result);
   async::Task<> DeleteInto(std::string id, Result<void>& result);
+  async::Task<> HoldForDelete(std::string id, Result<Held>& held, async::Event& done);
+  // Ends what runs in one whose deletion has waited for too long, again and again until `done`.
+  async::Task<> EndUnless(EntryPtr entry, async::Event& done);
   async::Task<> AcquireInto(std::string id, Result<std::shared_ptr<Sandbox>>& result,
                             Waited* waited);
   async::Task<> SleepInto(std::string id, bool force, Result<void>& result);
@@ -265,6 +274,7 @@ struct Registry::Impl {
   async::Task<bool> CallOffStop(EntryPtr entry);
   // By its row, whether it lives or not.
   bool IsUp(const EntryPtr& entry) const;
+  bool IsFailed(const EntryPtr& entry) const;
   // Where its policy saves it when it stops, and that has not been done.
   async::Task<Result<void>> NoteUnsaved(EntryPtr entry);
   async::Task<Result<void>> ClearDead(EntryPtr entry, std::string why);
@@ -280,14 +290,18 @@ struct Registry::Impl {
   async::Task<Result<void>> KeepMemory(EntryPtr entry, std::shared_ptr<Sandbox> sandbox);
   async::Task<Result<void>> LaunchFromMemory(EntryPtr entry, Phases& phases);
   bool LayerIsGone(const Row& row) const;
-  // Before a start: whether the layer has to be filled from snapshots. Blocks.
-  Result<bool> PrepareLayer(const Row& row);
+  // Before a start: whether the layer has to be filled from snapshots.
+  async::Task<Result<bool>> PrepareLayer(EntryPtr entry);
   // The newest snapshots of the policy's paths that are younger than the id's last deletion.
   using Records = std::vector<repository::SnapshotRecord>;
   Result<Records> Recoverable(const Row& row);
+  // The same, for whoever gives up when it is deleted.
+  async::Task<Result<Records>> LookUp(EntryPtr entry, Row row);
   // Those, into a sandbox that runs with an empty layer.
   async::Task<Result<void>> Recover(EntryPtr entry, std::vector<Recovered>& recovered);
   void Reserve(const EntryPtr& entry, bool reserved);
+  bool IsBeingDeleted(const EntryPtr& entry) const;
+  std::stop_token DeletionOf(const EntryPtr& entry) const;
 
   // Whether the newest snapshots of a sandbox have to stay, however old they are.
   std::function<bool(std::string_view)> MayBeNeeded();
@@ -295,6 +309,9 @@ struct Registry::Impl {
   // One round of what happens by itself.
   async::Task<> IntervalRound();
   async::Task<> SaveAgainRound();
+  async::Task<> SaveAgainSome(const std::vector<std::string>& ids, size_t begin, size_t step);
+  async::Task<> SaveAgainEach(const std::vector<std::string>& ids, size_t begin, size_t step);
+  async::Task<Result<void>> SaveAgainOne(std::string id, EntryPtr entry);
   async::Task<bool> PruneRound();  // false: try again soon
 
   // One round over those that nobody uses, and over deletes that failed.
@@ -308,6 +325,11 @@ struct Registry::Impl {
   // A service of it runs that is to keep it awake; this counts as a use.
   async::Task<bool> StaysAwake(EntryPtr entry);
   async::Task<> DeleteAgainRound();
+  // Those whose stop failed, and rows that could not be written, are tried again.
+  async::Task<> StopAgainRound();
+  async::Task<> StopAgain(EntryPtr entry);
+  async::Task<> WriteAgainRound();
+  void NoteFailed(const EntryPtr& entry, const std::string& why);
 
   async::Task<> LoadInto(Result<void>& result);
 

@@ -22,6 +22,7 @@ constexpr std::chrono::minutes kQuiet{1};
 constexpr std::chrono::hours kPruneEvents{1};
 constexpr std::chrono::milliseconds kKeepEvents = std::chrono::hours(24 * 30);
 constexpr int64_t kMaxEvents = 1'000'000;
+constexpr const char* kWanted = "somebody wants it";
 
 Unexpected InUse(const std::string& id, int uses) {
   return Fail(Code::kFailedPrecondition,
@@ -56,7 +57,8 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
   Result<void> paused = co_await runtime.blocking().Run(pause);
   if (!paused) {
     SetState(entry, State::kRunning);
-    co_return Unexpected(std::move(paused).error().Wrap("put sandbox " + row.id + " to sleep"));
+    co_return Unexpected(
+        Late(std::move(paused).error()).Wrap("put sandbox " + row.id + " to sleep"));
   }
   log::Info("sandbox {} sleeps: {}", row.id, why);
   co_return Result<void>();
@@ -65,18 +67,23 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
 async::Task<Result<void>> Registry::Impl::Thaw(EntryPtr entry) {
   metrics::Measure measure(metrics::Get().wake_seconds);
   const std::string& iid = entry->row.iid;
-  auto thaw = [this, &iid]() -> Result<void> {
+  bool unwritten = false;
+  auto thaw = [this, &iid, &unwritten]() -> Result<void> {
     TRY(launcher.CgroupOf(iid).Freeze(false));
-    // One that runs although its row says that it sleeps is frozen again by the next daemon, and
-    // woken by its next use: a full disk is no reason to end its programs.
-    Result<void> noted = rows.SetState(iid, State::kRunning, {}, "somebody wants it");
+    // A full disk is no reason to end its programs. Until the row is written (WriteAgainRound), a
+    // new daemon takes it for asleep, and its next use wakes it.
+    Result<void> noted = rows.SetState(iid, State::kRunning, {}, kWanted);
+    unwritten = !noted;
     if (!noted) log::Error("sandbox {}: {}", iid, noted.error().message);
     return {};
   };
   CO_TRY(co_await runtime.blocking().Run(thaw));
   measure.Succeeded(true);
   entry->activity->Touch();
-  SetState(entry, State::kRunning);
+  std::lock_guard guard(mutex);
+  entry->row.state = State::kRunning;
+  entry->row.failure.clear();
+  entry->wake_unwritten = unwritten;
   co_return Result<void>();
 }
 
@@ -283,26 +290,6 @@ async::Task<> Registry::Impl::StopByItself(EntryPtr entry) {
   log::Warning("{}", stopped.error().message);
 }
 
-async::Task<> Registry::Impl::DeleteAgainRound() {
-  std::vector<EntryPtr> due;
-  {
-    std::lock_guard guard(mutex);
-    for (const auto& [id, entry] : entries) {
-      bool failed = entry->exists && entry->row.state == State::kDeleting &&
-                    entry->delete_again_at != steady_clock::time_point();
-      if (failed && steady_clock::now() >= entry->delete_again_at) due.push_back(entry);
-    }
-  }
-  for (const EntryPtr& entry : due) {
-    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-    if (entry->removed || entry->row.state != State::kDeleting) continue;
-    std::string id = entry->row.id;
-    Result<void> deleted = co_await DestroyAll(entry);
-    if (deleted) log::Info("sandbox {} is deleted now", id);
-    if (!deleted) log::Warning("sandbox {}: {}", id, deleted.error().message);
-  }
-}
-
 namespace {
 
 async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
@@ -316,6 +303,8 @@ async::Task<> Registry::RunIdle() {
     if (impl_->automatic_stops.is_set()) break;
     co_await impl_->IdleRound();
     co_await impl_->DeleteAgainRound();
+    co_await impl_->StopAgainRound();
+    co_await impl_->WriteAgainRound();
     if (steady_clock::now() < prune_at) continue;
     prune_at = steady_clock::now() + kPruneEvents;
     auto prune = [this] {

@@ -28,7 +28,7 @@ async::Task<Result<void>> Registry::Impl::KeepMemory(EntryPtr entry,
   }
   auto thaw = [this, &row] { return launcher.CgroupOf(row.iid).Freeze(false); };
   CO_TRY(co_await runtime.blocking().Run(thaw));
-  CO_TRY(co_await sandbox->agent().Park());
+  CO_TRY(co_await sandbox->agent().Park(options.agent_deadline));
   // What is connected to anything outside would have to be there again.
   sandbox->network_.reset();
   auto keep = [this, &row]() -> Result<void> {
@@ -86,8 +86,7 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
     CO_TRY(co_await StopContainer(entry, "it had ended"));
   }
   phases.emplace_back("clean", watch.Lap());
-  auto look = [this, &entry] { return PrepareLayer(entry->row); };
-  CO_ASSIGN(bool recover, co_await lookups.Run(look));
+  CO_ASSIGN(bool recover, co_await PrepareLayer(entry));
   {
     std::lock_guard guard(mutex);
     entry->row.recover = recover;
@@ -116,7 +115,8 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
   Reserve(entry, false);
   measure.Succeeded(launched.has_value());
   if (launched) co_return launched;
-  Error error = std::move(launched).error().Wrap(fmt::format("start sandbox {}", entry->row.id));
+  Error error =
+      Late(std::move(launched).error()).Wrap(fmt::format("start sandbox {}", entry->row.id));
   Result<void> stopped = co_await StopContainer(entry, error.message);
   if (!stopped) log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
   if (recover) co_await DropLayer(entry);

@@ -1,29 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stopping, what is saved before, and what an empty layer gets back at a start.
+// Stopping, and what is saved before.
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/freezer.h"
 #include "sandbox/registry_impl.h"
-#include "snapshot/latest.h"
 
 namespace atl::sandbox {
 namespace {
-
-// Another host may have saved the sandbox a moment ago: a layer is never begun by what was known
-// before.
-constexpr std::chrono::milliseconds kOnlyFresh{0};
 
 bool IsNoDirectory(const Error& error) {
   std::string_view reason = ReasonOf(error);
   return reason == "DIRECTORY_NOT_FOUND" || reason == "NOT_A_DIRECTORY";
 }
-
-int64_t Millis(const repository::Time& time) { return time.seconds * 1000 + time.nanos / 1000000; }
 
 }  // namespace
 
@@ -44,26 +36,13 @@ void Registry::Impl::Reserve(const EntryPtr& entry, bool reserved) {
   entry->reserved = reserved;
 }
 
-bool Registry::Impl::LayerIsGone(const Row& row) const {
-  return !launcher.layers().Exists(row.iid);
+std::stop_token Registry::Impl::DeletionOf(const EntryPtr& entry) const {
+  std::lock_guard guard(mutex);
+  return entry->deleting.get_token();
 }
 
-Result<bool> Registry::Impl::PrepareLayer(const Row& row) {
-  // What is in a layer that was to be filled is no more than a part.
-  if (row.recover) TRY(launcher.layers().Remove(row.iid));
-  Records records;
-  if (LayerIsGone(row)) {
-    ASSIGN(records, Recoverable(row));
-  }
-  bool recover = !records.empty();
-  if (recover != row.recover) TRY(rows.SetRecover(row.iid, recover));
-  return recover;
-}
-
-async::Task<> Registry::Impl::DropLayer(EntryPtr entry) {
-  auto remove = [this, &entry] { return launcher.layers().Remove(entry->row.iid); };
-  Result<void> removed = co_await runtime.blocking().Run(remove);
-  if (!removed) log::Error("sandbox {}: {}", entry->row.id, removed.error().message);
+bool Registry::Impl::IsBeingDeleted(const EntryPtr& entry) const {
+  return DeletionOf(entry).stop_requested();
 }
 
 async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_ptr<Sandbox> sandbox,
@@ -92,7 +71,10 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
     if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
     // What does not exist or is no directory holds nothing to save.
     if (taken || IsNoDirectory(taken.error())) continue;
+    // Whoever waits for a store, or an agent, that does not answer does so once.
+    bool silent = taken.error().code == Code::kUnavailable;
     if (!failure) failure = std::move(taken).error().Wrap("save " + path);
+    if (silent) break;
   }
   (void)sandbox;
   // It goes on running: nothing is left unsaved.
@@ -116,6 +98,11 @@ bool Registry::Impl::IsUp(const EntryPtr& entry) const {
   std::lock_guard guard(mutex);
   State state = entry->row.state;
   return state == State::kRunning || state == State::kPaused || state == State::kStopping;
+}
+
+bool Registry::Impl::IsFailed(const EntryPtr& entry) const {
+  std::lock_guard guard(mutex);
+  return entry->row.state == State::kFailed;
 }
 
 async::Task<Result<void>> Registry::Impl::NoteUnsaved(EntryPtr entry) {
@@ -188,10 +175,11 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   std::shared_ptr<Sandbox> sandbox = Living(entry);
   if (!sandbox) {
     // One whose PID 1 has died has still to be cleared away, and is saved later.
-    if (IsUp(entry)) {
+    if (IsUp(entry) || IsFailed(entry)) {
       Result<void> ended = co_await ClearDead(entry, "it had ended");
       if (!ended) {
-        result = Unexpected(std::move(ended).error());
+        NoteFailed(entry, ended.error().message);
+        result = Unexpected(Late(std::move(ended).error()));
         co_return;
       }
     }
@@ -202,6 +190,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   }
   metrics::Measure measure(metrics::Get().stop_seconds);
   bool save = false;
+  State before = State::kRunning;
   std::stop_token given_up;
   {
     std::lock_guard guard(mutex);
@@ -213,7 +202,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
                     "SANDBOX_IN_USE");
       co_return;
     }
-    entry->row.state = State::kStopping;
+    before = std::exchange(entry->row.state, State::kStopping);
     save = PolicyOf(entry->row).on_stop;
     if (how.idle_only && save) given_up = entry->wanted.emplace().get_token();
   }
@@ -221,7 +210,16 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     return rows.SetState(entry->row.iid, State::kStopping, {}, how.why);
   };
   Result<void> written = co_await runtime.blocking().Run(write);
-  if (!written) log::Error("sandbox {}: {}", id, written.error().message);
+  if (!written) {
+    // Nothing is begun that a daemon which starts anew would not know of.
+    {
+      std::lock_guard guard(mutex);
+      entry->row.state = before;
+      entry->wanted.reset();
+    }
+    result = Unexpected(std::move(written).error().Wrap("stop sandbox " + id));
+    co_return;
+  }
   if (save) {
     // Nothing is written between what is saved and the end.
     auto freeze = [this, &entry] { return FreezePrograms(launcher.CgroupOf(entry->row.iid)); };
@@ -262,87 +260,14 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   if (ended) {
     result = std::move(stopped);
   } else {
-    // Whoever uses it next tries again.
+    // Tried again by itself, and by whoever uses it next.
     auto note = [this, &entry, &ended] {
       return rows.SetState(entry->row.iid, State::kFailed, ended.error().message);
     };
     (void)co_await runtime.blocking().Run(note);
-    SetState(entry, State::kFailed, ended.error().message);
-    result = Unexpected(std::move(ended).error().Wrap(fmt::format("stop sandbox {}", id)));
+    NoteFailed(entry, ended.error().message);
+    result = Unexpected(Late(std::move(ended).error()).Wrap(fmt::format("stop sandbox {}", id)));
   }
-}
-
-Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
-  snapshot::AutoPolicy policy = PolicyOf(row);
-  Records found;
-  if (!policy.on_start) return found;
-  auto repository = vault.GetFresh(kOnlyFresh);
-  if (!repository) {
-    // What was known a while ago is better than nothing; nothing is not good enough, for an empty
-    // sandbox would look as if its files were lost.
-    snapshot::Vault::Repo opened = vault.Opened();
-    if (!opened) {
-      return Unexpected(
-          std::move(repository)
-              .error()
-              .Wrap(
-                  R"(whether it has snapshots to begin with is not known ("snapshots": {"onStart": false} )"
-                  "begins without them)"));
-    }
-    log::Warning("snapshots of {}: {}", row.id, repository.error().message);
-    repository = std::move(opened);
-  }
-  Records all = (*repository)->Snapshots();
-  for (const std::string& path : policy.paths) {
-    std::vector<const repository::SnapshotRecord*> of_path;
-    for (const repository::SnapshotRecord& record : all) {
-      repository::Tags tags = record.decoded_tags();
-      if (tags.sandbox == row.id && tags.dir == path) of_path.push_back(&record);
-    }
-    if (!of_path.empty()) found.push_back(*snapshot::Latest(of_path));
-  }
-  // Most new sandboxes have none, and need not ask the database.
-  if (found.empty()) return found;
-  ASSIGN(int64_t deleted_at_ms, rows.DeletedAt(row.id));
-  // A clock that was set back tells that it was deleted after it was created anew. Then what has
-  // been saved since is its own, and what is yet to come by the clock the deleted one's.
-  int64_t since_ms = std::min(deleted_at_ms, row.created_at_ms);
-  int64_t now_ms = NowMs();
-  std::erase_if(found, [&](const auto& record) {
-    int64_t at_ms = Millis(record.time);
-    return at_ms <= since_ms || (at_ms <= deleted_at_ms && at_ms > now_ms);
-  });
-  return found;
-}
-
-async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry,
-                                                  std::vector<Recovered>& recovered) {
-  Row row;
-  std::stop_token deleted;
-  {
-    std::lock_guard guard(mutex);
-    row = entry->row;
-    deleted = entry->deleting.get_token();
-  }
-  auto recover = [this, &row, &recovered, &deleted]() -> Result<void> {
-    ASSIGN(Records records, Recoverable(row));
-    for (const repository::SnapshotRecord& record : records) {
-      RestoreRequest request{.snapshot_id = record.id().Hex()};
-      auto put = Put(row, record, request, deleted);
-      if (!put) {
-        return Unexpected(std::move(put).error().Wrap(fmt::format(
-            "restore {} from snapshot {}", record.decoded_tags().dir, record.id().Short())));
-      }
-      recovered.push_back({.dir = put->dir, .snapshot_id = record.id().Hex(), .files = put->files});
-      log::Info("sandbox {}: {} files of {} are back from snapshot {}", row.id, put->files,
-                put->dir, record.id().Short());
-    }
-    return rows.SetRecover(row.iid, false);
-  };
-  CO_TRY(co_await transfers.Run(recover));
-  std::lock_guard guard(mutex);
-  entry->row.recover = false;
-  co_return Result<void>();
 }
 
 }  // namespace atl::sandbox

@@ -14,6 +14,8 @@
 namespace atl::sandbox {
 namespace {
 
+// In the middle of a transfer an agent may have more to do than to answer.
+constexpr int kSilence = 4;
 constexpr size_t kMaxName = 256;
 constexpr size_t kMaxLabels = 32;
 constexpr size_t kMaxReport = 16U << 10U;
@@ -128,7 +130,8 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   metrics::Measure measure(metrics::Get().snapshot_seconds);
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
-  snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
+  snapshot::AgentTree tree([socket] { return ConnectAgent(socket); },
+                           kSilence * options.agent_deadline);
   Freezer freezer(launcher.CgroupOf(row.iid), kFreezeLimit);
   bool freeze = request.freeze.value_or(request.trigger != repository::Trigger::kManual);
   // Who ends the daemon, or deletes the sandbox, does not wait for this.
@@ -166,7 +169,8 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   measure.Succeeded(taken.has_value());
   // A look that found nothing new is no snapshot.
   if (taken && taken->unchanged) measure.Drop();
-  if (taken && !taken->unchanged) {
+  if (!taken) return Unexpected(Late(std::move(taken).error()));
+  if (!taken->unchanged) {
     metrics::Get().snapshot_added_bytes.Add(taken->bytes_added);
     metrics::Get().snapshot_content_bytes.Add(taken->bytes_total);
   }
@@ -224,7 +228,8 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   std::stop_callback deleted(cancelled, [&stop] { stop.request_stop(); });
   ASSIGN(snapshot::Vault::Repo repository, vault.Get());
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
-  snapshot::AgentTree tree([socket] { return ConnectAgent(socket); });
+  snapshot::AgentTree tree([socket] { return ConnectAgent(socket); },
+                           kSilence * options.agent_deadline);
   Freezer freezer(launcher.CgroupOf(row.iid), kFreezeLimit);
   snapshot::RestoreOptions restore;
   restore.from_dir = request.from;
@@ -241,9 +246,10 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   restore.partial = &partial;
   auto restored = snapshot::Restore(*repository, record, tree, restore);
   measure.Succeeded(restored.has_value());
-  if (restored || partial.failures.empty()) return restored;
+  if (restored) return restored;
+  if (partial.failures.empty()) return Unexpected(Late(std::move(restored).error()));
   // Which files are not there is what the caller has to know.
-  Error error = std::move(restored).error();
+  Error error = Late(std::move(restored).error());
   error.message += "; not restored:";
   for (const auto& failure : partial.failures) {
     if (error.message.size() > kMaxReport) break;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is tried again by itself: deletes and stops that failed, rows that could not be written, and
+// saving what could not be saved. Each has a pause, which grows.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "sandbox/registry_impl.h"
+
+namespace atl::sandbox {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kStopAgainPause{10};
+constexpr std::chrono::seconds kLongestStopAgainPause{600};
+constexpr std::chrono::seconds kSaveAgainPause{30};
+constexpr std::chrono::seconds kLongestSaveAgainPause{3600};
+constexpr size_t kSavesAtOnce = 4;
+
+}  // namespace
+
+Error Late(Error error) {
+  if (error.code != Code::kTimeout) return error;
+  error.code = Code::kUnavailable;
+  if (error.reason.empty()) error.reason = "CONTAINER_UNAVAILABLE";
+  return error;
+}
+
+async::Task<> Registry::Impl::DeleteAgainRound() {
+  std::vector<EntryPtr> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      bool failed = entry->exists && entry->row.state == State::kDeleting &&
+                    entry->delete_again_at != steady_clock::time_point();
+      if (failed && steady_clock::now() >= entry->delete_again_at) due.push_back(entry);
+    }
+  }
+  for (const EntryPtr& entry : due) {
+    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    if (entry->removed || entry->row.state != State::kDeleting) continue;
+    std::string id = entry->row.id;
+    Result<void> deleted = co_await DestroyAll(entry);
+    if (deleted) log::Info("sandbox {} is deleted now", id);
+    if (!deleted) log::Warning("sandbox {}: {}", id, deleted.error().message);
+  }
+}
+
+void Registry::Impl::NoteFailed(const EntryPtr& entry, const std::string& why) {
+  std::lock_guard guard(mutex);
+  entry->row.state = State::kFailed;
+  entry->row.failure = why;
+  entry->stop_again_pause =
+      std::clamp(2 * entry->stop_again_pause, kStopAgainPause, kLongestStopAgainPause);
+  entry->stop_again_at = steady_clock::now() + entry->stop_again_pause;
+}
+
+async::Task<> Registry::Impl::StopAgainRound() {
+  std::vector<EntryPtr> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      bool failed = entry->exists && entry->row.state == State::kFailed;
+      if (!failed || steady_clock::now() < entry->stop_again_at) continue;
+      // Not again before this try has ended.
+      entry->stop_again_at = steady_clock::time_point::max();
+      due.push_back(entry);
+    }
+  }
+  // Side by side: what cannot be ended keeps nobody else waiting.
+  for (EntryPtr& entry : due) {
+    ++resting;
+    async::Spawn(runtime.NextShard(), StopAgain(std::move(entry)), "stop again");
+  }
+  co_return;
+}
+
+async::Task<> Registry::Impl::StopAgain(EntryPtr entry) {
+  co_await async::DisableCancellation();
+  async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+  if (!entry->removed && IsFailed(entry)) {
+    Result<void> ended = co_await ClearDead(entry, "its stop, which had failed, is finished");
+    if (ended) {
+      log::Info("sandbox {} is stopped now", entry->row.id);
+      std::lock_guard guard(mutex);
+      entry->stop_again_pause = {};
+    } else {
+      log::Warning("sandbox {} still cannot be stopped: {}", entry->row.id, ended.error().message);
+      NoteFailed(entry, ended.error().message);
+    }
+  }
+  lock.Unlock();
+  --resting;
+}
+
+async::Task<> Registry::Impl::WriteAgainRound() {
+  std::vector<EntryPtr> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      if (entry->exists && entry->wake_unwritten) due.push_back(entry);
+    }
+  }
+  for (const EntryPtr& entry : due) {
+    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    {
+      std::lock_guard guard(mutex);
+      // Another state has been written since.
+      bool still = !entry->removed && entry->row.state == State::kRunning;
+      if (!still) entry->wake_unwritten = false;
+      if (!entry->wake_unwritten) continue;
+    }
+    auto write = [this, &entry] {
+      return rows.SetState(entry->row.iid, State::kRunning, {}, "somebody wants it");
+    };
+    Result<void> written = co_await runtime.blocking().Run(write);
+    if (!written) co_return;  // nor would others be
+    std::lock_guard guard(mutex);
+    entry->wake_unwritten = false;
+  }
+}
+
+async::Task<> Registry::Impl::SaveAgainRound() {
+  std::vector<std::string> due;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      State state = entry->row.state;
+      bool rests = entry->exists && (state == State::kStopped || state == State::kFailed);
+      bool now = steady_clock::now() >= entry->save_again_at;
+      if (rests && entry->row.unsaved && now) due.push_back(id);
+    }
+  }
+  if (due.empty()) co_return;
+  // Ask the store first: a sandbox is not started for nothing.
+  auto look = [this] { return vault.GetFresh(std::chrono::milliseconds(0)); };
+  Result<snapshot::Vault::Repo> store = co_await transfers.Run(look);
+  if (!store) co_return;
+  co_await SaveAgainSome(due, 0, std::min(kSavesAtOnce, due.size()));
+}
+
+// Every `step`-th, beginning with `begin`, one after the other; the rest beside it.
+async::Task<> Registry::Impl::SaveAgainSome(const std::vector<std::string>& ids, size_t begin,
+                                            size_t step) {
+  if (begin >= step) co_return;
+  co_await async::Both(SaveAgainEach(ids, begin, step), SaveAgainSome(ids, begin + 1, step));
+}
+
+async::Task<> Registry::Impl::SaveAgainEach(const std::vector<std::string>& ids, size_t begin,
+                                            size_t step) {
+  for (size_t i = begin; i < ids.size(); i += step) {
+    EntryPtr entry = Lookup(ids[i]);
+    if (!entry) continue;
+    Result<void> saved = co_await SaveAgainOne(ids[i], entry);
+    std::lock_guard guard(mutex);
+    if (saved) {
+      entry->save_again_pause = {};
+      continue;
+    }
+    log::Warning("sandbox {} is still not saved: {}", ids[i], saved.error().message);
+    entry->save_again_pause =
+        std::clamp(2 * entry->save_again_pause, kSaveAgainPause, kLongestSaveAgainPause);
+    entry->save_again_at = steady_clock::now() + entry->save_again_pause;
+  }
+}
+
+async::Task<Result<void>> Registry::Impl::SaveAgainOne(std::string id, EntryPtr entry) {
+  // What nobody waits for takes no room that somebody may want.
+  CO_ASSIGN(Admission::Ticket ticket,
+            co_await Admit(id, std::nullopt, std::chrono::milliseconds(0), false));
+  async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
+  CO_ASSIGN(Held held, co_await Hold(id, false));
+  State state = entry->row.state;
+  bool rests = state == State::kStopped || state == State::kFailed;
+  if (held.entry != entry || !rests || !entry->row.unsaved) co_return Result<void>();
+  Phases phases;
+  bool keep_memory = launcher.HasMemory(entry->row.iid);
+  CO_TRY(co_await StartAgain(entry, phases));
+  std::shared_ptr<Sandbox> sandbox;
+  {
+    std::lock_guard guard(mutex);
+    // Somebody uses it already: it goes on running, and is saved when it next stops.
+    if (entry->activity->uses() > 0) co_return Result<void>();
+    // Whoever wants it now waits for the lock and starts it again.
+    entry->reserved = true;
+    sandbox = entry->sandbox;
+  }
+  auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
+  if (saved) log::Info("sandbox {} is saved now", id);
+  if (keep_memory) {
+    Result<void> kept = co_await KeepMemory(entry, sandbox);
+    if (!kept) log::Warning("sandbox {} stops without its memory: {}", id, kept.error().message);
+  }
+  sandbox.reset();
+  Result<void> stopped = co_await StopContainer(entry);
+  Reserve(entry, false);
+  if (!stopped) {
+    NoteFailed(entry, stopped.error().message);
+    co_return Unexpected(std::move(stopped).error());
+  }
+  if (!saved) co_return Unexpected(std::move(saved).error());
+  co_return Result<void>();
+}
+
+}  // namespace atl::sandbox
