@@ -145,6 +145,76 @@ TEST_F(StopTest, WhatCannotBeSavedIsSavedLater) {
   EXPECT_EQ(world_->Say("demo", "cat /workspace/a"), "precious\n");
 }
 
+TEST_F(StopTest, OneThatCouldNotBeStoppedIsStoppedBySavingItLater) {
+  auto created = world_->Create("demo");
+  ASSERT_TRUE(created);
+  world_->Say("demo", "echo precious > /workspace/a");
+  // As a daemon leaves one whose container it could not end.
+  const std::string& iid = created->info.iid;
+  ASSERT_TRUE(Rows(world_->database()).SetState(iid, State::kFailed, "it does not end"));
+  ASSERT_TRUE(Rows(world_->database()).SetUnsaved(iid, true));
+  Restart();
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kFailed);
+  world_->Wait(SaveAgain(world_->registry()));
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kStopped);
+  EXPECT_FALSE(world_->registry().Find("demo")->unsaved);
+  EXPECT_THAT(*world_->launcher().cgroups().List(), IsEmpty());
+  EXPECT_THAT(Snapshots(), SizeIs(testing::Ge(1U)));
+  EXPECT_EQ(world_->Say("demo", "cat /workspace/a"), "precious\n");
+}
+
+TEST_F(StopTest, StoppingOneThatCouldNotBeStoppedTriesAgain) {
+  auto created = world_->Create("demo");
+  ASSERT_TRUE(created);
+  const std::string& iid = created->info.iid;
+  ASSERT_TRUE(Rows(world_->database()).SetState(iid, State::kFailed, "it does not end"));
+  Restart();
+  ASSERT_TRUE(Stop("demo"));
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kStopped);
+  EXPECT_TRUE(world_->registry().Find("demo")->unsaved);
+  EXPECT_THAT(*world_->launcher().cgroups().List(), IsEmpty());
+}
+
+TEST_F(StopTest, NothingIsStoppedThatTheTableDoesNotSay) {
+  ASSERT_TRUE(world_->Create("demo"));
+  auto refuse = world_->database().Begin();
+  ASSERT_TRUE(
+      refuse->Execute("CREATE TRIGGER refuse BEFORE UPDATE OF state ON sandboxes BEGIN "
+                      "SELECT RAISE(ABORT, 'no room'); END"));
+  ASSERT_TRUE(refuse->Commit());
+  EXPECT_FALSE(Stop("demo"));
+  EXPECT_EQ(world_->registry().Find("demo")->state, State::kRunning);
+  EXPECT_EQ(world_->Say("demo", "echo works"), "works\n");
+  auto allow = world_->database().Begin();
+  ASSERT_TRUE(allow->Execute("DROP TRIGGER refuse"));
+  ASSERT_TRUE(allow->Commit());
+  EXPECT_TRUE(Stop("demo"));
+}
+
+TEST_F(StopTest, ManyAreSavedLaterAndOneThatCannotStartKeepsNobodyWaiting) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back(fmt::format("demo{}", i));
+    ASSERT_TRUE(world_->Create(ids.back()));
+    world_->Say(ids.back(), "echo work > /workspace/a");
+    ASSERT_TRUE(Stop(ids.back()));
+    std::string iid = world_->registry().Find(ids.back())->iid;
+    ASSERT_TRUE(Rows(world_->database()).SetUnsaved(iid, true));
+  }
+  {
+    auto transaction = world_->database().Begin();
+    ASSERT_TRUE(transaction->Execute("UPDATE sandboxes SET image = 'gone' WHERE id = 'demo0'"));
+    ASSERT_TRUE(transaction->Commit());
+  }
+  Restart();
+  world_->Wait(SaveAgain(world_->registry()));
+  EXPECT_TRUE(world_->registry().Find("demo0")->unsaved);
+  for (int i = 1; i < 6; ++i) {
+    EXPECT_FALSE(world_->registry().Find(ids[i])->unsaved) << ids[i];
+    EXPECT_EQ(world_->registry().Find(ids[i])->state, State::kStopped) << ids[i];
+  }
+}
+
 TEST_F(StopTest, AStoreThatIsAwayDoesNotMakeASandboxLookEmpty) {
   world_->Close();
   world_->FailStore(true);
