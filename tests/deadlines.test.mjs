@@ -3,6 +3,7 @@
 // says nothing. Every call ends, says why, leaves no sandbox on its way from one state to another, and deleting works.
 
 import assert from 'node:assert/strict';
+import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -204,6 +205,35 @@ describe('what stands still', () => {
     assert.equal(await on.stateOf('adopted'), 'stopped');
     assert.equal(await box.sh('cat /workspace/file'), 'kept\n');
     await on.assertDeletable('adopted');
+  });
+
+  it('a stop that had failed is finished by itself', async () => {
+    const box = await on.make('failed');
+    await box.sh('echo kept > /workspace/file');
+    await daemon.kill9();
+    const sql = "UPDATE sandboxes SET state = 'failed' WHERE id = 'failed'";
+    assert.equal(spawnSync('sqlite3', [path.join(daemon.stateDir, 'atoll.db'), sql]).status, 0);
+    await daemon.launch();
+    await eventually('it is stopped', async () => await on.stateOf('failed') === 'stopped');
+    assert.equal(await box.sh('cat /workspace/file'), 'kept\n');
+    await on.assertDeletable('failed');
+  });
+
+  it('a wake that could not be written is written later', async () => {
+    const box = await on.make('woken');
+    const sqlite = (sql) => {
+      const done = spawnSync('sqlite3', [path.join(daemon.stateDir, 'atoll.db'), '.timeout 10000', sql], {encoding: 'utf8'});
+      assert.equal(done.status, 0, done.stderr);
+      return done.stdout.trim();
+    };
+    const row = () => sqlite("SELECT state FROM sandboxes WHERE id = 'woken'");
+    assert.ok((await on.v1('woken', 'POST', '/sleep', {})).status < 300);
+    sqlite("CREATE TRIGGER refuse BEFORE UPDATE OF state ON sandboxes BEGIN SELECT RAISE(ABORT, 'no room'); END");
+    assert.equal(await box.sh('echo works'), 'works\n');
+    assert.equal(row(), 'paused');
+    sqlite('DROP TRIGGER refuse');
+    await eventually('its row says so', () => row() === 'running');
+    await on.assertDeletable('woken');
   });
 
   describe('CRIU', {skip: fs.existsSync(CRIU) ? false : 'there is no CRIU'}, () => {
