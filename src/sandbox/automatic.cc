@@ -21,6 +21,12 @@ constexpr std::chrono::milliseconds kEndLimit{5'000};
 // A daemon that has just started has better things to do.
 constexpr std::chrono::seconds kFirstPrune{300};
 constexpr size_t kSavesAtOnce = 4;
+// A deletion keeps its row as long as the store has anything of the id: by it a sandbox that is
+// made again begins empty, and what was saved of the deleted one expires. Without snapshots it
+// means nothing; that another store which was in use before may be so again is thought of for this
+// long.
+constexpr std::chrono::milliseconds kKeepDeleted = std::chrono::hours(24 * 90);
+constexpr size_t kMaxDeleted = 100'000;
 
 }  // namespace
 
@@ -72,6 +78,11 @@ async::Task<bool> Registry::Impl::PruneRound() {
       log::Info("{} snapshots have expired, {} bytes of the store are free again", forgotten,
                 pruned.bytes_freed);
     }
+    std::set<std::string> saved;
+    for (const repository::SnapshotRecord& record : repository->Snapshots()) {
+      saved.insert(record.decoded_tags().sandbox);
+    }
+    TRY(rows.ForgetDeleted(saved, now.wall_ms - kKeepDeleted.count(), kMaxDeleted));
     return {};
   };
   Result<void> pruned = co_await transfers.Run(prune);

@@ -322,6 +322,32 @@ Result<std::set<std::string>> Rows::DeletedIds() const {
   }
 }
 
+Result<size_t> Rows::ForgetDeleted(const std::set<std::string>& needed, int64_t before_ms,
+                                   size_t most) const {
+  ASSIGN(db::Transaction transaction, database_.Begin());
+  std::vector<std::string> forgotten;
+  {
+    ASSIGN(db::Statement statement,
+           transaction.Prepare("SELECT id, deleted_at_ms FROM deleted_sandboxes "
+                               "ORDER BY deleted_at_ms DESC"));
+    size_t kept = 0;
+    while (true) {
+      ASSIGN(bool more, statement.Step());
+      if (!more) break;
+      std::string id = statement.Text(0);
+      bool stays = needed.contains(id) || (statement.Int(1) >= before_ms && kept < most);
+      if (stays) ++kept;
+      if (!stays) forgotten.push_back(std::move(id));
+    }
+  }
+  if (forgotten.empty()) return size_t{0};
+  for (const std::string& id : forgotten) {
+    TRY(transaction.Execute("DELETE FROM deleted_sandboxes WHERE id = ?1", id));
+  }
+  TRY(transaction.Commit());
+  return forgotten.size();
+}
+
 Result<KnownIids> Rows::Known() const {
   ASSIGN(std::vector<Row> rows, All());
   KnownIids known;

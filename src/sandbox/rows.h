@@ -77,6 +77,10 @@ class Rows {
   Result<int64_t> DeletedAt(const std::string& id) const;
   // The ids that were deleted and not made again since.
   Result<std::set<std::string>> DeletedIds() const;
+  // Forgets deletions of ids that are not `needed`: of before `before_ms`, and the oldest of more
+  // than `most`. How many were forgotten.
+  Result<size_t> ForgetDeleted(const std::set<std::string>& needed, int64_t before_ms,
+                               size_t most) const;
 
  private:
   void Notify() const {
