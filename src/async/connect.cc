@@ -208,6 +208,7 @@ Task<Result<sys::Fd>> Listener::Accept() {
   constexpr std::chrono::milliseconds kBackOff{50};
   while (true) {
     if (!impl_->descriptor.is_open()) co_return Fail(Code::kCancelled, "accept: closed");
+    Poller::Seen before = impl_->descriptor.Look(Ready::kRead);
     sys::Fd fd(::accept4(impl_->descriptor.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd) {
       SetNoDelay(fd.get());
@@ -215,7 +216,7 @@ Task<Result<sys::Fd>> Listener::Accept() {
     }
     int err = errno;
     if (err == EAGAIN) {
-      impl_->descriptor.NoteBlocked(Ready::kRead);
+      impl_->descriptor.NoteBlocked(Ready::kRead, before);
       CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
     } else if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
       co_await Sleep(kBackOff);
@@ -254,6 +255,7 @@ Datagram& Datagram::operator=(Datagram&&) noexcept = default;
 Task<Result<size_t>> Datagram::ReceiveFrom(std::span<char> buffer, Peer& peer) {
   while (true) {
     if (!impl_->descriptor.is_open()) co_return Fail(Code::kCancelled, "receive: closed");
+    Poller::Seen before = impl_->descriptor.Look(Ready::kRead);
     socklen_t size = sizeof(peer.bytes);
     ssize_t n = ::recvfrom(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT,
                            reinterpret_cast<sockaddr*>(peer.bytes), &size);
@@ -262,7 +264,7 @@ Task<Result<size_t>> Datagram::ReceiveFrom(std::span<char> buffer, Peer& peer) {
       co_return static_cast<size_t>(n);
     }
     if (errno == EAGAIN) {
-      impl_->descriptor.NoteBlocked(Ready::kRead);
+      impl_->descriptor.NoteBlocked(Ready::kRead, before);
       CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
       continue;
     }

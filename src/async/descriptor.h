@@ -27,9 +27,11 @@ class Descriptor {
   void Start(Ready ready, Poller::Wait& wait, boost::asio::cancellation_slot slot,
              Poller::Handler handler);
   // What operations tell, so that waits need not ask: see Poller.
-  void NoteBlocked(Ready ready) { poller_.NoteBlocked(watched_, ready); }
-  void NoteShortRead() { poller_.NoteShortRead(watched_); }
-  bool MayBeReadable() const { return poller_.MayBeReadable(watched_); }
+  Poller::Seen Look(Ready ready) { return poller_.Look(watched_, ready); }
+  void NoteBlocked(Ready ready, Poller::Seen before) {
+    poller_.NoteBlocked(watched_, ready, before);
+  }
+  void NoteShortRead(Poller::Seen before) { poller_.NoteShortRead(watched_, before); }
 
   // Whoever waits is told kCancelled; the descriptor stays open.
   void Interrupt();

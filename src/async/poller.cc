@@ -118,20 +118,23 @@ void Poller::Start(Watched& watched, Ready ready, Wait& wait, asio::cancellation
   Arm();
 }
 
-void Poller::NoteBlocked(Watched& watched, Ready ready) {
+Poller::Seen Poller::Look(Watched& watched, Ready ready) {
   std::lock_guard guard(mutex_);
-  if ((watched.events_ & EventsOf(ready)) != 0) watched.Known(ready) = false;
+  bool known = (watched.events_ & EventsOf(ready)) != 0;
+  return {.ready = !known || watched.Known(ready), .events = watched.seen_};
 }
 
-void Poller::NoteShortRead(Watched& watched) {
+void Poller::NoteBlocked(Watched& watched, Ready ready, Seen before) {
   std::lock_guard guard(mutex_);
+  if ((watched.events_ & EventsOf(ready)) == 0 || watched.seen_ != before.events) return;
+  watched.Known(ready) = false;
+}
+
+void Poller::NoteShortRead(Watched& watched, Seen before) {
+  std::lock_guard guard(mutex_);
+  if ((watched.events_ & EPOLLIN) == 0 || watched.seen_ != before.events) return;
   // The end comes behind the last data, and may have been told of with it.
-  if ((watched.events_ & EPOLLIN) != 0 && !watched.hung_up_) watched.readable_ = false;
-}
-
-bool Poller::MayBeReadable(const Watched& watched) {
-  std::lock_guard guard(mutex_);
-  return (watched.events_ & EPOLLIN) == 0 || watched.readable_;
+  if (!watched.hung_up_) watched.readable_ = false;
 }
 
 void Poller::Cancel(Watched& watched) {
@@ -222,6 +225,7 @@ void Poller::Drain() {
     bool both = (what & (EPOLLERR | EPOLLHUP)) != 0;
     bool read = both || (what & kReadEvents) != 0;
     bool write = both || (what & EPOLLOUT) != 0;
+    ++watched->seen_;
     watched->hung_up_ = watched->hung_up_ || both || (what & EPOLLRDHUP) != 0;
     watched->readable_ = watched->readable_ || read;
     watched->writable_ = watched->writable_ || write;

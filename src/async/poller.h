@@ -68,6 +68,7 @@ class Poller : public boost::asio::execution_context::service {
     bool readable_ = true;
     bool writable_ = true;
     bool hung_up_ = false;
+    uint32_t seen_ = 0;  // how many events there have been
   };
 
   explicit Poller(boost::asio::execution_context& context);
@@ -85,12 +86,16 @@ class Poller : public boost::asio::execution_context::service {
   // with operation_aborted when the wait is cancelled, also through `slot`.
   void Start(Watched& watched, Ready ready, Wait& wait, boost::asio::cancellation_slot slot,
              Handler handler);
+  // What is known before an operation; what it finds out counts unless an event came meanwhile.
+  struct Seen {
+    bool ready = true;  // false: nothing has come since the last that found nothing
+    uint32_t events = 0;
+  };
+  Seen Look(Watched& watched, Ready ready);
   // An operation has said EAGAIN.
-  void NoteBlocked(Watched& watched, Ready ready);
+  void NoteBlocked(Watched& watched, Ready ready, Seen before);
   // A read from a TCP connection got less than it had room for: there was no more (epoll(7)).
-  void NoteShortRead(Watched& watched);
-  // False: nothing has come since a read found nothing.
-  bool MayBeReadable(const Watched& watched);
+  void NoteShortRead(Watched& watched, Seen before);
   // All waits end with operation_aborted.
   void Cancel(Watched& watched);
   // The same, and epoll forgets the descriptor, which is about to be closed.

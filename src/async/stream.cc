@@ -46,7 +46,7 @@ struct Stream::Impl {
     return true;
   }
   // What a unix socket carries beside its bytes ends a read early; of TCP less means all.
-  void NoteRead(size_t got, size_t room) {
+  void NoteRead(size_t got, size_t room, Poller::Seen before) {
     if (got == 0 || got >= room) return;
     if (!is_tcp) {
       int domain = 0;
@@ -54,7 +54,7 @@ struct Stream::Impl {
       ::getsockopt(descriptor.fd(), SOL_SOCKET, SO_DOMAIN, &domain, &size);
       is_tcp = domain == AF_INET || domain == AF_INET6;
     }
-    if (*is_tcp) descriptor.NoteShortRead();
+    if (*is_tcp) descriptor.NoteShortRead(before);
   }
   Task<> Yield() { co_await asio::post(descriptor.executor(), asio::use_awaitable); }
 };
@@ -71,16 +71,17 @@ Task<Result<size_t>> Stream::ReadSome(std::span<char> buffer) {
   }
   while (true) {
     if (!is_open()) co_return Fail(Code::kCancelled, "read: the connection is closed");
-    if (impl_->descriptor.MayBeReadable()) {
+    Poller::Seen before = impl_->descriptor.Look(Ready::kRead);
+    if (before.ready) {
       ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
       if (n >= 0) {
         auto count = static_cast<size_t>(n);
-        impl_->NoteRead(count, buffer.size());
+        impl_->NoteRead(count, buffer.size(), before);
         co_return count;
       }
-      impl_->descriptor.NoteBlocked(Ready::kRead);
+      impl_->descriptor.NoteBlocked(Ready::kRead, before);
     }
     CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
   }
@@ -89,6 +90,7 @@ Task<Result<size_t>> Stream::ReadSome(std::span<char> buffer) {
 Task<Result<size_t>> Stream::ReadSomeWithFd(std::span<char> buffer, sys::Fd& received) {
   while (true) {
     if (!is_open()) co_return Fail(Code::kCancelled, "read: the connection is closed");
+    Poller::Seen before = impl_->descriptor.Look(Ready::kRead);
     iovec piece{.iov_base = buffer.data(), .iov_len = buffer.size()};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
     msghdr message{};
@@ -100,7 +102,7 @@ Task<Result<size_t>> Stream::ReadSomeWithFd(std::span<char> buffer, sys::Fd& rec
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "read from a connection");
     if (n < 0) {
-      impl_->descriptor.NoteBlocked(Ready::kRead);
+      impl_->descriptor.NoteBlocked(Ready::kRead, before);
       CO_TRY(co_await impl_->descriptor.Wait(Ready::kRead));
       continue;
     }
@@ -124,6 +126,7 @@ Task<Result<void>> Stream::Write2(std::string_view first, std::string_view secon
   }
   while (!first.empty() || !second.empty()) {
     if (!is_open()) co_return Fail(Code::kCancelled, "write: the connection is closed");
+    Poller::Seen before = impl_->descriptor.Look(Ready::kWrite);
     iovec pieces[2] = {{.iov_base = const_cast<char*>(first.data()), .iov_len = first.size()},
                        {.iov_base = const_cast<char*>(second.data()), .iov_len = second.size()}};
     msghdr message{};
@@ -133,7 +136,7 @@ Task<Result<void>> Stream::Write2(std::string_view first, std::string_view secon
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno != EAGAIN) co_return FailErrno(errno, "write to a connection");
     if (n < 0) {
-      impl_->descriptor.NoteBlocked(Ready::kWrite);
+      impl_->descriptor.NoteBlocked(Ready::kWrite, before);
       CO_TRY(co_await impl_->descriptor.Wait(Ready::kWrite));
       continue;
     }

@@ -18,6 +18,8 @@ namespace {
 // Another host may have saved the sandbox a moment ago: a layer is never begun by what was known
 // before.
 constexpr std::chrono::milliseconds kOnlyFresh{0};
+// A look-up that is about to end does so before a delete; one whose store hangs keeps none waiting.
+constexpr std::chrono::milliseconds kLookGrace{500};
 
 int64_t Millis(const repository::Time& time) { return time.seconds * 1000 + time.nanos / 1000000; }
 
@@ -74,13 +76,17 @@ async::Task<Result<Registry::Impl::Records>> Registry::Impl::LookUp(EntryPtr ent
   auto look = [this, row] { return Recoverable(row); };
   async::Spawn(runtime.NextShard(), LookInto(lookups, looking, std::move(look)),
                "look for snapshots");
+  async::Event gone;
   {
-    std::stop_callback when_deleted(deleted, [&looking] { looking->done.Set(); });
-    co_await looking->done.Wait();
+    std::stop_callback when_deleted(deleted, [&gone] { gone.Set(); });
+    co_await async::Race(looking->done.Wait(), gone.Wait());
+  }
+  if (gone.is_set()) {
+    co_await async::WithTimeout(kLookGrace, looking->done.Wait());
   }
   std::lock_guard guard(looking->mutex);
   if (looking->found) co_return *std::move(looking->found);
-  co_return Fail(Code::kUnavailable,
+  co_return Fail(Code::kFailedPrecondition,
                  fmt::format("sandbox {} was deleted while its snapshots were looked for", row.id),
                  "CONTAINER_UNAVAILABLE");
 }
