@@ -5,6 +5,7 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
@@ -28,7 +29,18 @@ Task<Result<void>> Descriptor::Wait(Ready ready) {
   Poller::Wait wait;
   auto initiate = [&](auto handler) {
     auto slot = asio::get_associated_cancellation_slot(handler);
-    poller_.Start(watched_, ready, wait, slot, std::move(handler));
+    Executor own = asio::get_associated_executor(handler, executor_);
+    if (own == executor_) {
+      poller_.Start(watched_, ready, wait, slot, std::move(handler));
+      return;
+    }
+    // Whoever lives on another loop goes on there.
+    poller_.Start(watched_, ready, wait, slot,
+                  [own, handler = std::move(handler)](boost::system::error_code error) mutable {
+                    asio::post(own, [handler = std::move(handler), error]() mutable {
+                      std::move(handler)(error);
+                    });
+                  });
   };
   using Token = asio::as_tuple_t<asio::use_awaitable_t<>>;
   auto [error] = co_await asio::async_initiate<const Token, void(boost::system::error_code)>(

@@ -36,6 +36,7 @@ asio::execution_context::id Poller::id;
 Poller::Wait::~Wait() {
   if (poller_ == nullptr) return;
   std::lock_guard guard(poller_->mutex_);
+  if (slot_.is_connected()) slot_.clear();
   Hook<OfDescriptor>::unlink();
   Hook<OfLoop>::unlink();
   poller_->DisarmIfIdle();
@@ -109,13 +110,16 @@ void Poller::Start(Watched& watched, Ready ready, Wait& wait, asio::cancellation
   waits_.push_back(wait);
   wait.slot_ = slot;
   if (slot.is_connected()) {
-    slot.assign([this, &wait](asio::cancellation_type) {
-      std::lock_guard at_cancel(mutex_);
-      Abort(wait);
-      DisarmIfIdle();
-    });
+    // Taking the wait frees this very function object: what it needs is handed over first.
+    slot.assign([this, &wait](asio::cancellation_type) { OnCancel(wait); });
   }
   Arm();
+}
+
+void Poller::OnCancel(Wait& wait) {
+  std::lock_guard guard(mutex_);
+  Abort(wait);
+  DisarmIfIdle();
 }
 
 Poller::Seen Poller::Look(Watched& watched, Ready ready) {
@@ -176,9 +180,9 @@ void Poller::AbortAll(List<OfDescriptor>& waits) {
 }
 
 void Poller::Complete(List<OfDescriptor>& waits, std::unique_lock<std::mutex>& lock) {
-  // Each is called from the loop: whoever waits again from within is not among those of now.
-  size_t count = waits.size();
-  for (size_t i = 0; i < count && !waits.empty(); ++i) {
+  // Each is called from the loop: whoever waits again from within is not among those of now. One of
+  // them may make the descriptor go, and the list with it.
+  for (size_t left = waits.size(); left > 0 && !waits.empty(); --left) {
     Handler handler = Take(waits.front());
     lock.unlock();
     try {
@@ -186,7 +190,9 @@ void Poller::Complete(List<OfDescriptor>& waits, std::unique_lock<std::mutex>& l
     } catch (const std::exception& error) {
       log::Error("event loop: {}", error.what());
     }
+    handler = {};
     lock.lock();
+    if (batch_.front().data.ptr == nullptr) return;
   }
 }
 
@@ -211,9 +217,10 @@ void Poller::DisarmIfIdle() {
 
 void Poller::Drain() {
   std::array<epoll_event, kBatch> events;
+  // From here on what is closed is taken out of the batch.
+  std::unique_lock lock(mutex_);
   int count = ::epoll_wait(set_.native_handle(), events.data(), kBatch, 0);
   if (count <= 0) return;
-  std::unique_lock lock(mutex_);
   batch_ = std::span(events).first(static_cast<size_t>(count));
   while (!batch_.empty()) {
     auto* watched = static_cast<Watched*>(batch_.front().data.ptr);

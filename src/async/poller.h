@@ -36,7 +36,8 @@ class Poller : public boost::asio::execution_context::service {
   using key_type = Poller;
   static boost::asio::execution_context::id id;  // NOLINT(readability-identifier-naming): Asio's
 
-  // One wait. Belongs to whoever waits; with its end the wait ends, too, without a word.
+  // One wait. Belongs to whoever waits; with its end the wait ends, too. A handler that is on its
+  // way already is still called: it owns what it needs.
   class Wait : public Hook<OfDescriptor>, public Hook<OfLoop> {
    public:
     Wait() = default;
@@ -104,6 +105,7 @@ class Poller : public boost::asio::execution_context::service {
  private:
   void shutdown() override;
   Handler Take(Wait& wait);
+  void OnCancel(Wait& wait);
   void Abort(Wait& wait);
   void AbortAll(List<OfDescriptor>& waits);
   void Complete(List<OfDescriptor>& waits, std::unique_lock<std::mutex>& lock);

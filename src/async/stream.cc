@@ -45,14 +45,15 @@ struct Stream::Impl {
     operations = 0;
     return true;
   }
-  // What a unix socket carries beside its bytes ends a read early; of TCP less means all.
+  // Datagrams, and what a unix socket carries beside its bytes, end a read early; of TCP less means
+  // all.
   void NoteRead(size_t got, size_t room, Poller::Seen before) {
     if (got == 0 || got >= room) return;
     if (!is_tcp) {
-      int domain = 0;
-      socklen_t size = sizeof(domain);
-      ::getsockopt(descriptor.fd(), SOL_SOCKET, SO_DOMAIN, &domain, &size);
-      is_tcp = domain == AF_INET || domain == AF_INET6;
+      int protocol = 0;
+      socklen_t size = sizeof(protocol);
+      ::getsockopt(descriptor.fd(), SOL_SOCKET, SO_PROTOCOL, &protocol, &size);
+      is_tcp = protocol == IPPROTO_TCP;
     }
     if (*is_tcp) descriptor.NoteShortRead(before);
   }
