@@ -186,8 +186,9 @@ TEST_F(AgentClientTest, AnAgentThatSaysNothingIsNotWaitedForForever) {
 }
 
 TEST_F(AgentClientTest, GarbageAndCutFramesAreErrors) {
-  for (std::string bytes : {std::string(64, '\xff'), std::string("\x31\0\0\0\xff\xff\xff\xff", 8),
-                            std::string("\x31\0\0\0\x10\0\0\0abc", 11), std::string()}) {
+  for (const std::string& bytes :
+       {std::string(64, '\xff'), std::string("\x31\0\0\0\xff\xff\xff\xff", 8),
+        std::string("\x31\0\0\0\x10\0\0\0abc", 11), std::string()}) {
     AgentClient client =
         Serve([bytes](int socket, auto&) { (void)protocol::SendBytes(socket, bytes); });
     EXPECT_FALSE(Wait(client.Spawn({.argv = {"x"}})));
