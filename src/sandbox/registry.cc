@@ -2,15 +2,13 @@
 #include "sandbox/registry.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 
 #include <algorithm>
-#include <charconv>
 #include <ctime>
-#include <sstream>
 
 #include "base/log.h"
 #include "sandbox/id.h"
+#include "sandbox/pid_one.h"
 #include "sandbox/registry_impl.h"
 #include "sys/fd.h"
 
@@ -20,37 +18,11 @@ namespace {
 // A request to a stopped sandbox starts it, and would rather wait a little than fail.
 constexpr std::chrono::seconds kStartWait{20};
 
-bool HasEnded(int pidfd) {
-  pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
-  return ::poll(&poll, 1, 0) > 0;
-}
-
 // A clock that costs next to nothing and moves by some milliseconds.
 int64_t CoarseNow() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
-
-// Whether the process, which may still be there for long, is on its way out: killed, but not ended.
-bool IsEnding(pid_t pid) {
-  constexpr uint32_t kExiting = 4;  // PF_EXITING
-  constexpr int kFlags = 7;         // of the fields behind the name
-  auto stat = sys::ReadFile(fmt::format("/proc/{}/stat", pid), 4096);
-  if (!stat) return false;
-  std::istringstream fields(stat->substr(std::min(stat->rfind(')') + 1, stat->size())));
-  std::string field;
-  for (int i = 0; i < kFlags; ++i) fields >> field;
-  uint32_t flags = 0;
-  std::from_chars(field.data(), field.data() + field.size(), flags);
-  return (flags & kExiting) != 0;
-}
-
-// PID 1 ends after all that it has to take along. Blocks.
-void AwaitEnd(int pidfd) {
-  constexpr int kLimitMs = 10'000;
-  pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
-  ::poll(&poll, 1, kLimitMs);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include "sandbox/warm_pool.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 
 #include <algorithm>
 
@@ -10,6 +9,7 @@
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/id.h"
+#include "sandbox/pid_one.h"
 
 namespace atl::sandbox {
 namespace {
@@ -25,11 +25,6 @@ constexpr milliseconds kLongestPause{300'000};
 // Beside sandboxes that are somebody's.
 constexpr uint64_t kLowWeight = 10;
 constexpr milliseconds kAgentLimit{2'000};
-
-bool HasEnded(int pidfd) {
-  pollfd poll{.fd = pidfd, .events = POLLIN, .revents = 0};
-  return ::poll(&poll, 1, 0) > 0;
-}
 
 async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }
 
