@@ -345,10 +345,17 @@ describe('a store that says nothing', () => {
   });
 
   it('a delete in the middle of a stop', async () => {
-    await on.make('box', alone);
-    const stop = on.v1('box', 'POST', '/stop', {});
-    await eventually('it is being stopped', async () => await on.stateOf('box') === 'stopping');
+    const box = await on.make('box', alone);
+    // A store that has just failed is not asked again, and a stop then ends before it can be seen.
+    const stop = await eventually('a stop lasts', async () => {
+      await box.sh('true');
+      let ended = false;
+      const one = on.v1('box', 'POST', '/stop', {}).finally(() => { ended = true; });
+      let seen = false;
+      while (!ended && !seen) seen = await on.stateOf('box') === 'stopping';
+      return seen && {one};
+    });
     await on.assertDeletable('box');
-    await stop;
+    await stop.one;
   });
 });

@@ -17,6 +17,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "async/runtime.h"
 #include "blob/files.h"
@@ -68,6 +69,8 @@ class World {
     EXPECT_TRUE(launcher_->trash().AwaitEmpty(std::chrono::seconds(30)));
     EXPECT_TRUE(sys::Unmount(options_.run_dir + "/bin/agent", MNT_DETACH));
     EXPECT_TRUE(sys::RemoveTree(dir_));
+    runtime_.Stop();
+    first_shard_.join();
   }
 
   // What a daemon does at its start and its end.
@@ -187,6 +190,7 @@ class World {
   std::string dir_;
   Options options_;
   async::Runtime runtime_{2, 4};
+  std::thread first_shard_{[this] { runtime_.Run(); }};
   std::unique_ptr<oci::Launcher> launcher_;
   std::unique_ptr<egress::Egress> egress_;
   std::unique_ptr<db::Database> database_;
