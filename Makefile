@@ -23,8 +23,9 @@ run: root setup build image opencode criu ## Install, build, make the image, the
 root:
 	@[ "$$(id -u)" -eq 0 ] || { echo "Atoll makes namespaces and mounts, so it needs root: sudo make $(MAKECMDGOALS)"; exit 1; }
 
-setup: ## Install the Debian packages that are missing
+setup: ## Install the Debian packages that are missing, raise limits of the kernel that are low
 	@scripts/setup.sh build run
+	@scripts/raise_limits.sh packaging/atoll.sysctl.conf
 
 build: ## Build atoll and atoll-agent into build/release
 	@scripts/build.sh release atoll atoll-agent

@@ -4,6 +4,7 @@ set(doc usr/share/doc/atoll)
 install(TARGETS atoll RUNTIME DESTINATION usr/bin)
 install(TARGETS atoll-agent RUNTIME DESTINATION usr/lib/atoll)
 install(FILES packaging/atoll.service DESTINATION usr/lib/systemd/system)
+install(FILES packaging/atoll.sysctl.conf DESTINATION usr/lib/sysctl.d RENAME 60-atoll.conf)
 install(FILES atoll.example.toml DESTINATION etc/atoll RENAME atoll.toml)
 install(FILES README.md LICENSE DESTINATION ${doc})
 install(FILES packaging/debian/copyright DESTINATION ${doc})
@@ -11,7 +12,8 @@ install(DIRECTORY docs DESTINATION ${doc} FILES_MATCHING PATTERN "*.md")
 # Recipes find what they need relative to themselves, as in a source tree.
 install(DIRECTORY images DESTINATION ${share} USE_SOURCE_PERMISSIONS
         PATTERN node_modules EXCLUDE)
-install(PROGRAMS scripts/cache_ui.py scripts/debian_sources.py scripts/fetch_opencode.sh DESTINATION ${share}/scripts)
+install(PROGRAMS scripts/cache_ui.py scripts/debian_sources.py scripts/fetch_opencode.sh scripts/raise_limits.sh
+        DESTINATION ${share}/scripts)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME atoll)

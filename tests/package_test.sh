@@ -48,7 +48,8 @@ files=$(dpkg-deb -c "$deb" | awk '{print $6}')
 for path in ./usr/bin/atoll ./usr/lib/atoll/atoll-agent ./usr/lib/systemd/system/atoll.service \
   ./etc/atoll/atoll.toml ./usr/share/doc/atoll/README.md ./usr/share/doc/atoll/copyright \
   ./usr/share/atoll/images/default/build.sh ./usr/share/atoll/images/opencode/package-lock.json \
-  ./usr/share/atoll/scripts/fetch_opencode.sh ./usr/share/atoll/scripts/debian_sources.py; do
+  ./usr/share/atoll/scripts/fetch_opencode.sh ./usr/share/atoll/scripts/debian_sources.py \
+  ./usr/lib/sysctl.d/60-atoll.conf ./usr/share/atoll/scripts/raise_limits.sh; do
   grep -qx "$path" <<< "$files" || fail "$path is not in the package"
 done
 ! grep -E '^./(usr/local|home|root|work|build)/|node_modules|\.cc$|_test' <<< "$files" ||

@@ -37,9 +37,12 @@ inline bool Eventually(const std::function<bool()>& condition,
   return condition();
 }
 
+// As much as can be read: a process of /proc may end meanwhile.
 inline std::string Slurp(const std::filesystem::path& path) {
   std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
+  std::ostringstream text;
+  text << in.rdbuf();
+  return std::move(text).str();
 }
 
 // A pid that ran and is gone, or a zombie that its parent has not seen yet.

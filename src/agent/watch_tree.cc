@@ -53,8 +53,17 @@ Result<void> WatchTree::Start() {
   root_ = inotify_ ? Add(-1, "", "", false, 0) : -1;
   if (root_ >= 0 && failure_ == 0) return {};
   if (failure_ == 0) return sys::FailFile(ENOENT, request_.path);
+  if (failure_ == ENOSPC || failure_ == EMFILE) {
+    // Not a full disk, nor open files: what the kernel lets one user watch.
+    const char* limit = inotify_ ? "max_user_watches" : "max_user_instances";
+    return Fail(Code::kResourceExhausted,
+                "watch " + request_.path +
+                    ": the kernel's limit of watches is reached; end programs that watch files, or "
+                    "have fs.inotify." +
+                    limit + " raised on the host",
+                "WATCH_LIMIT_REACHED");
+  }
   Error error = ErrnoError(failure_, "watch " + request_.path);
-  // Not the disk is full, but the number of watches that a user may have is reached.
   error.code = Code::kInternal;
   error.reason = "WATCH_START_ERROR";
   return Unexpected(std::move(error));

@@ -26,7 +26,7 @@ class WatchTree {
   WatchTree(const protocol::WatchFiles& request, std::string base, std::string only, Emit emit)
       : request_(request), base_(std::move(base)), only_(std::move(only)), emit_(std::move(emit)) {}
 
-  // Watches the directory. WATCH_START_ERROR when the sandbox may not have so many.
+  // Watches the directory. WATCH_LIMIT_REACHED when the sandbox may not have so many.
   Result<void> Start();
   int fd() const { return inotify_.get(); }
   size_t directories() const { return dirs_.size(); }

@@ -13,7 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr uint32_t kIdRange = 65536;
 constexpr rlim_t kMostOpenFiles = 1U << 20U;
 
 json::array Strings(const std::vector<std::string>& values) {
@@ -93,15 +92,12 @@ json::array ReadonlyPaths() {
 }
 
 json::object Linux(const BundleSpec& spec) {
-  json::array namespaces;
-  for (std::string_view type : {"user", "pid", "mount", "ipc", "uts", "network", "cgroup"}) {
+  // Made by crun it would belong to root, whose limits all sandboxes would share.
+  json::array namespaces = {json::object{{"type", "user"}, {"path", spec.user_namespace}}};
+  for (std::string_view type : {"pid", "mount", "ipc", "uts", "network", "cgroup"}) {
     namespaces.push_back(json::object{{"type", type}});
   }
-  json::array mapping = {
-      json::object{{"containerID", 0}, {"hostID", spec.id_base}, {"size", kIdRange}}};
-  return json::object{{"uidMappings", mapping},
-                      {"gidMappings", mapping},
-                      {"namespaces", std::move(namespaces)},
+  return json::object{{"namespaces", std::move(namespaces)},
                       {"cgroupsPath", spec.cgroups_path},
                       {"sysctl",
                        {{"net.ipv6.conf.all.disable_ipv6", "1"},

@@ -22,8 +22,8 @@ const std::vector<std::string>& Capabilities();
 struct BundleSpec {
   std::string iid;
   std::string hostname;
-  std::string rootfs;  // absolute
-  uint32_t id_base = 0;
+  std::string rootfs;          // absolute
+  std::string user_namespace;  // the path of one that crun is to join
   std::string agent_binary;
   std::string opencode_binary;          // empty: none
   std::vector<std::string> agent_args;  // after kAgentPath

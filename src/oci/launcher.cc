@@ -17,6 +17,7 @@
 #include "oci/image.h"
 #include "oci/rootfs.h"
 #include "oci/seccomp.h"
+#include "sys/idmap.h"
 #include "sys/mounts.h"
 #include "sys/namespace.h"
 #include "sys/process.h"
@@ -136,11 +137,14 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   if (!spec.checkpoint.empty()) TRY(FillLayer(spec, layer.dir()));
   watch.Lap("layer");
 
+  ASSIGN(sys::Fd users, sys::MakeUserNamespace({.base = spec.id_base}));
+  watch.Lap("users");
   RootfsTimes times;
   ASSIGN(sys::Mount rootfs, MountRootfs({.image_rootfs = image.rootfs,
                                          .layer = layer.dir(),
                                          .target = run_dir + "/rootfs",
-                                         .id_base = spec.id_base},
+                                         .id_base = spec.id_base,
+                                         .user_namespace = users.get()},
                                         &times));
   launched.phases.emplace_back("idmap", times.idmap_ms);
   launched.phases.emplace_back("overlay", times.overlay_ms);
@@ -150,7 +154,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   Leaves leaves{.log = log.get()};
   for (const sys::Fd& file : procs) leaves.procs.push_back(file.get());
   for (const sys::Fd& file : work_procs) leaves.procs.push_back(file.get());
-  TRY(WriteContainer(spec, cgroup));
+  TRY(WriteContainer(spec, cgroup, users.get()));
   watch.Lap("bundle");
   if (spec.checkpoint.empty()) {
     ASSIGN(launched.pid, RunContainer(spec, leaves));
@@ -178,12 +182,14 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   return launched;
 }
 
-Result<void> Launcher::WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup) {
+Result<void> Launcher::WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup,
+                                      int user_namespace) {
   std::string run_dir = RunDir(spec.iid);
+  std::string users = fmt::format("/proc/{}/fd/{}", ::getpid(), user_namespace);
   return WriteBundle(run_dir + "/bundle", {.iid = spec.iid,
                                            .hostname = spec.hostname,
                                            .rootfs = run_dir + "/rootfs",
-                                           .id_base = spec.id_base,
+                                           .user_namespace = users,
                                            .agent_binary = config_.agent_binary,
                                            .opencode_binary = config_.opencode_binary,
                                            .agent_args = spec.agent_args,

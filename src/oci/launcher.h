@@ -156,7 +156,8 @@ class Launcher {
     std::vector<int> procs;  // of the `agent` leaf, then of `work`
     int log = -1;
   };
-  Result<void> WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup);
+  Result<void> WriteContainer(const LaunchSpec& spec, const sys::Cgroup& cgroup,
+                              int user_namespace);
   Result<pid_t> RunContainer(const LaunchSpec& spec, const Leaves& leaves);
   // launcher_checkpoint.cc
   struct CheckpointOf {

@@ -14,6 +14,7 @@
 #include "oci/rootfs.h"
 #include "oci/seccomp.h"
 #include "oci/test_host.h"
+#include "sys/idmap.h"
 #include "sys/namespace.h"
 
 namespace atl::oci {
@@ -212,16 +213,19 @@ void RunBare(TestHost& host, std::map<std::string, std::vector<double>>& costs) 
   using Ms = std::chrono::duration<double, std::milli>;
   Launcher& launcher = host.launcher();
   std::string run_dir = launcher.RunDir(kSecond);
+  auto users = sys::MakeUserNamespace({.base = kBase + 65536});
+  ASSERT_TRUE(users);
   auto rootfs = MountRootfs({.image_rootfs = host.image_rootfs(),
                              .layer = launcher.LayerDir(kSecond),
                              .target = run_dir + "/rootfs",
-                             .id_base = kBase + 65536});
+                             .id_base = kBase + 65536,
+                             .user_namespace = users->get()});
   auto filter = LoadSeccomp(std::string(kSeccompProfile), host.dir() + "/seccomp");
   ASSERT_TRUE(rootfs && filter);
   BundleSpec bundle{.iid = kSecond,
                     .hostname = "demo",
                     .rootfs = run_dir + "/rootfs",
-                    .id_base = kBase + 65536,
+                    .user_namespace = fmt::format("/proc/{}/fd/{}", ::getpid(), users->get()),
                     .agent_binary = host.config().run_dir + "/bin/agent",
                     .agent_args = {"--gtest_filter=Inside.ZWaits"},
                     .env = {"PATH=/bin", "ATOLL_INSIDE=1"},

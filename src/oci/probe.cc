@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <functional>
 #include <thread>
@@ -173,6 +174,29 @@ Result<std::string> OpenFiles() {
   return detail;
 }
 
+Result<uint64_t> Setting(const std::string& name) {
+  ASSIGN(std::string text, sys::ReadFile("/proc/sys/fs/inotify/" + name, 64));
+  uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// packaging/atoll.sysctl.conf has these numbers, too.
+Result<std::string> Watches() {
+  constexpr uint64_t kInstances = 1024;
+  constexpr uint64_t kWatches = 524'288;
+  ASSIGN(uint64_t instances, Setting("max_user_instances"));
+  ASSIGN(uint64_t watches, Setting("max_user_watches"));
+  std::string detail =
+      fmt::format("{} instances and {} directories for each sandbox", instances, watches);
+  if (instances >= kInstances && watches >= kWatches) return detail;
+  return Fail(Code::kFailedPrecondition,
+              fmt::format("{}, which is little for tools that watch files: run 'sysctl "
+                          "fs.inotify.max_user_instances={} fs.inotify.max_user_watches={}', and "
+                          "write the same into a file in /etc/sysctl.d",
+                          detail, std::max(instances, kInstances), std::max(watches, kWatches)));
+}
+
 }  // namespace
 
 std::vector<Check> ProbeHost(const std::string& scratch_parent) {
@@ -191,6 +215,7 @@ std::vector<Check> ProbeHost(const std::string& scratch_parent) {
   checks.push_back(Do("system call filter", Seccomp));
   checks.push_back(Do("nftables in a namespace", Redirect));
   checks.push_back(Do("open files", OpenFiles));
+  checks.push_back(Do("watching files", Watches, false));
   checks.push_back(Do("limits of disk", [&] { return DiskLimits(scratch); }, false));
   checks.push_back(Do("mmdebstrap (to make images)", [] { return Version("mmdebstrap"); }, false));
   return checks;

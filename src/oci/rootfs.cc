@@ -50,8 +50,7 @@ Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times) {
   TRY(MakeOwned(upper, spec.id_base));
   TRY(MakeOwned(work, spec.id_base));
 
-  ASSIGN(sys::Fd users, sys::MakeUserNamespace({.base = spec.id_base}));
-  ASSIGN(sys::Fd view, sys::CloneIdmapped(spec.image_rootfs, users.get()));
+  ASSIGN(sys::Fd view, sys::CloneIdmapped(spec.image_rootfs, spec.user_namespace));
   if (times != nullptr) times->idmap_ms = MsSince(start);
 
   start = Clock::now();

@@ -15,6 +15,7 @@ struct RootfsSpec {
   std::string layer;         // OpenLayer::dir(): gets upper/ and work/
   std::string target;        // run_dir/sandboxes/<iid>/rootfs
   uint32_t id_base = 0;
+  int user_namespace = -1;  // sys::MakeUserNamespace of these ids
 };
 
 struct RootfsTimes {

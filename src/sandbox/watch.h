@@ -41,7 +41,7 @@ class FileWatch {
       std::chrono::milliseconds limit) = 0;
 };
 
-// Everything that changes after this has returned is told. WATCH_START_ERROR, FILE_NOT_FOUND.
+// Everything that changes after this has returned is told. WATCH_LIMIT_REACHED, FILE_NOT_FOUND.
 async::Task<Result<std::unique_ptr<FileWatch>>> Watch(AgentClient& agent, WatchFiles request);
 
 // An event of a watch that goes on for a minute when nobody looks at it, with or without a daemon.

@@ -2,6 +2,7 @@
 #include "sys/idmap.h"
 
 #include <fmt/format.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -12,6 +13,8 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <system_error>
+#include <thread>
 
 #include "sys/mounts.h"
 
@@ -40,21 +43,39 @@ class NamespaceHolder {
     }
   }
 
-  Result<void> Start() {
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_ = ::clone(&WaitForDeath, stack_.data() + stack_.size(), CLONE_VM | CLONE_NEWUSER, nullptr);
-    int err = errno;
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (pid_ < 0) return FailErrno(err, "making a user namespace");
+  Result<void> Start(uid_t owner) {
+    int err = 0;
+    try {
+      // Ids and securebits are a thread's own for the kernel. This one ends with them, and with it
+      // the process that it has made, which shows its namespace until somebody waits for it.
+      std::thread([&] { err = StartAs(owner); }).join();
+    } catch (const std::system_error& failure) {
+      return Fail(Code::kResourceExhausted, fmt::format("starting a thread: {}", failure.what()));
+    }
+    if (err != 0) return FailErrno(err, "making a user namespace");
     return {};
   }
 
   pid_t pid() const { return pid_; }
 
  private:
+  int StartAs(uid_t owner) {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    int dumpable = ::prctl(PR_GET_DUMPABLE);
+    // The effective id alone makes the owner. The capabilities stay, where making namespaces needs
+    // them; the real id too, so that root's limit of processes, which is none, becomes that of the
+    // namespace. The C library's seteuid would change every thread.
+    if (::prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0) return errno;
+    if (::syscall(SYS_setresuid, -1, owner, -1) < 0) return errno;
+    pid_ = ::clone(&WaitForDeath, stack_.data() + stack_.size(), CLONE_VM | CLONE_NEWUSER, nullptr);
+    int err = pid_ < 0 ? errno : 0;
+    // Another id has made the whole process one that leaves no core.
+    if (dumpable == 1) ::prctl(PR_SET_DUMPABLE, 1);
+    return err;
+  }
+
   alignas(16) std::array<char, 16384> stack_;
   pid_t pid_ = -1;
 };
@@ -63,7 +84,7 @@ class NamespaceHolder {
 
 Result<Fd> MakeUserNamespace(IdRange range) {
   NamespaceHolder holder;
-  TRY(holder.Start());
+  TRY(holder.Start(range.base));
   std::string map = fmt::format("0 {} {}\n", range.base, range.size);
   for (const char* file : {"uid_map", "gid_map"}) {
     auto written = WriteFile(fmt::format("/proc/{}/{}", holder.pid(), file), map);

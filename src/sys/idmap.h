@@ -17,7 +17,9 @@ struct IdRange {
 };
 
 // A user namespace with this mapping that has no process: it lives as long as the descriptor and
-// whatever was mounted with it.
+// whatever was mounted with it. It belongs to the first host id of its range: the kernel charges
+// what is counted by user (inotify, message queues, pending signals, namespaces) to the owner as
+// well, and what belongs to root would share root's limits with every other.
 Result<Fd> MakeUserNamespace(IdRange range);
 
 // A detached, read-only view of `directory` in which the file owners 0..size-1 appear as the

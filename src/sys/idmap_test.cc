@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/nsfs.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,6 +40,11 @@ class IdmapTest : public testing::Test {
 TEST_F(IdmapTest, ShowsOwnersAsTheNamespaceHasThem) {
   auto users = MakeUserNamespace({.base = 500'000});
   ASSERT_TRUE(users) << users.error().message;
+  uid_t owner = 0;
+  ASSERT_EQ(0, ::ioctl(users->get(), NS_GET_OWNER_UID, &owner));
+  EXPECT_EQ(500'000U, owner);
+  EXPECT_EQ(0U, ::geteuid()) << "nobody else became another user";
+  EXPECT_EQ(1, ::prctl(PR_GET_DUMPABLE));
   EXPECT_EQ(-1, ::waitpid(-1, nullptr, __WALL | WNOHANG)) << "its process is gone";
   EXPECT_EQ(ECHILD, errno);
   auto view = CloneIdmapped(dir_ + "/lower", users->get());
@@ -45,7 +53,7 @@ TEST_F(IdmapTest, ShowsOwnersAsTheNamespaceHasThem) {
   ASSERT_EQ(0, ::fstatat(view->get(), "file", &info, 0));
   EXPECT_EQ(500'000U, info.st_uid);
   EXPECT_EQ(500'000U, info.st_gid);
-  EXPECT_LT(::openat(view->get(), "new", O_CREAT | O_WRONLY, 0600), 0);
+  EXPECT_LT(::openat(view->get(), "new", O_CREAT | O_WRONLY | O_CLOEXEC, 0600), 0);
   EXPECT_EQ(EROFS, errno);
 }
 
