@@ -70,7 +70,7 @@ chaos: root setup build image opencode ## Kill everything in the middle of thing
 	@ATOLL_BUILD_DIR=$(RELEASE) node tests/chaos/chaos.mjs --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(WRITE)
 
 soak: root setup build image opencode ## Use sandboxes again and again, for MINUTES (default 60)
-	@scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs tests/processes_many.test.mjs
+	@ATOLL_TEST_PROCESSES=100000 scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs tests/processes_many.test.mjs
 
 clean: ## Remove what was built
 	@rm -rf build

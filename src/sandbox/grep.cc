@@ -16,6 +16,12 @@ constexpr size_t kMaxComplaint = 2000;
 // 1 is "nothing found".
 constexpr int kFailed = 2;
 
+// Of one file. Programs search it to its end, and may keep what they find until then. One more than
+// is wanted says that there is more.
+std::string MaxCount(const GrepRequest& request) {
+  return fmt::format("--max-count={}", uint64_t{request.limit} + 1);
+}
+
 std::vector<std::string> RipgrepArguments(const GrepRequest& request) {
   std::vector<std::string> argv{"rg",
                                 "--no-config",
@@ -26,7 +32,8 @@ std::vector<std::string> RipgrepArguments(const GrepRequest& request) {
                                 "--with-filename",
                                 "--color=never",
                                 "--max-columns=4000",
-                                "--max-columns-preview"};
+                                "--max-columns-preview",
+                                MaxCount(request)};
   if (request.fixed) argv.emplace_back("--fixed-strings");
   if (request.ignore_case) argv.emplace_back("--ignore-case");
   if (request.words) argv.emplace_back("--word-regexp");
@@ -39,7 +46,8 @@ std::vector<std::string> RipgrepArguments(const GrepRequest& request) {
 }
 
 std::vector<std::string> GrepArguments(const GrepRequest& request) {
-  std::vector<std::string> argv{"grep", "-rnHZI", "--color=never"};
+  std::vector<std::string> argv{"grep", "-rnHZI", "--devices=skip", "--color=never",
+                                MaxCount(request)};
   argv.emplace_back(request.fixed ? "-F" : "-E");
   if (request.ignore_case) argv.emplace_back("-i");
   if (request.words) argv.emplace_back("-w");
@@ -91,7 +99,12 @@ async::Task<Result<GrepResult>> Grep(AgentClient& agent, GrepRequest request) {
   if (request.pattern.empty()) co_return Fail(Code::kInvalidArgument, "the pattern is empty");
   CO_ASSIGN(request.path, AbsolutePath(request.path));
   StatFile there{.path = request.path};
-  CO_TRY(co_await Stat(agent, std::move(there)));
+  CO_ASSIGN(FileInfo info, co_await Stat(agent, std::move(there)));
+  // A FIFO or a device that is named would be read, and may never end.
+  if (info.kind != FileKind::kFile && info.kind != FileKind::kDirectory) {
+    co_return Fail(Code::kInvalidArgument, request.path + " is neither a file nor a directory",
+                   "NOT_REGULAR_FILE");
+  }
   SpawnSpec ripgrep{.argv = RipgrepArguments(request), .cwd = "/"};
   bool columns = true;
   Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(ripgrep));
@@ -104,8 +117,11 @@ async::Task<Result<GrepResult>> Grep(AgentClient& agent, GrepRequest request) {
   Search search{.process = **process,
                 .output = GrepOutput(columns, std::clamp(request.limit, 1U, kMostMatches))};
   bool in_time = co_await async::WithTimeout(request.timeout, Follow(search));
-  CO_TRY(std::move(search.outcome));
-  GrepResult result{.matches = search.output.Take(), .more = search.output.full() || !in_time};
+  // Whose time is up fails, too, which is no failure of the search.
+  if (in_time && !search.outcome) co_return Unexpected(std::move(search.outcome).error());
+  GrepResult result{.matches = search.output.Take(),
+                    .more = search.output.full() || !in_time,
+                    .timed_out = !in_time};
   // Files that could not be read are no failure of those that could.
   bool failed = search.exit_code >= kFailed;
   if (failed && result.matches.empty() && !search.complaint.empty()) {

@@ -38,7 +38,8 @@ struct GrepMatch {
 
 struct GrepResult {
   std::vector<GrepMatch> matches;
-  bool more = false;  // the limit or the time was reached
+  bool more = false;       // the limit or the time was reached
+  bool timed_out = false;  // the time was
 };
 
 // VALIDATION_FAILED for an expression that is none, FILE_NOT_FOUND, COMMAND_NOT_FOUND.

@@ -714,7 +714,7 @@ export interface Operations {
       exclude?: string[] | null;
       /** At most so many; 1000. */
       limit?: number | null;
-      /** Milliseconds. */
+      /** Milliseconds; then what was found so far, with `timedOut`. */
       timeout?: number | null;
     };
   };

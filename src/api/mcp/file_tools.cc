@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "api/mcp/tool.h"
@@ -20,6 +21,8 @@ constexpr int64_t kEntries = 500;
 constexpr int64_t kMostEntries = 5000;
 constexpr int64_t kMatches = 200;
 constexpr int64_t kMostMatches = 2000;
+constexpr int64_t kSearchMs = 30'000;
+constexpr int64_t kMostSearchMs = 600'000;
 constexpr size_t kMaxMatchText = 500;
 
 Unexpected NotText(std::string_view path) {
@@ -212,6 +215,7 @@ async::Task<Result<Output>> Grep(Call call) {
   request.include = TextList(call, "include");
   request.exclude = TextList(call, "exclude");
   request.limit = static_cast<uint32_t>(Integer(call, "limit", kMatches));
+  request.timeout = std::chrono::milliseconds(Integer(call, "timeout_ms", kSearchMs));
   CO_ASSIGN(auto sandbox, co_await Acquire(call));
   CO_ASSIGN(sandbox::GrepResult found,
             co_await sandbox::Grep(sandbox->agent(), std::move(request)));
@@ -225,9 +229,14 @@ async::Task<Result<Output>> Grep(Call call) {
     writer.Field("text", line).EndObject();
     output.text += fmt::format("{}:{}:{}\n", match.path, match.line, line);
   }
-  writer.EndArray().Field("more", found.more).EndObject();
-  if (found.matches.empty()) output.text = "[no match]";
-  if (found.more) output.text += "[cut: there are more]";
+  writer.EndArray().Field("more", found.more).Field("timedOut", found.timed_out).EndObject();
+  if (found.timed_out) {
+    output.text += "[time is up: not all was searched]";
+  } else if (found.more) {
+    output.text += "[cut: there are more]";
+  } else if (found.matches.empty()) {
+    output.text = "[no match]";
+  }
   output.structured = writer.Take();
   co_return output;
 }
@@ -286,6 +295,11 @@ constexpr Argument kGrepArguments[] = {
      .about = "At most so many lines; 200 when it is not there.",
      .min = 1,
      .max = kMostMatches},
+    {.name = "timeout_ms",
+     .type = Type::kInteger,
+     .about = "30,000 when it is not there; then what was found so far.",
+     .min = 1,
+     .max = kMostSearchMs},
 };
 
 constexpr Tool kTools[] = {

@@ -159,7 +159,8 @@ async::Task<Result<std::string>> DoGrep(const Services& services, std::string id
     if (match.column > 0) writer.Field("column", match.column);
     writer.Field("text", match.text).EndObject();
   }
-  writer.EndArray().Field("count", found->matches.size()).Field("more", found->more).EndObject();
+  writer.EndArray().Field("count", found->matches.size()).Field("more", found->more);
+  writer.Field("timedOut", found->timed_out).EndObject();
   co_return writer.Take();
 }
 
@@ -239,7 +240,11 @@ constexpr Field kGrepFields[] = {
      .about = "At most so many; 1000.",
      .min = 1,
      .max = sandbox::kMostMatches},
-    {.name = "timeout", .kind = Kind::kInteger, .about = "Milliseconds.", .min = 1, .max = 600'000},
+    {.name = "timeout",
+     .kind = Kind::kInteger,
+     .about = "Milliseconds; then what was found so far, with `timedOut`.",
+     .min = 1,
+     .max = 600'000},
 };
 
 constexpr Route kRoutes[] = {
