@@ -147,7 +147,7 @@ describe('bad input', () => {
       assert.ok([400, 404].includes(answer.status), `${path}: ${answer.status} ${answer.text}`);
     }
     assertError(await daemon.request('', {path: `/v1/snapshots/${snapshotId}/file?path=`}), 400);
-    assertError(await daemon.request('', {path: `/v1/snapshots/${snapshotId}/diff`}), 404);
+    assertError(await daemon.request('', {path: `/v1/snapshots/${snapshotId}/diff`}), 400, 'VALIDATION_FAILED');
     for (const json of [{pinned: 'yes'}, {tags: 'x'}, {tags: [1]}, {tags: ['a,b']}, {tags: ['pinned']},
                         {ttl: '0d'}, {ttl: 'soon'}, {name: 5}, {name: 'a\u0007'}, {name: 'x'.repeat(5000)}]) {
       const answer = await daemon.request('', {method: 'PATCH', path: `/v1/snapshots/${snapshotId}`, json});

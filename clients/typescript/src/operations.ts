@@ -294,7 +294,7 @@ export interface Operations {
       path?: string;
       /** Globs of names, or of paths when they have a slash, by comma. */
       exclude?: string;
-      /** "tar" or "tar.zst". */
+      /** "tar" (usual) or "tar.zst". */
       format?: string;
       /** As whom; root when it is not there. */
       user?: string;
@@ -309,9 +309,9 @@ export interface Operations {
     query: {
       /** A directory; /workspace when it is not there. */
       path?: string;
-      /** "any": symlinks that lead out too. */
+      /** "any": symlinks that lead out too, not only those that stay "inside". */
       links?: string;
-      /** "none": everything becomes that of the user. */
+      /** "none": everything becomes that of the user; "keep" is usual. */
       owners?: string;
       /** Of what is unpacked. */
       maxBytes?: number;
@@ -1536,8 +1536,8 @@ export interface Operations {
       snapshotId: string;
     };
     query: {
-      /** 1: answer an expiring URL. */
-      presign?: number;
+      /** Answer an expiring URL. */
+      presign?: boolean;
       /** Seconds that the URL works. */
       valid?: number;
     };

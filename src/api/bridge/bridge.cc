@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/bridge/bridge.h"
 
+#include <utility>
+
 #include "api/bridge/handlers.h"
+#include "api/bridge/terms.h"
 
 namespace atl::api {
 namespace {
@@ -18,7 +21,7 @@ constexpr Field kExecFields[] = {
     {.name = "cwd", .about = "/workspace or below it."},
 };
 constexpr Field kPersistQuery[] = {
-    {.name = "excludes", .about = "Paths in the workspace, by comma."},
+    {.name = "excludes", .kind = Kind::kPath, .about = "Paths in the workspace, by comma."},
 };
 constexpr Field kSessionFields[] = {
     {.name = "id", .about = "1 to 128 letters, digits, '.', '_' and '-'; or a new one."},
@@ -45,23 +48,32 @@ constexpr std::string_view kOne = "/v1/sandbox/{sandbox}";
 constexpr std::string_view kFile = "/v1/sandbox/{sandbox}/file/{path...}";
 constexpr std::string_view kTunnel = "/v1/sandbox/{sandbox}/tunnel/{port}";
 
+async::Task<> Refuse(http::Exchange& exchange, Error error) {
+  return bridge::RespondFailure(exchange, std::move(error), bridge::kExecFailed);
+}
+
+constexpr ErrorStyle kErrors{.schema = "BridgeError", .respond = Refuse};
+
 constexpr Route kRoutes[] = {
     {.method = "POST",
      .pattern = "/v1/sandbox",
      .operation = "bridgeCreateSandbox",
      .summary = "Bridge: a new id. Its first use makes the sandbox.",
-     .handler = bridge::Create},
+     .handler = bridge::Create,
+     .errors = &kErrors},
     {.method = "DELETE",
      .pattern = kOne,
      .operation = "bridgeDeleteSandbox",
      .summary = "Bridge: removes it, if it is there.",
      .handler = bridge::Delete,
-     .answer = Media::kNone},
+     .answer = Media::kNone,
+     .errors = &kErrors},
     {.method = "GET",
      .pattern = "/v1/sandbox/{sandbox}/running",
      .operation = "bridgeIsSandboxRunning",
      .summary = "Bridge: starts it if it does not run.",
-     .handler = bridge::Running},
+     .handler = bridge::Running,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/exec",
      .operation = "bridgeExecCommand",
@@ -69,78 +81,90 @@ constexpr Route kRoutes[] = {
      .handler = bridge::Exec,
      .answer = Media::kEvents,
      .body = Media::kJson,
-     .fields = kExecFields},
+     .fields = kExecFields,
+     .errors = &kErrors},
     {.method = "GET",
      .pattern = kFile,
      .operation = "bridgeReadFile",
      .summary = "Bridge: the content of a file below /workspace; the path begins at the root.",
      .handler = bridge::ReadFile,
-     .answer = Media::kOctets},
+     .answer = Media::kOctets,
+     .errors = &kErrors},
     {.method = "PUT",
      .pattern = kFile,
      .operation = "bridgeWriteFile",
      .summary = "Bridge: makes or replaces a file of at most 32 MiB below /workspace.",
      .handler = bridge::WriteFile,
-     .body = Media::kOctets},
+     .body = Media::kOctets,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/persist",
      .operation = "bridgePersistWorkspace",
      .summary = "Bridge: /workspace as a tar.",
      .handler = bridge::Persist,
      .answer = Media::kOctets,
-     .query = kPersistQuery},
+     .query = kPersistQuery,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/hydrate",
      .operation = "bridgeHydrateWorkspace",
      .summary = "Bridge: unpacks a tar of at most 32 MiB into /workspace.",
      .handler = bridge::Hydrate,
-     .body = Media::kOctets},
+     .body = Media::kOctets,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/session",
      .operation = "bridgeCreateSession",
      .summary = "Bridge: opens a shell that lasts between commands, which name it by Session-Id.",
      .handler = bridge::OpenSession,
      .body = Media::kJson,
-     .fields = kSessionFields},
+     .fields = kSessionFields,
+     .errors = &kErrors},
     {.method = "DELETE",
      .pattern = "/v1/sandbox/{sandbox}/session/{session}",
      .operation = "bridgeDeleteSession",
      .summary = "Bridge: ends it and what runs in it.",
-     .handler = bridge::CloseSession},
+     .handler = bridge::CloseSession,
+     .errors = &kErrors},
     {.method = "GET",
      .pattern = "/v1/sandbox/{sandbox}/pty",
      .operation = "bridgePtyTerminal",
      .summary = "Bridge: a terminal.",
      .handler = bridge::Pty,
      .answer = Media::kWebSocket,
-     .query = kPtyQuery},
+     .query = kPtyQuery,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/mount",
      .operation = "bridgeMountBucket",
      .summary = "Bridge: answers 501, for there are no buckets.",
      .handler = bridge::Mount,
      .body = Media::kJson,
-     .fields = kMountFields},
+     .fields = kMountFields,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/unmount",
      .operation = "bridgeUnmountBucket",
      .summary = "Bridge: answers 501, for there are no buckets.",
      .handler = bridge::Unmount,
      .body = Media::kJson,
-     .fields = kUnmountFields},
+     .fields = kUnmountFields,
+     .errors = &kErrors},
     {.method = "POST",
      .pattern = kTunnel,
      .operation = "bridgeCreateTunnel",
      .summary = "Bridge: the preview URL of a port.",
      .handler = bridge::OpenTunnel,
      .body = Media::kJson,
-     .fields = kTunnelFields},
+     .fields = kTunnelFields,
+     .errors = &kErrors},
     {.method = "DELETE",
      .pattern = kTunnel,
      .operation = "bridgeDeleteTunnel",
      .summary = "Bridge: takes the preview URL of a port back.",
      .handler = bridge::CloseTunnel,
-     .answer = Media::kNone},
+     .answer = Media::kNone,
+     .errors = &kErrors},
 };
 
 }  // namespace

@@ -12,12 +12,21 @@
 namespace atl::api {
 namespace {
 
+constexpr Field kPtyQuery[] = {
+    {.name = "sessionId"},
+    {.name = "cols", .kind = Kind::kInteger, .min = 1, .max = 1000},
+    {.name = "rows", .kind = Kind::kInteger, .min = 1, .max = 1000},
+    {.name = "shell"},
+    {.name = "command"},
+    {.name = "cwd", .kind = Kind::kPath},
+};
+
 constexpr Route kRoutes[] = {
     {.method = "GET", .pattern = "/", .handler = sdk::Root},
     {.method = "GET", .pattern = "/api/ping", .handler = sdk::Ping},
     {.method = "GET", .pattern = "/api/version", .handler = sdk::Version},
     {.method = "GET", .pattern = "/api/commands", .handler = sdk::ListCommands},
-    {.method = "GET", .pattern = "/ws/pty", .handler = sdk::Pty},
+    {.method = "GET", .pattern = "/ws/pty", .handler = sdk::Pty, .query = kPtyQuery},
     {.method = "GET", .pattern = "/rpc", .handler = sdk::NoRpc},
 
     {.method = "POST", .pattern = "/api/execute", .handler = sdk::Execute},
@@ -107,6 +116,11 @@ async::Task<> Sdk::Handle(std::string id, http::Exchange& exchange) {
   if (!match) {
     co_await sdk::RespondFailure(exchange, std::move(match).error());
   } else if (match->route != nullptr) {
+    Result<void> asked = CheckQuery(match->route->query, request.query());
+    if (!asked) {
+      co_await sdk::RespondFailure(exchange, std::move(asked).error());
+      co_return;
+    }
     match->values.insert(match->values.begin(), std::move(id));
     co_await match->route->handler(services_, std::move(match->values), exchange);
   } else if (!match->allow.empty()) {

@@ -106,18 +106,28 @@ async::Task<> PutArchive(const Services& services, Values values, http::Exchange
   co_await RespondResult(exchange, std::move(json));
 }
 
-constexpr Field kPath{.name = "path", .about = "A directory; /workspace when it is not there."};
+constexpr Field kPath{
+    .name = "path", .kind = Kind::kPath, .about = "A directory; /workspace when it is not there."};
 constexpr Field kUser{.name = "user", .about = "As whom; root when it is not there."};
+constexpr std::string_view kFormats[] = {"tar", "tar.zst"};
+constexpr std::string_view kLinks[] = {"inside", "any"};
+constexpr std::string_view kOwners[] = {"keep", "none"};
 constexpr Field kGetQuery[] = {
     kPath,
-    {.name = "exclude", .about = "Globs of names, or of paths when they have a slash, by comma."},
-    {.name = "format", .about = "\"tar\" or \"tar.zst\"."},
+    {.name = "exclude",
+     .kind = Kind::kPath,
+     .about = "Globs of names, or of paths when they have a slash, by comma."},
+    {.name = "format", .about = "\"tar\" (usual) or \"tar.zst\".", .choices = kFormats},
     kUser,
 };
 constexpr Field kPutQuery[] = {
     kPath,
-    {.name = "links", .about = "\"any\": symlinks that lead out too."},
-    {.name = "owners", .about = "\"none\": everything becomes that of the user."},
+    {.name = "links",
+     .about = "\"any\": symlinks that lead out too, not only those that stay \"inside\".",
+     .choices = kLinks},
+    {.name = "owners",
+     .about = "\"none\": everything becomes that of the user; \"keep\" is usual.",
+     .choices = kOwners},
     {.name = "maxBytes", .kind = Kind::kInteger, .about = "Of what is unpacked.", .min = 0},
     {.name = "maxEntries", .kind = Kind::kInteger, .about = "At most 1,000,000.", .min = 0},
     kUser,

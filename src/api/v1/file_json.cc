@@ -55,7 +55,7 @@ Result<std::optional<uint64_t>> QueryNumber(const http::RequestHead& request,
 
 bool QueryFlag(const http::RequestHead& request, std::string_view name) {
   auto text = http::QueryParameter(request.query(), name);
-  return text && *text != "0" && *text != "false";
+  return text && (text->empty() || *text == "1" || *text == "true");
 }
 
 std::vector<std::string> SplitList(std::string_view list) {

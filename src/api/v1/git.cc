@@ -106,7 +106,9 @@ async::Task<> DeleteBranch(const Services& services, Values values, http::Exchan
   co_await RespondDone(exchange, std::move(done));
 }
 
-constexpr Field kDir{.name = "dir", .about = "In the repository; /workspace when it is not there."};
+constexpr Field kDir{.name = "dir",
+                     .kind = Kind::kPath,
+                     .about = "In the repository; /workspace when it is not there."};
 constexpr Field kUser{.name = "user", .about = "As whom; root when it is not there."};
 constexpr Field kPaths{
     .name = "paths", .kind = Kind::kTextList, .about = "Files and directories, no patterns."};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/seed/output_events.h"
+#include "api/v1/file_json.h"
 #include "api/v1/route.h"
 #include "http/sse.h"
 #include "json/reader.h"
@@ -64,25 +65,12 @@ Result<std::optional<int64_t>> ParseSeq(std::string_view name, std::string_view 
   return std::optional<int64_t>(seq);
 }
 
-// The value of a parameter of the query that needs no decoding; nothing when it is not there.
-std::optional<std::string_view> Parameter(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    std::string_view pair = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(query.size(), pair.size() + 1));
-    size_t equals = pair.find('=');
-    if (equals != std::string_view::npos && pair.substr(0, equals) == name) {
-      return pair.substr(equals + 1);
-    }
-  }
-  return std::nullopt;
-}
-
 // Where a client wants to go on; nothing: with the latest.
 Result<std::optional<int64_t>> AfterOf(const http::RequestHead& request) {
   std::string last = request.headers.Joined("Last-Event-ID");
   if (!last.empty()) return ParseSeq("Last-Event-ID", last);
-  std::optional<std::string_view> after = Parameter(request.query(), "after");
-  if (after) return ParseSeq("after", *after);
+  std::string after = Query(request, "after");
+  if (!after.empty()) return ParseSeq("after", after);
   return std::optional<int64_t>();
 }
 
@@ -197,7 +185,7 @@ async::Task<> Events(const Services& services, std::string id, http::Exchange& e
     co_return;
   }
   bool stream = request.headers.Joined("Accept").contains("text/event-stream") ||
-                Parameter(request.query(), "follow") == "true";
+                QueryFlag(request, "follow");
   if (!stream || request.method == "HEAD") {
     json::Writer writer;
     writer.BeginObject().Key("events").BeginArray();

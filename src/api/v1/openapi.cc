@@ -29,6 +29,7 @@ void WriteSchema(json::Writer& writer, const Field& field, bool required) {
   writer.BeginObject();
   switch (field.kind) {
     case Kind::kText:
+    case Kind::kPath:
       WriteType(writer, "string", required);
       break;
     case Kind::kInteger:

@@ -9,6 +9,7 @@
 
 #include "api/seed/output_events.h"
 #include "api/seed/send_queue.h"
+#include "api/v1/file_json.h"
 #include "api/v1/processes.h"
 #include "http/sse.h"
 #include "json/utf8.h"
@@ -43,8 +44,7 @@ Result<Wanted> ParseLogs(const http::RequestHead& request) {
     return Fail(Code::kInvalidArgument, fmt::format("\"limit\" is 1 to {}", kMostLimit),
                 "VALIDATION_FAILED");
   }
-  std::string follow = Query(request, "follow");
-  wanted.follow = follow == "1" || follow == "true" ||
+  wanted.follow = QueryFlag(request, "follow") ||
                   http::ListContains(request.headers.Joined("Accept"), "text/event-stream");
   ASSIGN(wanted.offset,
          Number(request.headers.Joined("Last-Event-ID"), "Last-Event-ID", wanted.offset));

@@ -6,8 +6,9 @@
 
 namespace atl::api {
 
+inline constexpr std::string_view kWaitChoices[] = {"exit", "log", "port"};
 inline constexpr Field kWaitQuery[] = {
-    {.name = "for", .about = "\"exit\" (usual), \"log\" or \"port\"."},
+    {.name = "for", .about = "\"exit\" (usual), \"log\" or \"port\".", .choices = kWaitChoices},
     {.name = "timeoutMs",
      .kind = Kind::kInteger,
      .about = "30000 unless said; then 408 PROCESS_READY_TIMEOUT.",

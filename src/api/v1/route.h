@@ -19,6 +19,7 @@ namespace atl::api {
 // What a field of a body or a parameter of a query may be.
 enum class Kind : uint8_t {
   kText,      // a string without NUL
+  kPath,      // the same; in a query it need not be UTF-8, as names of files need not
   kInteger,   // within [min, max]
   kNumber,    // within [min, max]
   kBoolean,   //
@@ -36,6 +37,7 @@ struct Field {
   bool required = false;
   double min = std::numeric_limits<double>::lowest();
   double max = std::numeric_limits<double>::max();
+  std::span<const std::string_view> choices;  // of a text that is one of them; empty: any
 };
 
 // What a request carries or an answer is.
@@ -54,6 +56,12 @@ using Values = std::vector<std::string>;
 using RouteHandler = async::Task<> (*)(const Services& services, Values values,
                                        http::Exchange& exchange);
 
+// How a dialect tells of a failure.
+struct ErrorStyle {
+  std::string_view schema;  // its name among the schemas of the description
+  async::Task<> (*respond)(http::Exchange& exchange, Error error) = nullptr;
+};
+
 struct Route {
   std::string_view method;  // GET answers HEAD too
   std::string_view pattern;
@@ -62,8 +70,11 @@ struct Route {
   RouteHandler handler = nullptr;
   Media answer = Media::kJson;
   Media body = Media::kNone;
-  std::span<const Field> fields;  // of a JSON body; all are optional but those that say so
-  std::span<const Field> query;
+  std::span<const Field> fields;       // of a JSON body; all are optional but those that say so
+  std::span<const Field> query;        // checked before the handler runs
+  std::span<const Field> headers;      // of the request
+  std::span<const int> statuses;       // of success, besides the usual one
+  const ErrorStyle* errors = nullptr;  // null: the API's own
 };
 
 // A handler for what asks for the sandbox alone.
@@ -92,6 +103,10 @@ class RouteTable {
 
 // 200 with a JSON text, or the error.
 async::Task<> RespondResult(http::Exchange& exchange, Result<std::string> json);
+
+// Whether every parameter that a route has is of its kind and there at most once; others are for
+// newer servers. VALIDATION_FAILED.
+Result<void> CheckQuery(std::span<const Field> fields, std::string_view query);
 
 // The value of a parameter of the query, or "".
 std::string Query(const http::RequestHead& request, std::string_view name);

@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <optional>
 
 #include "api/v1/byte_range.h"
+#include "api/v1/file_json.h"
 #include "async/byte_pipe.h"
 #include "json/writer.h"
 #include "snapshot/browse.h"
@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t kPresignValid = 3600;
 constexpr std::chrono::milliseconds kTakeLimit{30'000};
-constexpr int64_t kMostValid = 7LL * 86400;
 
 // Feeds `pipe` where blocking is allowed.
 template <class Produce>
@@ -112,18 +111,12 @@ Result<std::string> Presigned(const Services& services, const std::string& id, i
 }
 
 async::Task<> SendPresigned(const Services& services, std::string id, http::Exchange& exchange) {
-  std::string text = http::QueryParameter(exchange.request().query(), "valid")
-                         .value_or(fmt::to_string(kPresignValid));
-  int64_t valid = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), valid);
-  if (error != std::errc() || *end != '\0' || valid < 1 || valid > kMostValid) {
-    Error wrong{.code = Code::kInvalidArgument,
-                .message = fmt::format("\"valid\" must be from 1 to {} seconds", kMostValid),
-                .reason = "VALIDATION_FAILED"};
-    co_await http::RespondError(exchange, std::move(wrong));
+  Result<uint64_t> valid = QueryNumber(exchange.request(), "valid", kPresignValid, kMostValid);
+  if (!valid) {
+    co_await http::RespondError(exchange, std::move(valid).error());
     co_return;
   }
-  auto presign = [&] { return Presigned(services, id, valid); };
+  auto presign = [&] { return Presigned(services, id, static_cast<int64_t>(*valid)); };
   Result<std::string> json = co_await services.registry.streams().Run(presign);
   if (!json) {
     co_await http::RespondError(exchange, std::move(json).error());
@@ -205,8 +198,7 @@ async::Task<> SendFile(const Services& services, std::string id, http::Exchange&
 }
 
 async::Task<> SendArchive(const Services& services, std::string id, http::Exchange& exchange) {
-  std::string presign = http::QueryParameter(exchange.request().query(), "presign").value_or("");
-  if (!presign.empty() && presign != "0" && exchange.request().method == "GET") {
+  if (QueryFlag(exchange.request(), "presign") && exchange.request().method == "GET") {
     co_await SendPresigned(services, std::move(id), exchange);
     co_return;
   }

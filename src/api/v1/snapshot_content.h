@@ -2,6 +2,7 @@
 // The bytes of snapshots: one file, or all of it as an archive.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "api/seed/actions.h"
@@ -17,6 +18,9 @@ struct FoundSnapshot {
 };
 // By id or prefix. Blocks.
 Result<FoundSnapshot> FindSnapshot(const Services& services, const std::string& id);
+
+// How long an URL of an archive may work at most, in seconds.
+inline constexpr int64_t kMostValid = 7LL * 86400;
 
 // ?path=: its content, all or the Range that is asked for.
 async::Task<> SendFile(const Services& services, std::string id, http::Exchange& exchange);

@@ -299,16 +299,20 @@ constexpr Field kDiffQuery[] = {
     {.name = "limit", .kind = Kind::kInteger, .min = 1, .max = kMostDiff},
 };
 constexpr Field kTreeQuery[] = {
-    {.name = "path", .about = "A directory of the snapshot."},
+    {.name = "path", .kind = Kind::kPath, .about = "A directory of the snapshot."},
     {.name = "limit", .kind = Kind::kInteger, .min = 1, .max = 10 * kMostPerPage},
-    {.name = "cursor", .about = "Of the answer before."},
+    {.name = "cursor", .kind = Kind::kPath, .about = "Of the answer before."},
 };
 constexpr Field kFileQuery[] = {
-    {.name = "path", .about = "A file of the snapshot.", .required = true},
+    {.name = "path", .kind = Kind::kPath, .about = "A file of the snapshot.", .required = true},
 };
 constexpr Field kArchiveQuery[] = {
-    {.name = "presign", .kind = Kind::kInteger, .about = "1: answer an expiring URL."},
-    {.name = "valid", .kind = Kind::kInteger, .about = "Seconds that the URL works.", .min = 1},
+    {.name = "presign", .kind = Kind::kBoolean, .about = "Answer an expiring URL."},
+    {.name = "valid",
+     .kind = Kind::kInteger,
+     .about = "Seconds that the URL works.",
+     .min = 1,
+     .max = kMostValid},
 };
 
 constexpr Route kRoutes[] = {

@@ -19,7 +19,7 @@
 namespace atl::api {
 
 inline constexpr Field kSnapshotQuery[] = {
-    {.name = "dir", .about = "Of this directory."},
+    {.name = "dir", .kind = Kind::kPath, .about = "Of this directory."},
     {.name = "name"},
     {.name = "trigger", .about = "manual, stop, interval, …"},
     {.name = "tag"},

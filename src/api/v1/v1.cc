@@ -75,11 +75,22 @@ async::Task<> V1::Handle(http::Exchange& exchange) {
   if (!match) {
     co_await http::RespondError(exchange, std::move(match).error());
   } else if (match->route != nullptr) {
-    co_await match->route->handler(services_, std::move(match->values), exchange);
+    co_await Serve(*match->route, std::move(match->values), exchange);
   } else if (!match->allow.empty()) {
     co_await RespondMethodNotAllowed(exchange, std::move(match->allow));
   } else {
     co_await ServePage(exchange);
+  }
+}
+
+async::Task<> V1::Serve(const Route& route, Values values, http::Exchange& exchange) {
+  Result<void> asked = CheckQuery(route.query, exchange.request().query());
+  if (asked) {
+    co_await route.handler(services_, std::move(values), exchange);
+  } else if (route.errors != nullptr) {
+    co_await route.errors->respond(exchange, std::move(asked).error());
+  } else {
+    co_await http::RespondError(exchange, std::move(asked).error());
   }
 }
 

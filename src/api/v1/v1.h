@@ -21,6 +21,7 @@ class V1 {
   async::Task<> Handle(http::Exchange& exchange);
 
  private:
+  async::Task<> Serve(const Route& route, Values values, http::Exchange& exchange);
   async::Task<> ServePage(http::Exchange& exchange);
 
   Services services_;

@@ -63,6 +63,65 @@ TEST(RouteTableTest, DecodesAndChecksValues) {
   }
 }
 
+constexpr std::string_view kColors[] = {"red", "blue"};
+constexpr Field kFields[] = {
+    {.name = "user"},
+    {.name = "dir", .kind = Kind::kPath},
+    {.name = "deep", .kind = Kind::kBoolean},
+    {.name = "count", .kind = Kind::kInteger, .min = 0, .max = 10},
+    {.name = "after", .kind = Kind::kInteger, .min = 0},
+    {.name = "share", .kind = Kind::kNumber, .min = 0.5, .max = 1},
+    {.name = "color", .choices = kColors},
+};
+constexpr Field kRequired[] = {{.name = "to", .required = true}};
+
+TEST(QueryTest, WhatIsOfItsKindIsTaken) {
+  for (const char* query :
+       {"", "&", "user=", "user=a%20b+c%C3%A4", "deep", "deep=", "deep=1", "deep=false&user=x",
+        "count=0", "count=10", "count=", "after=9223372036854775807", "share=0.75", "color=blue",
+        "color", "new=%zz&deep=true", "us%65r=%zz", "dir=%ff"}) {
+    EXPECT_TRUE(CheckQuery(kFields, query)) << query;
+  }
+  EXPECT_TRUE(CheckQuery(kRequired, "to=x"));
+  EXPECT_TRUE(CheckQuery({}, "to=%zz"));
+}
+
+TEST(QueryTest, WhatIsNotIsRefusedByName) {
+  for (const auto& [query, name] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"dir=%00", "dir"},
+           {"user=%zz", "user"},
+           {"user=%00", "user"},
+           {"a=b&user=%ff", "user"},
+           {"user=x%", "user"},
+           {"user=a&user=a", "user"},
+           {"deep=no", "deep"},
+           {"deep=TRUE", "deep"},
+           {"deep=2", "deep"},
+           {"deep=%20", "deep"},
+           {"deep&deep=0", "deep"},
+           {"count=11", "count"},
+           {"count=-1", "count"},
+           {"count=1.0", "count"},
+           {"count=0x1", "count"},
+           {"count=+1", "count"},
+           {"count=1%20", "count"},
+           {"after=1e3", "after"},
+           {"after=9223372036854775808", "after"},
+           {"after=-1", "after"},
+           {"share=0.4", "share"},
+           {"share=nan", "share"},
+           {"share=x", "share"},
+           {"color=green", "color"},
+           {"color=red,blue", "color"},
+       }) {
+    Result<void> checked = CheckQuery(kFields, query);
+    ASSERT_FALSE(checked) << query;
+    EXPECT_EQ(ReasonOf(checked.error()), "VALIDATION_FAILED");
+    EXPECT_THAT(checked.error().message, HasSubstr("\"" + std::string(name) + "\"")) << query;
+  }
+  EXPECT_FALSE(CheckQuery(kRequired, "from=x"));
+}
+
 TEST(RouteTableTest, OfTheApiHasNothingTwice) {
   RouteTable table = AllRoutes();
   std::set<std::string> operations;

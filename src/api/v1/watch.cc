@@ -206,10 +206,16 @@ constexpr Field kUser{.name = "user", .about = "As whom; root when it is not the
 constexpr Field kRecursive{
     .name = "recursive", .kind = Kind::kBoolean, .about = "What is below, too; true."};
 constexpr Field kWatchQuery[] = {
-    {.name = "path", .about = "A directory or a file; /workspace when it is not there."},
+    {.name = "path",
+     .kind = Kind::kPath,
+     .about = "A directory or a file; /workspace when it is not there."},
     kRecursive,
-    {.name = "include", .about = "Globs of files, by comma; all when it is not there."},
-    {.name = "exclude", .about = "Globs of what is neither told nor entered, by comma."},
+    {.name = "include",
+     .kind = Kind::kPath,
+     .about = "Globs of files, by comma; all when it is not there."},
+    {.name = "exclude",
+     .kind = Kind::kPath,
+     .about = "Globs of what is neither told nor entered, by comma."},
     kUser,
 };
 constexpr Field kChangesFields[] = {
