@@ -4,11 +4,12 @@
 import assert from 'node:assert/strict';
 import {execFileSync} from 'node:child_process';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 import {fileURLToPath} from 'node:url';
 
-import {Daemon} from './support/daemon.mjs';
+import {Daemon, eventually} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
 
 const home = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'clients', 'typescript');
@@ -165,6 +166,77 @@ describe('the TypeScript client', () => {
     }
     assert.equal(watched[0].type, 'watching');
     assert.equal((await sandbox.checkChanges('/workspace/dir', {since: version})).status, 'changed');
+  });
+
+  it('goes on watching when its connection is lost, and when the daemon is another', async () => {
+    await sandbox.mkdir('/workspace/kept');
+    // A proxy whose connections can be cut.
+    const sockets = new Set();
+    const proxy = net.createServer((socket) => {
+      const upstream = net.connect(daemon.port, '127.0.0.1');
+      for (const one of [socket, upstream]) {
+        sockets.add(one);
+        one.on('error', () => {}).on('close', () => { sockets.delete(one); socket.destroy(); upstream.destroy(); });
+      }
+      socket.pipe(upstream).pipe(socket);
+    });
+    await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const cut = () => { for (const one of sockets) one.destroy(); };
+    const through = new client.Atoll({url: `http://localhost:${proxy.address().port}`}).sandbox('typed');
+    const seen = [];
+    let watching = 0;
+    const watched = (async () => {
+      for await (const event of through.watch('/workspace/kept')) {
+        if (event.type === 'watching') ++watching;
+        if (event.eventType === 'create') seen.push(path.basename(event.path));
+        if (event.path === '/workspace/kept/last') break;
+      }
+    })();
+    await eventually('it watches', () => watching === 1);
+    await sandbox.writeFile('kept/first', '1');
+    await eventually('it tells', () => seen.includes('first'));
+    cut();
+    await sandbox.writeFile('kept/meanwhile', '1');
+    await eventually('it tells what has happened meanwhile', () => seen.includes('meanwhile'));
+    await daemon.restart();
+    atoll = new client.Atoll({url: `http://localhost:${daemon.port}`});
+    sandbox = atoll.sandbox('typed');
+    cut();
+    await sandbox.writeFile('kept/last', '1');
+    await watched;
+    assert.deepEqual(seen, ['first', 'meanwhile', 'last']);
+    assert.ok(watching >= 3, `${watching}`);
+    const once = sandbox.watch('/workspace/kept', {resume: false, lastEventId: 'nobody-1'});
+    const {value} = await once.next();
+    assert.deepEqual([value.type, value.resumed], ['watching', false]);
+    await once.return();
+    await refused(sandbox.watch('/nowhere').next(), 'FILE_NOT_FOUND', 404);
+    await new Promise((resolve) => { proxy.close(resolve); cut(); });
+  });
+
+  it('runs code', async () => {
+    sandbox.setEnvVars({COMMON: 'c'});
+    const context = await sandbox.createCodeContext({language: 'python', cwd: '/usr', env: {FROM: 'typed'}});
+    assert.deepEqual([context.language, context.cwd], ['python', '/usr']);
+    await sandbox.runCode('import os\nx = 20', {context});
+    const done = await sandbox.runCode('print(os.getcwd(), os.environ["FROM"], os.environ["COMMON"]); 2 * x + 2', {context: context.id});
+    assert.deepEqual([done.success, done.contextId, done.logs.stdout, done.results],
+                     [true, context.id, ['/usr typed c\n'], [{text: '42', isValue: true}]]);
+    const failed = await sandbox.runCode('nothing', {context});
+    assert.deepEqual([failed.success, failed.error.name], [false, 'NameError']);
+    assert.equal((await sandbox.runCode('while True: pass', {context, timeout: 300})).timedOut, true);
+    assert.equal((await sandbox.runCode('await Promise.resolve(6 * 7)', {language: 'javascript'})).results[0].text, '42');
+    assert.ok((await sandbox.listCodeContexts()).some(({id}) => id === context.id));
+    const events = [];
+    for await (const event of sandbox.runCodeStream('print("a"); 1', {context})) events.push(event);
+    assert.deepEqual(events.map(({type}) => type), ['stdout', 'result', 'complete']);
+    assert.equal(events[0].text, 'a\n');
+    for await (const event of sandbox.runCodeStream('import time\nprint("on", flush=True)\ntime.sleep(1000)', {context})) {
+      if (event.type === 'stdout') break;
+    }
+    assert.equal((await sandbox.runCode('x', {context})).results[0].text, '20', 'who leaves interrupts, and loses nothing');
+    await sandbox.deleteCodeContext(context.id);
+    await refused(sandbox.runCode('1', {context}), 'CONTEXT_NOT_FOUND', 404);
   });
 
   it('works with repositories', async () => {

@@ -4,15 +4,20 @@ import type {Readable} from 'node:stream';
 
 const MOST_PENDING = 64 << 20;
 
-/** The JSON of server-sent events. Leaving the loop ends the request. */
-export async function* parseSSEStream<Event>(stream: Readable): AsyncGenerator<Event, void, void> {
+/** The JSON of server-sent events, and before each its id, where it has one. Leaving the loop ends the request. */
+export async function* parseSSEStream<Event>(stream: Readable, onId?: (id: string) => void):
+    AsyncGenerator<Event, void, void> {
   const decoder = new TextDecoder();
   let pending = '';
   for await (const part of stream) {
     pending += decoder.decode(part as Buffer, {stream: true});
     for (let end = pending.indexOf('\n\n'); end >= 0; end = pending.indexOf('\n\n')) {
-      const data = pending.slice(0, end).split('\n').filter((line) => line.startsWith('data:'))
-        .map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n');
+      const lines = pending.slice(0, end).split('\n');
+      const of = (field: string) => lines.filter((line) => line.startsWith(`${field}:`))
+        .map((line) => line.slice(field.length + (line[field.length + 1] === ' ' ? 2 : 1)));
+      const data = of('data').join('\n');
+      const id = of('id').at(-1);
+      if (id !== undefined) onId?.(id);
       pending = pending.slice(end + 2);
       if (data !== '') yield JSON.parse(data) as Event;
     }

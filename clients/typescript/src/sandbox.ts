@@ -12,9 +12,11 @@ import {Session} from './session.js';
 import {Terminal, type TerminalOptions} from './terminal.js';
 import {readBytes, type Query, type Request, type Transport} from './transport.js';
 import type {
-  DirectoryBackup, ExecEvent, ExecOptions, ExecResult, ExposedPort, FileInfo, FileWatchEvent, GitCheckoutOptions,
-  GitCheckoutResult, LogEvent, ProcessInfo, ProcessOptions, ReadFileResult, SandboxInfo,
+  CodeContext, CodeEvent, CodeExecution, DirectoryBackup, ExecEvent, ExecOptions, ExecResult, ExposedPort, FileInfo,
+  FileWatchEvent, GitCheckoutOptions, GitCheckoutResult, LogEvent, ProcessInfo, ProcessOptions, ReadFileResult, RunCodeOptions,
+  SandboxInfo, WatchOptions,
 } from './types.js';
+import {watchFiles} from './watch.js';
 import {WebSocketClient} from './websocket.js';
 
 type Body<Name extends keyof Operations> = Exclude<Operations[Name]['body'], undefined>;
@@ -145,6 +147,46 @@ export class Sandbox {
 
   async deleteSession(sessionId: string): Promise<void> {
     await this.transport.call('closeSession', {path: {id: this.id, session: sessionId}});
+  }
+
+  // Code
+
+  /** Where what code defines lasts until it is deleted or the sandbox stops. */
+  createCodeContext(options: {language?: CodeContext['language']; cwd?: string; env?: Record<string, string>} = {}):
+      Promise<CodeContext> {
+    return this.transport.call('createContext', {path: this.path, json: {...options, env: {...this.env, ...options.env}}});
+  }
+
+  async listCodeContexts(): Promise<CodeContext[]> {
+    return (await this.transport.call<{contexts: CodeContext[]}, 'listContexts'>('listContexts', {path: this.path})).contexts;
+  }
+
+  async deleteCodeContext(contextId: string): Promise<void> {
+    await this.transport.call('deleteContext', {path: {id: this.id, context: contextId}});
+  }
+
+  private codeBody(code: string, options: RunCodeOptions): Body<'runCode'> {
+    const {context, language, env, timeout, maxOutputBytes} = options;
+    return {
+      code,
+      ...(context === undefined ? {} : {context: typeof context === 'string' ? context : context.id}),
+      ...(language === undefined ? {} : {language}),
+      ...(env === undefined ? {} : {env}),
+      ...(timeout === undefined ? {} : {timeoutMs: timeout}),
+      ...(maxOutputBytes === undefined ? {} : {maxOutputBytes}),
+    };
+  }
+
+  /** Runs code to its end. That it has failed is in `error`. */
+  runCode(code: string, options: RunCodeOptions = {}): Promise<CodeExecution> {
+    return this.transport.call('runCode', {path: this.path, json: this.codeBody(code, options), signal: options.signal});
+  }
+
+  /** What it says and shows, as it comes. Leaving the loop interrupts it. */
+  async *runCodeStream(code: string, options: RunCodeOptions = {}): AsyncGenerator<CodeEvent, void, void> {
+    const answer = await this.transport.open('runCode', {
+      path: this.path, json: this.codeBody(code, options), headers: {Accept: 'text/event-stream'}, signal: options.signal});
+    yield* parseSSEStream<CodeEvent>(answer.stream);
   }
 
   // Processes
@@ -281,11 +323,8 @@ export class Sandbox {
   }
 
   /** What changes, as it happens. Leaving the loop ends the watch. */
-  async *watch(path: string, options: {recursive?: boolean; include?: string[]; exclude?: string[]; signal?: AbortSignal} = {}):
-      AsyncGenerator<FileWatchEvent, void, void> {
-    const {signal, ...query} = options;
-    const answer = await this.transport.open('watchFiles', {path: this.path, query: {path, ...query}, signal});
-    yield* parseSSEStream<FileWatchEvent>(answer.stream);
+  watch(path: string, options: WatchOptions = {}): AsyncGenerator<FileWatchEvent, void, void> {
+    return watchFiles(this.transport, this.id, path, options);
   }
 
   checkChanges(path: string, options: {since?: string; recursive?: boolean; exclude?: string[]} = {}):

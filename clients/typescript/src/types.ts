@@ -107,6 +107,17 @@ export type FileWatchEvent =
   | {type: 'stopped'; reason: string}
   | {type: 'error'; code: string; message: string};
 
+export interface WatchOptions {
+  recursive?: boolean | undefined;
+  include?: string[] | undefined;
+  exclude?: string[] | undefined;
+  signal?: AbortSignal | undefined;
+  /** Goes on where it was when its connection is lost, as long as Atoll keeps it (a minute); true. */
+  resume?: boolean | undefined;
+  /** Behind this one of an earlier watch. */
+  lastEventId?: string | undefined;
+}
+
 export interface GitCheckoutOptions {
   branch?: string | undefined;
   targetDir?: string | undefined;
@@ -187,3 +198,69 @@ export interface ExposedPort {
   createdAt: string;
   expiresAt: string | null;
 }
+
+export interface CodeContext {
+  id: string;
+  language: 'python' | 'javascript' | 'typescript';
+  cwd: string;
+  busy: boolean;
+  executionCount: number;
+  [more: string]: unknown;
+}
+
+/** What code has shown: whichever forms the value has; png, jpeg and pdf are base64. */
+export interface CodeResult {
+  text?: string;
+  html?: string;
+  markdown?: string;
+  latex?: string;
+  svg?: string;
+  json?: unknown;
+  javascript?: string;
+  chart?: unknown;
+  png?: string;
+  jpeg?: string;
+  pdf?: string;
+  /** It is the value of the last expression, and was not displayed. */
+  isValue?: boolean;
+}
+
+export interface CodeError {
+  name: string;
+  message: string;
+  traceback: string[];
+}
+
+export interface RunCodeOptions {
+  /** One that was made before, or its id; the language's own when it is not there. */
+  context?: CodeContext | string | undefined;
+  language?: 'python' | 'javascript' | 'typescript' | undefined;
+  /** Of this run alone. */
+  env?: Record<string, string> | undefined;
+  /** Milliseconds; then the code is interrupted. */
+  timeout?: number | undefined;
+  maxOutputBytes?: number | undefined;
+  /** Interrupts the code, too. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface CodeExecution {
+  contextId: string;
+  success: boolean;
+  executionCount: number;
+  timedOut: boolean;
+  /** The code did not end in time, or its kernel: another one has taken its place, and what was defined is lost. */
+  restarted: boolean;
+  truncated: boolean;
+  durationMs: number;
+  logs: {stdout: string[]; stderr: string[]};
+  results: CodeResult[];
+  error?: CodeError;
+}
+
+export type CodeEvent =
+  | {type: 'stdout' | 'stderr'; text: string}
+  | ({type: 'result'} & CodeResult)
+  | ({type: 'error'} & CodeError)
+  | ({type: 'complete'} & Omit<CodeExecution, 'logs' | 'results' | 'error'>)
+  | {type: 'failure'; code: string; message: string};
