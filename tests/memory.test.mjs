@@ -116,6 +116,19 @@ describe('a sandbox that is stopped with its memory', {skip}, () => {
     assert.deepEqual(kept(daemon), []);
   });
 
+  it('starts with what was saved when its files are gone, then and ever after', async () => {
+    await call(daemon, 'POST', 'demo/processes', {command: counter});
+    await eventually('it counts', async () => await number(box).catch(() => 0) > 1);
+    await stop(daemon, 'demo');
+    const [iid] = kept(daemon);
+    fs.rmSync(path.join(daemon.stateDir, 'sandboxes', iid), {recursive: true});
+    const look = 'cat /workspace/file; cat /dev/shm/n 2>/dev/null || echo gone';
+    assert.equal(await box.sh(look), 'file\ngone\n');
+    assert.deepEqual(kept(daemon), [], 'what ran with other files is of no use');
+    await call(daemon, 'POST', 'demo/stop');
+    assert.equal(await box.sh(look), 'file\ngone\n');
+  });
+
   it('leaves nothing when it is deleted', async () => {
     await stop(daemon, 'demo');
     assert.equal(kept(daemon).length, 1);

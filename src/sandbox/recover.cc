@@ -56,7 +56,10 @@ async::Task<Result<bool>> Registry::Impl::PrepareLayer(EntryPtr entry) {
   auto look = [this, &row]() -> Result<bool> {
     // What is in a layer that was to be filled is no more than a part.
     if (row.recover) TRY(launcher.layers().Remove(row.iid));
-    return LayerIsGone(row);
+    bool gone = LayerIsGone(row);
+    // What ran in it belongs to the files that it had.
+    if (gone) TRY(launcher.DropMemory(row.iid));
+    return gone;
   };
   CO_ASSIGN(bool gone, co_await runtime.blocking().Run(look));
   Records records;
