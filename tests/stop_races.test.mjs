@@ -60,4 +60,56 @@ describe('a stop that saves', () => {
     await box.create();
     assert.equal(await box.sh('ls /workspace'), '');
   });
+
+  const ends = async (...requests) => {
+    for (const answer of await Promise.all(requests)) assert.equal(answer.status, 200, answer.text);
+  };
+  const isStopping = (id) => eventually(`${id} is being stopped`, async () => await stateOf(id) === 'stopping');
+
+  it('has a restore wait, which then starts the sandbox again', async () => {
+    const box = daemon.sandbox('restored');
+    await box.create();
+    await box.sh(`${ballast}; echo old > /workspace/file`);
+    const {snapshotId} = await box.snapshot('/workspace');
+    await box.sh('echo new > /workspace/file; echo more > /workspace/more; rm /workspace/ballast1; ' + ballast);
+    const stop = v1('restored', 'POST', '/stop', {});
+    await isStopping('restored');
+    await ends(stop, v1('restored', 'POST', `/restore/${snapshotId}`));
+    assert.equal(await stateOf('restored'), 'running');
+    assert.equal(await box.sh('cd /workspace && cat file && ls | wc -l'), 'old\n25\n');
+    assert.equal((await box.delete()).status, 204);
+  });
+
+  it('waits for a restore, and then saves and keeps what that has brought back', async () => {
+    const box = daemon.sandbox('first');
+    await box.create();
+    await box.sh(`${ballast}; echo old > /workspace/file`);
+    const sums = await box.sh('cd /workspace && cat * | sha256sum');
+    const {snapshotId} = await box.snapshot('/workspace');
+    await box.sh('rm /workspace/*; echo new > /workspace/new');
+    const restore = v1('first', 'POST', `/restore/${snapshotId}`);
+    await eventually('it is being restored', async () => await stateOf('first') === 'restoring');
+    const stop = v1('first', 'POST', '/stop', {});
+    await ends(restore, stop);
+    assert.equal(await stateOf('first'), 'stopped');
+    assert.equal((await stop).json().saveFailure, undefined, (await stop).text);
+    assert.equal(await box.sh('cd /workspace && cat * | sha256sum'), sums);
+    assert.equal((await box.delete()).status, 204);
+  });
+
+  it('has a fork wait, whose copy has all files, and both can be used', async () => {
+    const box = daemon.sandbox('source');
+    await box.create();
+    await box.sh(`${ballast}; echo mine > /workspace/file`);
+    const sums = await box.sh('cd /workspace && cat * | sha256sum');
+    const stop = v1('source', 'POST', '/stop', {});
+    await isStopping('source');
+    await ends(stop, v1('source', 'POST', '/fork', {id: 'copy', opencode: false}));
+    assert.equal(await stateOf('source'), 'stopped');
+    for (const id of ['copy', 'source']) {
+      assert.equal(await daemon.sandbox(id).sh('hostname; cd /workspace && cat * | sha256sum'), `${id}\n${sums}`);
+      assert.equal((await daemon.sandbox(id).delete()).status, 204);
+    }
+    daemon.assertNoLeaks();
+  });
 });
