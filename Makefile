@@ -66,7 +66,7 @@ fuzz: ## Run each fuzzer for SECONDS (default 60)
 	@scripts/build.sh fuzz
 	@scripts/run_fuzzers.sh build/fuzz $(SECONDS)
 
-chaos: root setup build image opencode ## Kill everything in the middle of things, for MINUTES (default 10), with SEED
+chaos: root setup build image opencode criu ## Kill everything in the middle of things, for MINUTES (default 10), with SEED
 	@ATOLL_BUILD_DIR=$(RELEASE) node tests/chaos/chaos.mjs --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(WRITE)
 
 soak: root setup build image opencode ## Use sandboxes again and again, for MINUTES (default 60)

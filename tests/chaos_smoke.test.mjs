@@ -7,6 +7,8 @@ import {describe, it} from 'node:test';
 import {digest, Model, Violation} from './chaos/model.mjs';
 import {Random} from './chaos/random.mjs';
 import {chaos} from './chaos/run.mjs';
+import {SharedLock} from './chaos/shared_lock.mjs';
+import {Stuck} from './chaos/stuck.mjs';
 
 describe('chaos', () => {
   it('draws the same for the same seed', () => {
@@ -43,6 +45,46 @@ describe('chaos', () => {
     model.write('f', 'newer', false);
     model.see(new Map([['f', 'newer'], ['g', 'old']]));
     model.see(new Map([['f', 'old'], ['g', 'old']]));
+  });
+
+  it('notices what stays on its way, over daemons that die, and counts only the time with one', () => {
+    const one = (state, createdAt = 'then') => [{id: 'one', createdAt, state, failure: 'no room'}];
+    const looks = (...each) => {
+      const stuck = new Stuck(3000);
+      let now = 0;
+      return each.map((list) => stuck.look(list, now += 1000));
+    };
+    const creating = one('creating');
+    assert.deepEqual(looks(creating, creating, creating, creating), [null, null, null, null]);
+    assert.match(looks(creating, creating, creating, creating, creating).at(-1), /one is creating for 4000 ms: no room/);
+    // With no daemon it can go no further; the next one has the rest of the time.
+    const died = looks(creating, creating, null, null, null, null, null, creating, creating, creating, creating);
+    assert.deepEqual(died.slice(0, -1), Array(10).fill(null));
+    assert.match(died.at(-1), /creating/);
+    for (const state of ['failed', 'stopping', 'restoring', 'deleting']) {
+      assert.match(looks(...Array(5).fill(one(state))).at(-1), new RegExp(state));
+    }
+    for (const state of ['running', 'paused', 'stopped']) assert.equal(looks(...Array(9).fill(one(state))).at(-1), null);
+    // It got on: another state, or another sandbox of that name.
+    assert.equal(looks(creating, creating, creating, one('running'), creating, creating).at(-1), null);
+    assert.equal(looks(creating, creating, creating, one('creating', 'later'), one('creating', 'later')).at(-1), null);
+  });
+
+  it('lets many look, and one change', async () => {
+    const lock = new SharedLock();
+    const order = [];
+    let release;
+    const held = new Promise((resolve) => { release = resolve; });
+    const looking = lock.tryLook(() => held);
+    const also = lock.tryLook(() => order.push('looks'));
+    const changing = lock.change(async () => order.push('changes'));
+    await also;
+    assert.deepEqual(order, ['looks']);
+    release();
+    await Promise.all([looking, changing]);
+    assert.deepEqual(order, ['looks', 'changes']);
+    await lock.change(async () => assert.equal(await lock.tryLook(() => true), null));
+    assert.equal(await lock.tryLook(() => true), true);
   });
 
   it('finds no violation in half a minute', {timeout: 400_000}, async () => {

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends processes of one daemon: itself, agents, OpenCode, crun and git, each while it works.
+// Ends processes of one daemon: itself, agents, OpenCode, crun, CRIU and git, each while it works; has it replaced; and
+// takes layers away.
 
 import fs from 'node:fs';
 
+import path from 'node:path';
+
 import {sleep} from '../support/daemon.mjs';
 import {assertSoundBeside} from '../support/restic.mjs';
+import {alive, upgrade} from '../support/upgrade.mjs';
 import {Violation} from './model.mjs';
 import {Random} from './random.mjs';
 
@@ -65,6 +69,52 @@ class CrunWatch {
   }
 }
 
+/** CRIU that works for this daemon, with the sandboxes that it is about. */
+function criuOf(daemon) {
+  const found = [];
+  for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    if (!programOf(pid).endsWith('/criu')) continue;
+    const command = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ');
+    if (!command.includes(daemon.dir)) continue;
+    const dumped = command.match(/ -t (\d+) /)?.[1];
+    const groups = dumped ? read(`/proc/${dumped}/cgroup`) : '';
+    found.push({pid: Number(pid), iids: `${command} ${groups}`.match(/\b[0-9a-f]{16}\b/g) ?? []});
+  }
+  return found;
+}
+
+/** Every `atoll serve` of the daemon's: two while one takes over. */
+const serversOf = (daemon) => fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) =>
+  read(`/proc/${pid}/cmdline`).includes(`\0serve\0--config\0${daemon.config}\0`));
+
+/** Nothing of them holds anything any more, also of one that had just begun. */
+async function endServers(daemon) {
+  const gone = new Set();
+  for (;;) {
+    const servers = serversOf(daemon);
+    for (const pid of servers) {
+      gone.add(pid);
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended by itself.
+      }
+    }
+    // What is left of one that nobody has reaped yet has one thread and no file.
+    const held = [...gone].filter((pid) => alive(pid) || (fs.existsSync(`/proc/${pid}/task`) && threads(pid) > 1));
+    if (servers.length === 0 && held.length === 0) return;
+    await sleep(5);
+  }
+}
+
+const threads = (pid) => {
+  try {
+    return fs.readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
+  }
+};
+
 export class Killer {
   constructor(world) {
     this.world = world;
@@ -77,10 +127,13 @@ export class Killer {
       await this.world.wait(this.random.between(300, 2500));
       if (this.world.over) return;
       const kind = this.random.weighted([
-        [30, 'daemon'], [25, 'agent'], [10, 'opencode'], [20, 'crun'], [15, 'git']]);
+        [25, 'daemon'], [25, 'agent'], [10, 'opencode'], [15, 'crun'], [15, 'git'], [10, 'criu'], [8, 'upgrade'],
+        [4, 'halfUpgrade']]);
       // Drawn whatever happens, so that the next decisions are the same again.
       const lot = this.random.next();
       if (kind === 'daemon') await this.killDaemon(lot);
+      else if (kind === 'upgrade') await this.upgrade();
+      else if (kind === 'halfUpgrade') await this.killDaemon(lot, () => this.begun(lot));
       else await this.hunt(kind, lot);
     }
   }
@@ -92,6 +145,7 @@ export class Killer {
       opencode: () => inside(this.daemon).filter((one) => /opencode/.test(one.command) && !one.first),
       git: () => inside(this.daemon).filter((one) => one.name.startsWith('git')),
       crun: () => watch.look(this.daemon),
+      criu: () => criuOf(this.daemon),
     }[kind];
     const end = Date.now() + HUNT_MS;
     while (Date.now() < end && !this.world.over) {
@@ -100,10 +154,10 @@ export class Killer {
         await sleep(3);
         continue;
       }
-      const {pid, iid} = found[Math.floor(lot * found.length)];
+      const {pid, iid, iids = [iid]} = found[Math.floor(lot * found.length)];
       try {
         process.kill(pid, 'SIGKILL');
-        this.world.killed(kind, iid);
+        this.world.killed(kind, iids);
       } catch {
         // It has ended by itself.
       }
@@ -111,13 +165,43 @@ export class Killer {
     }
   }
 
+  /** Nobody notices, but who is told to ask again. */
+  async upgrade() {
+    await this.world.during('takeover', null, () => upgrade(this.daemon));
+    this.world.tally('takeovers');
+  }
+
+  /** Both die on the way. */
+  async begun(lot) {
+    process.kill(this.daemon.pid, 'SIGUSR2');
+    await sleep(lot * 300);
+    this.world.tally('takeovers in which both daemons were killed');
+  }
+
+  // What has been saved comes back; nobody is at work in what is stopped.
+  loseLayers(lot) {
+    const {world, daemon} = this;
+    const rest = world.query("SELECT id || ' ' || iid FROM sandboxes WHERE state = 'stopped' AND unsaved = 0 AND pool_key = ''");
+    if (rest.length === 0) return;
+    const [id, iid] = rest[Math.floor(lot * rest.length)].split(' ');
+    // One that was lost already may not have been used since.
+    fs.rmSync(path.join(daemon.stateDir, 'sandboxes', iid), {recursive: true, force: true});
+    const model = world.models.find((one) => one.id === id);
+    model.lost();
+    model.note('its layer is gone');
+    world.tally('layers lost');
+  }
+
   // Half of the time everybody stands still afterwards, so that others may look at the repository.
-  async killDaemon(lot) {
+  async killDaemon(lot, before = async () => {}) {
     const {world, daemon} = this;
     const quiet = lot < 0.5;
     world.close();
     const kill = world.killed('daemon', null);
-    await daemon.kill9();
+    await before();
+    await endServers(daemon);
+    await daemon.exited;
+    if (this.random.chance(0.3)) this.loseLayers(this.random.next());
     await sleep(lot * 400);
     await daemon.launch();
     kill.over();
@@ -126,8 +210,11 @@ export class Killer {
     if (leaks.status !== 0) throw new Violation(`after a kill of the daemon:\n${leaks.stdout}${leaks.stderr}`);
     if (quiet) {
       await world.everybodyWaits();
-      await assertSoundBeside(daemon);
-      world.checks += 1;
+      // The first snapshot makes it.
+      if (fs.existsSync(path.join(daemon.stateDir, 'snapshots', 'config'))) {
+        await assertSoundBeside(daemon);
+        world.checks += 1;
+      }
       world.openGate();
     }
   }

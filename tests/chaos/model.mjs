@@ -5,6 +5,8 @@
 
 import crypto from 'node:crypto';
 
+import {SharedLock} from './shared_lock.mjs';
+
 export class Violation extends Error {}
 
 /** What `sha256sum` says of `token` written `lines` times. */
@@ -19,6 +21,8 @@ export class Model {
   constructor(id) {
     this.id = id;
     this.exists = false;
+    // Who changes what it holds is alone with it.
+    this.lock = new SharedLock();
     this.worlds = [new Map()];
     // The first lines of every answer: whose file system this is.
     this.markers = new Set(['none']);
@@ -45,6 +49,9 @@ export class Model {
     this.worlds = [new Map()];
     this.markers = new Set(['none']);
   }
+
+  /** Its layer is gone while it was stopped: what was saved then comes back, and nothing else. */
+  lost() { this.markers = new Set(['none']); }
 
   write(name, value, done) {
     for (const world of this.worlds) {

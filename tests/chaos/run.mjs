@@ -1,27 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // One run: workers and a killer for a while, then everything must be as the workers know it.
 
-import {Daemon} from '../support/daemon.mjs';
+import fs from 'node:fs';
+import path from 'node:path';
+
+import {Daemon, preparedState} from '../support/daemon.mjs';
 import {GitServer} from '../support/git_server.mjs';
 import {assertSoundBeside} from '../support/restic.mjs';
+import {Client} from './client.mjs';
 import {Killer} from './killer.mjs';
+import {Meddler} from './meddler.mjs';
 import {Violation} from './model.mjs';
 import {Worker} from './worker.mjs';
 import {World} from './world.mjs';
 
 const WORKERS = 4;
+const MEDDLERS = 2;
 
-/** {seed, ms, operations, kills, snapshots, checks}; throws at the first violation. */
+/** {seed, ms, operations, kills, tallies, snapshots, checks}; throws at the first violation. */
 export async function chaos({seed, ms, say = () => {}}) {
   const git = await GitServer.start();
   let daemon;
   try {
     daemon = await Daemon.start({sections: {
       egress: {host_ports: [git.port]}, sleep: {after: '5s', stop_after: '10s'}, snapshots: {ttl: 'never'},
-      // Creates without a limit of disk take what waits there, the others are made.
-      pool: {warm_target: 2, opencode: false, refresh_interval: '1s'}}});
-    const world = new World({daemon, git, seed, workers: WORKERS});
+      // Creates without a limit of disk take what waits there, the others are made. That the host is busy is no reason here.
+      pool: {warm_target: 1, max: 2, templates: true, refresh_interval: '1s', max_load: 100_000, free_memory: '64M'}}});
+    const criu = fs.existsSync(path.join(preparedState, 'criu', 'criu'));
+    const world = new World({daemon, git, seed, criu, clients: WORKERS + MEDDLERS});
     const workers = Array.from({length: WORKERS}, (_, number) => new Worker(world, number));
+    world.models = workers.flatMap((worker) => [...worker.models.values()]);
+    const meddlers = Array.from({length: MEDDLERS}, (_, number) => new Meddler(world, number, world.models));
     const killer = new Killer(world);
     let first;
     // The first violation ends the run of all.
@@ -36,7 +45,7 @@ export async function chaos({seed, ms, say = () => {}}) {
     };
     const ticker = setInterval(() => say(line(world)), 30_000);
     const timer = setTimeout(() => { world.over = true; world.openGate(); }, ms);
-    await Promise.all([...workers.map((worker) => guard(worker, worker.run())),
+    await Promise.all([...[...workers, ...meddlers].map((client) => guard(client, client.run())),
                        guard(killer, killer.run()), guard(world, world.watch())]);
     clearInterval(ticker);
     clearTimeout(timer);
@@ -56,7 +65,8 @@ export async function chaos({seed, ms, say = () => {}}) {
     if (first) throw first;
     await daemon.cleanup();
     daemon = null;
-    return {seed, ms, operations: world.operations, kills: world.kills, snapshots: world.snapshots, checks: world.checks};
+    const {operations, kills, tallies, snapshots, checks} = world;
+    return {seed, ms, operations, kills, tallies, snapshots, checks};
   } finally {
     // What a violation was found in is kept for who looks into it; its processes are not.
     await daemon?.cleanup().catch((error) => say(`after the violation: ${error.message.split('\n')[0]}`));
@@ -71,8 +81,9 @@ function line(world) {
 }
 
 function report(error, {seed, who, world}) {
-  const model = who instanceof Worker ? who.current : null;
-  const lines = [`seed ${seed}` + (who instanceof Worker ? `, worker ${who.number}, step ${who.step}` : `, ${who.constructor.name}`),
+  const model = who instanceof Client ? who.current : null;
+  const name = who.constructor.name.toLowerCase();
+  const lines = [`seed ${seed}, ` + (model ? `${name} ${who.number}, step ${who.step}` : name),
                  error instanceof Violation ? error.message : error.stack];
   if (model) lines.push(`history of ${model.id}:`, ...model.history.map((one) => `  ${one}`));
   lines.push(`log (${world.daemon.log}):`, world.log());

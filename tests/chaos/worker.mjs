@@ -2,28 +2,31 @@
 // One client that does one thing after the other with sandboxes of its own, and checks what it sees.
 
 import {eventually, sleep} from '../support/daemon.mjs';
+import {Client, DATA} from './client.mjs';
 import {copyWorlds, digest, Model, Violation} from './model.mjs';
 import {Random} from './random.mjs';
 
-const DATA = '/workspace/data';
 const FILES = 12;
 const SETTLED = new Set(['running', 'paused', 'stopped', 'failed']);
 // How long something may be refused when nothing is killed any more.
 const BOUND_MS = 90_000;
+// A copy that nobody uses for longer may have been stopped.
+const FRESH_MS = 8_000;
+// What only reads, so that others may look meanwhile.
+const LOOKS = new Set(['verify', 'snapshot', 'sleep', 'wake', 'stop']);
 
-export class Worker {
+export class Worker extends Client {
   constructor(world, number) {
-    this.world = world;
-    this.daemon = world.daemon;
+    super(world);
     this.number = number;
     this.random = new Random(world.seed, 'worker', number);
-    this.step = 0;
     this.sequence = 0;
-    this.names = ['a', 'b', 'c', 'd'].map((letter) => `w${number}-${letter}`);
+    this.names = ['a', 'b', 'c', 'd', 'e'].map((letter) => `w${number}-${letter}`);
     this.models = new Map(this.names.map((id) => [id, new Model(id)]));
-    this.current = null;
     this.used = [];
   }
+
+  label(kind) { return kind; }
 
   async run() {
     while (!this.world.over) {
@@ -40,62 +43,31 @@ export class Worker {
     const kind = this.choose(model);
     const startedAt = Date.now();
     this.used = [model.id];
-    const {done, why} = await this[kind](model);
-    model.note(`${this.step} ${kind}: ${done ? 'done' : `not answered (${why})`}`);
-    this.world.count(kind, done);
-    if (done) return;
-    if (!this.world.disturbed(startedAt, this.used)) {
-      throw new Violation(`${kind} of ${model.id} failed and nothing was killed that it needs: ${why}`);
-    }
+    const act = () => this[kind](model);
+    const result = await (LOOKS.has(kind) ? act() : model.lock.change(act));
+    model.note(`${this.step} ${kind}: ${result.done ? 'done' : `not answered (${result.why})`}`);
+    this.judge(kind, result, startedAt, this.used, []);
   }
 
   choose(model) {
     const choice = this.random.weighted([
       [30, 'write'], [8, 'remove'], [14, 'verify'], [8, 'clone'], [10, 'snapshot'], [7, 'restore'],
-      [5, 'sleep'], [3, 'wake'], [6, 'stop'], [6, 'fork'], [5, 'erase']]);
+      [5, 'sleep'], [3, 'wake'], [4, 'stop'], [4, 'keep'], [6, 'fork'], [4, 'forkMemory'], [4, 'opencode'],
+      [6, 'erase']]);
     if (!model.exists) return 'create';
     if (choice === 'restore' && model.snapshots.length === 0) return 'snapshot';
     return choice;
   }
 
-  /** A request whose answer may not come: {done, status, body, why}. */
-  async ask(id, options) {
-    try {
-      const answer = await this.daemon.request(id, {limitMs: 120_000, ...options});
-      const done = answer.status >= 200 && answer.status < 300;
-      const body = answer.text.startsWith('{') ? answer.json() : {};
-      return {done, status: answer.status, body, why: `${answer.status} ${answer.text.slice(0, 300)}`};
-    } catch (error) {
-      return {done: false, status: 0, body: {}, why: error.message};
-    }
-  }
-
-  v1(model, path, method = 'POST', json = undefined) {
-    return this.ask('', {method, path: `/v1/sandboxes/${model.id}${path}`, json});
-  }
-
-  /** Runs a command and checks who answers: {done, lines, why}. */
-  async execute(model, command) {
-    const script = `hostname; cat /var/marker 2>/dev/null || echo none; ${command}`;
-    let result;
-    try {
-      result = await this.daemon.sandbox(model.id).run(script);
-    } catch (error) {
-      return {done: false, lines: [], why: error.message};
-    }
-    const lines = result.stdout.split('\n');
-    if (lines.length >= 2 && lines[0] !== model.id) {
-      throw new Violation(`${model.id} was asked, "${lines[0]}" answered`);
-    }
-    if (lines.length >= 3) model.seeMarker(lines[1]);
-    const done = result.last?.type === 'complete' && result.exitCode === 0;
-    return {done, lines: lines.slice(2), why: JSON.stringify(result.last) + result.stderr.slice(0, 200)};
-  }
-
   async create(model) {
-    const json = {opencode: this.random.chance(0.06)};
+    const json = {opencode: this.random.chance(0.12)};
     if (this.random.chance(0.3)) json.disk = '128M';
-    const answer = await this.ask(model.id, {method: 'POST', path: '/create', json, limitMs: 200_000});
+    const answer = await this.world.during('create', [model.id], () =>
+      this.ask(model.id, {method: 'POST', path: '/create', json, limitMs: 200_000}));
+    if (answer.body.phases?.claim !== undefined) this.world.tally('creates that took a member of the pool');
+    if (answer.body.phases?.revive !== undefined) this.world.tally('creates from a template');
+    // The sandbox is there all the same, and a stop ends OpenCode like any command.
+    answer.ends = json.opencode;
     if (answer.done) model.begin();
     else if (await this.find(model)) model.begin();
     if (!model.exists) return answer;
@@ -125,25 +97,11 @@ export class Worker {
     return result;
   }
 
-  async verify(model) {
-    const result = await this.execute(model, `mkdir -p ${DATA} && cd ${DATA} && ` +
-                                      'for f in *; do [ -e "$f" ] && sha256sum "$f"; done; echo end');
-    if (!result.done) return result;
-    if (result.lines.at(-2) !== 'end') throw new Violation(`${model.id}: a whole answer lacks its end`);
-    const seen = new Map();
-    for (const line of result.lines.slice(0, -2)) {
-      const [sum, name] = line.split(/\s+/);
-      seen.set(name, sum);
-    }
-    model.see(seen);
-    return result;
-  }
-
   async clone(model) {
     const dir = `/workspace/clone${this.sequence += 1}`;
     const json = {repo: this.world.git.url('public.git'), dir};
     const answer = await this.ask(model.id, {method: 'POST', path: '/gitClone', json});
-    if (!answer.done) return answer;
+    if (!answer.done) return {...answer, ends: true};
     if (answer.body.commit !== this.world.git.mainCommit) throw new Violation(`clone: ${JSON.stringify(answer.body)}`);
     const look = await this.execute(model, `cat ${dir}/second.txt && rm -rf ${dir}`);
     if (look.done && look.lines[0] !== 'second') throw new Violation(`${model.id}: the clone holds "${look.lines[0]}"`);
@@ -174,37 +132,74 @@ export class Worker {
     return answer.done ? this.verify(model) : answer;
   }
 
-  async sleep(model) {
-    const answer = await this.v1(model, '/sleep');
-    // One that is stopped does not sleep, one that does not sleep is not woken.
-    return {...answer, done: answer.done || answer.status === 409};
-  }
-
-  async wake(model) {
-    const answer = await this.v1(model, '/wake');
-    return {...answer, done: answer.done || answer.status === 409};
-  }
-
-  // What runs is kept where the host can do that; where not, it stops all the same.
-  stop(model) { return this.v1(model, '/stop', 'POST', {keepMemory: this.random.chance(0.5)}); }
-
-  async fork(model) {
+  async fork(model, more = {}) {
     const target = [...this.models.values()].find((one) => !one.exists);
     if (!target) return this.verify(model);
-    const json = {id: target.id, opencode: false};
+    return target.lock.change(() => this.forkTo(model, target, more));
+  }
+
+  async forkTo(model, target, more) {
+    const json = {id: target.id, opencode: false, ...more};
     this.used.push(target.id);
-    const answer = await this.ask(model.id, {method: 'POST', path: '/fork', json});
+    const answer = await this.world.during('fork', [target.id], () =>
+      this.ask(model.id, {method: 'POST', path: '/fork', json, limitMs: 180_000}));
+    // Its programs are asked to stand still, whoever stops them meanwhile.
+    answer.ends = more.memory;
     target.note(`${this.step} forked from ${model.id}: ${answer.done ? 'done' : `not answered (${answer.why})`}`);
-    if (answer.done || await this.find(target)) {
-      target.begin(model.worlds, model.markers);
-      const look = await this.verify(target);
-      return answer.done ? look : answer;
-    }
+    if (!answer.done && !await this.find(target)) return answer;
+    target.begin(model.worlds, model.markers);
+    const look = await this.verify(target);
+    return answer.done ? {...look, target} : answer;
+  }
+
+  /** What runs goes on in the copy. */
+  async forkMemory(model) {
+    if (!this.world.criu) return this.fork(model);
+    const program = await this.begin(model);
+    if (!program.done) return program;
+    const forked = await this.fork(model, {memory: true});
+    if (!forked.done || !forked.target) return forked;
+    this.world.tally('forks with what runs');
+    return this.goesOn(forked.target, program, Date.now() + FRESH_MS);
+  }
+
+  /** What runs goes on after a stop that has kept it. */
+  async keep(model) {
+    const program = await this.begin(model);
+    if (!program.done) return program;
+    const stopped = await this.stop(model, true);
+    if (!stopped.done || !this.world.criu) return stopped;
+    if (stopped.body.memoryKept) return this.goesOn(model, program, Infinity);
+    return {...stopped, done: false, ends: true, why: `memory is not kept: ${stopped.why}`};
+  }
+
+  /** A program that lasts: {done, name, startedAt}. */
+  async begin(model) {
+    const startedAt = Date.now();
+    const name = `sleep ${1e8 + 1e6 * this.number + (this.sequence += 1)}`;
+    // It is itself before anybody looks.
+    const begun = await this.execute(model, `setsid -f ${name} </dev/null >/dev/null 2>&1; ` +
+                                     `until pgrep -fx '${name}'; do sleep 0.01; done`);
+    return {...begun, name, startedAt};
+  }
+
+  async goesOn(model, {name, startedAt}, until) {
+    const look = await this.execute(model, `pgrep -fx '${name}' || echo gone`);
+    if (!look.done || look.lines[0] !== 'gone' || Date.now() > until) return look;
+    return {...look, done: false, why: `"${name}" is gone since ${Date.now() - startedAt} ms`};
+  }
+
+  /** It answers, whether it ran already or not. */
+  async opencode(model) {
+    const answer = await this.ask(model.id, {path: '/global/health', limitMs: 150_000});
+    if (!answer.done) return {...answer, ends: true};
+    if (answer.body.healthy !== true) throw new Violation(`OpenCode of ${model.id}: ${answer.why}`);
     return answer;
   }
 
   async erase(model) {
-    const answer = await this.ask(model.id, {method: 'DELETE', path: '/'});
+    const answer = await this.world.during('erase', [model.id], () =>
+      this.ask(model.id, {method: 'DELETE', path: '/'}));
     if (answer.done || !await this.find(model)) {
       model.gone();
       // Snapshots outlive their sandbox, and can be put into the next one of that name.

@@ -241,7 +241,7 @@ export class Daemon {
   /** Members of the warm pool outlive a daemon; the next one, which wants none, removes them. */
   async dropPool() {
     const text = fs.readFileSync(this.config, 'utf8');
-    const without = text.replace(/^warm_target = .*$/m, 'warm_target = 0');
+    const without = text.replace(/^warm_target = .*$/m, 'warm_target = 0').replace(/^templates = .*$/m, 'templates = false');
     if (without === text) return;
     fs.writeFileSync(this.config, without);
     await this.restart();
