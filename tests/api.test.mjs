@@ -105,31 +105,63 @@ describe('the API', () => {
     object: ['x', 1, [], {a: 1}, {a: {}}],
   };
 
-  it('refuses in every field what is not of its type', async () => {
+  function wrongFor(field, types) {
+    let values = types.length > 1 ? [true, [], {}] : wrong[types[0]];
+    // Described by its own words: only what it is not.
+    if (types[0] === 'object' && field.additionalProperties === undefined) values = ['x', 1, []];
+    if (field.minimum !== undefined) values = [...values, field.minimum - 1];
+    if (field.maximum !== undefined && field.maximum < 2 ** 52) values = [...values, field.maximum + 1];
+    return values;
+  }
+
+  // A request that would do for each operation that needs one: what is refused is refused for the field alone.
+  const good = {
+    exec: {command: 'true'}, startProcess: {command: 'true'}, execInSession: {command: 'true'}, runCode: {code: '1'},
+    runInContext: {code: '1'}, runCommand: {command: 'true'}, gitClone: {repo: 'http://127.0.0.1:9/x.git'},
+    cloneRepository: {repo: 'http://127.0.0.1:9/x.git'}, createSnapshot: {dir: '/workspace'}, signalProcess: {signal: 'TERM'},
+    commit: {dir: '/workspace', message: 'x'}, createBranch: {name: 'x'}, checkout: {ref: 'x'},
+    statFile: {path: '/etc'}, fileExists: {path: '/etc'}, listFiles: {path: '/etc'}, findFiles: {path: '/etc'},
+    grepFiles: {path: '/etc/hostname', pattern: 'x'}, makeDirectory: {path: '/tmp/x', parents: true},
+    moveFile: {from: '/none', to: '/tmp/x'}, copyFile: {from: '/none', to: '/tmp/x'}, removeFile: {path: '/none', missingOk: true},
+    setFileAttributes: {path: '/tmp', mode: '1777'}, updateSandbox: {keepAlive: false},
+  };
+  // Where the sandbox would end, others would be made or the network asked: only what is refused is tried.
+  const untried = new Set(['gitClone', 'cloneRepository', 'stopSandbox', 'sleepSandbox', 'wakeSandbox', 'forkSandbox', 'primePool', 'shutdownPrewarmed']);
+
+  it('refuses in every field what is not of its type, and names it', async () => {
     await json('POST', '/v1/sandboxes/typed/create', {opencode: false});
     let tried = 0;
+    const unnamed = [];
+    const unfit = [];
+    const taken = [];
     for (const [path, operations] of Object.entries(api.paths)) {
       // Others' protocols, which refuse in their own words.
       if (path === '/v1/mcp' || path.startsWith('/v1/sandbox')  && !path.startsWith('/v1/sandboxes')) continue;
       for (const [method, operation] of Object.entries(operations)) {
         const schema = operation.requestBody?.content['application/json']?.schema;
         if (!schema) continue;
-        const url = path.replace('{id}', 'typed').replace(/\{[^}]*\}/g, 'x');
-        const good = Object.fromEntries((schema.required ?? []).map((name) => [name, 'x']));
+        const url = path.replace('{id}', 'typed').replace('{port}', '3000').replace(/\{[^}]*\}/g, 'x');
+        const base = good[operation.operationId] ?? Object.fromEntries((schema.required ?? []).map((name) => [name, 'x']));
+        if (!untried.has(operation.operationId) && path.includes('{id}')) {
+          const answer = await json(method.toUpperCase(), url, base);
+          if (answer.status === 400) unfit.push(`${operation.operationId} ${JSON.stringify(base)}: ${answer.text}`);
+        }
         for (const [name, field] of Object.entries(schema.properties)) {
           const types = [field.type ?? []].flat().filter((type) => type !== 'null');
           if (types.length === 0) continue;
-          const allowed = new Set(types.flatMap((type) => (type === 'string' ? ['string'] : [type])));
-          let values = types.length > 1 ? [true, [], {}] : wrong[types[0]];
-          // Described by its own words: only what it is not.
-          if (types[0] === 'object' && field.additionalProperties === undefined) values = ['x', 1, []];
-          if (field.minimum !== undefined) values = [...values, field.minimum - 1];
-          if (field.maximum !== undefined && field.maximum < 2 ** 52) values = [...values, field.maximum + 1];
-          assert.ok(allowed.size > 0);
+          let values = wrongFor(field, types);
+          // Input may be anything.
+          if (name === 'stdin') values = values.filter((value) => typeof value !== 'string');
           for (const value of values) {
-            const answer = await json(method.toUpperCase(), url, {...good, [name]: value});
-            assertError(answer, 400);
+            const answer = await json(method.toUpperCase(), url, {...base, [name]: value});
             ++tried;
+            if (answer.status !== 400) {
+              taken.push(`${operation.operationId} ${name} = ${JSON.stringify(value)}: ${answer.status} ${answer.text}`);
+              continue;
+            }
+            const {message} = assertError(answer, 400);
+            const member = types[0] === 'object' && Object.keys(value)[0];
+            if (!message.includes(name) && !message.includes(`"${member}"`)) unnamed.push(`${operation.operationId} ${name} = ${JSON.stringify(value)}: ${message}`);
           }
         }
         for (const body of ['{', '[]', '"x"', '7', '{"a":NaN}', '\xff', '{"a":"\xff"}', '{}{}']) {
@@ -143,6 +175,59 @@ describe('the API', () => {
       }
     }
     assert.ok(tried > 100, `${tried} values tried`);
+    assert.deepEqual({unfit, taken, unnamed}, {unfit: [], taken: [], unnamed: []});
+  });
+
+  it('refuses the same of the bridge, in its own words', async () => {
+    let tried = 0;
+    for (const [path, operations] of Object.entries(api.paths)) {
+      if (!path.startsWith('/v1/sandbox/')) continue;
+      for (const [method, operation] of Object.entries(operations)) {
+        const schema = operation.requestBody?.content['application/json']?.schema;
+        // There are no buckets, whatever is asked of them.
+        if (!schema || /mount/i.test(operation.operationId)) continue;
+        const url = path.replace('{sandbox}', 'typed').replace('{port}', '3000').replace(/\{[^}]*\}/g, 'x');
+        const base = operation.operationId === 'bridgeExecCommand' ? {argv: ['true']} : {};
+        assert.ok((await json(method.toUpperCase(), url, base)).status < 300, operation.operationId);
+        for (const [name, field] of Object.entries(schema.properties)) {
+          for (const value of wrongFor(field, [field.type ?? []].flat().filter((type) => type !== 'null'))) {
+            const answer = await json(method.toUpperCase(), url, {...base, [name]: value});
+            const what = `${operation.operationId} ${name} = ${JSON.stringify(value)}: ${answer.text}`;
+            assert.equal(answer.status, 400, what);
+            assert.deepEqual(Object.keys(answer.json()), ['error', 'code'], what);
+            ++tried;
+          }
+        }
+      }
+    }
+    assert.ok(tried > 20, `${tried} values tried`);
+  });
+
+  it('refuses the same of every tool', async () => {
+    const mcp = async (method, params) => (await json('POST', '/v1/mcp?sandbox=typed', {jsonrpc: '2.0', id: 1, method, params})).json();
+    const {tools} = (await mcp('tools/list', {})).result;
+    // What is there to be refused for a field alone.
+    const bases = {run: {command: 'true'}, read: {path: '/etc/hostname'}, write: {path: '/tmp/x', content: ''}, list: {}, find: {name: 'x'},
+                   edit: {path: '/etc/hostname', old_string: 'no such text', new_string: ''}, grep: {pattern: 'x', path: '/etc/hostname'},
+                   clone: {repo: 'http://127.0.0.1:9/x.git'}, snapshot: {dir: '/etc'}, restore: {snapshot: 'f'.repeat(64)}, expose: {port: 3000}};
+    let tried = 0;
+    for (const {name: tool, inputSchema} of tools) {
+      const base = bases[tool] ?? {};
+      assert.equal((await mcp('tools/call', {name: tool, arguments: base})).error, undefined, tool);
+      for (const [name, field] of Object.entries(inputSchema.properties)) {
+        for (const value of wrongFor(field, [field.type].flat())) {
+          // Content may be anything.
+          if (value === 'a\0b' && ['content', 'old_string', 'new_string', 'stdin'].includes(name)) continue;
+          const {error} = await mcp('tools/call', {name: tool, arguments: {...base, [name]: value}});
+          assert.equal(error?.code, -32602, `${tool} ${name} = ${JSON.stringify(value)}: ${error?.message}`);
+          assert.ok(error.message.includes(name), `${tool} ${name}: ${error.message}`);
+          ++tried;
+        }
+      }
+      const {error} = await mcp('tools/call', {name: tool, arguments: {...base, nobody: 1}});
+      assert.equal(error?.code, -32602, tool);
+    }
+    assert.ok(tried > 50, `${tried} values tried`);
   });
 
   it('refuses in every path what is no id', async () => {
