@@ -100,6 +100,28 @@ describe('terminals', () => {
     await again.close();
   });
 
+  it('keeps the last 256 KiB of what nobody has seen, to the byte', async () => {
+    const box = daemon.sandbox('demo');
+    // 16 bytes a line, with the \r of the terminal: 1 MiB.
+    const command = `stty -echo; while [ ! -e /tmp/write ]; do sleep 0.02; done; seq -f %014.0f 65536; touch /tmp/written; read line`;
+    const first = await open({session: 'unseen', command});
+    await first.close();
+    await box.sh('touch /tmp/write');
+    await eventually('all is written', async () => (await box.run('test -e /tmp/written')).exitCode === 0);
+    const again = await open({session: 'unseen', create: 0});
+    const lines = Array.from({length: 65536}, (_, i) => `${i + 1}`.padStart(14, '0') + '\r\n').join('');
+    assert.equal(again.bytes, 256 << 10);
+    assert.ok(again.output === lines.slice(-(256 << 10)), 'the last of it');
+    assert.equal(again.frames.find((one) => one.type === 'ready').offset, 1 << 20);
+    again.cut();
+    // Who has seen a part gets the rest of it.
+    const since = (1 << 20) - 1000;
+    const rest = await open({session: 'unseen', create: 0, since});
+    assert.equal(rest.output, lines.slice(since));
+    await rest.type('\r');
+    await rest.exit();
+  });
+
   it('sleeps with its sandbox when nobody looks, and is there when it wakes', async () => {
     const terminal = await shell({session: 'sleeps'});
     const busy = await daemon.request('', {method: 'POST', path: '/v1/sandboxes/demo/sleep', json: {}});

@@ -60,7 +60,8 @@ function requestOf(path, operation, form) {
   const query = new URLSearchParams();
   let url = path;
   for (const parameter of operation.parameters ?? []) {
-    const value = form.elements[parameter.name].value;
+    // By this method: a parameter may be called `length`.
+    const {value} = form.elements.namedItem(parameter.name);
     if (parameter.in === 'path') {
       const encoded = encodeURIComponent(value);
       url = url.replace(`{${parameter.name}}`, parameter.name === 'path' ? encoded.replaceAll('%2F', '/') : encoded);
