@@ -202,6 +202,69 @@ describe('leaks', () => {
     await healthy();
   });
 
+  // A template that is whole, with what starts have left in it, and one that is not.
+  const template = () => {
+    const all = path.join(daemon.stateDir, 'templates');
+    const [iid] = fs.readdirSync(path.join(daemon.runDir, 'sandboxes'));
+    const planted = {all, part: path.join(all, 'other.part'), left: path.join(all, 'key', `view-${IID}`),
+                     used: path.join(all, 'key', `view-${iid}`), whole: path.join(all, 'key', 'layer')};
+    for (const dir of [planted.left, planted.used, planted.whole, path.join(planted.part, 'layer')]) {
+      fs.mkdirSync(dir, {recursive: true});
+      const file = path.join(dir, 'file');
+      fs.writeFileSync(file, 'content');
+      // A layer has the ids of the sandbox that the template was made of.
+      if (dir.endsWith('layer')) fs.chownSync(file, NOBODYS, NOBODYS);
+    }
+    return planted;
+  };
+  const NOBODYS = 0x10000000 + 40_000 * 65536;
+
+  it('are parts of templates that nobody makes, and of starts that are over', async () => {
+    const {all, part, left, used, whole} = template();
+    const making = spawn('flock', [all, 'sh', '-c', 'echo locked; exec sleep 600'], {stdio: ['ignore', 'pipe', 'ignore'], detached: true});
+    try {
+      await new Promise((resolve) => making.stdout.once('data', resolve));
+      const named = look().map((leak) => leak.what);
+      assert.ok(!named.some((what) => what.startsWith(part)), `${named}`);
+      assert.ok(named.includes(left));
+    } finally {
+      process.kill(-making.pid, 'SIGKILL');
+    }
+    const named = fixes('temporary').filter((leak) => leak.kind === 'temporary').map((leak) => leak.what);
+    assert.deepEqual(named.sort(), [left, part].sort());
+    assert.ok(fs.existsSync(path.join(whole, 'file')) && fs.existsSync(used) && !fs.existsSync(part));
+
+    // A daemon that starts does the same, and removes templates that nobody can use any more.
+    await daemon.kill9();
+    template();
+    await daemon.launch();
+    assert.ok(!fs.existsSync(part) && !fs.existsSync(left));
+    fs.rmSync(all, {recursive: true});
+    await healthy();
+  });
+
+  it('are files with user ids that no sandbox has', async () => {
+    const [iid] = fs.readdirSync(path.join(daemon.runDir, 'sandboxes'));
+    const layer = path.join(daemon.stateDir, 'sandboxes', iid);
+    const own = fs.statSync(path.join(layer, 'upper')).uid;
+    const memory = path.join(daemon.stateDir, 'memory');
+    const paths = [path.join(layer, 'copy'), path.join(memory, `${iid}.part`), path.join(memory, `${iid}.taken`)];
+    for (const [i, dir] of paths.entries()) {
+      fs.mkdirSync(dir, {recursive: true});
+      fs.chownSync(dir, ...(i < 2 ? [NOBODYS, NOBODYS] : [own, own]));
+    }
+    const inside = path.join(layer, 'upper/workspace/foreign');
+    fs.writeFileSync(inside, 'content');
+    fs.chownSync(inside, NOBODYS, NOBODYS);
+    const found = fixes('ids');
+    assert.deepEqual(found.map((leak) => [leak.kind, leak.what]).sort(), [['ids', paths[1]], ['ids', paths[0]]].sort());
+    assert.deepEqual(paths.map((dir) => fs.existsSync(dir)), [false, false, true]);
+    assert.ok(fs.existsSync(inside), 'what is in a layer is somebody\'s');
+    fs.rmdirSync(paths[2]);
+    fs.rmSync(inside);
+    await healthy();
+  });
+
   it('are no files, when an older database is put back', async () => {
     await daemon.stop();
     const db = path.join(daemon.stateDir, 'atoll.db');
@@ -219,6 +282,14 @@ describe('leaks', () => {
     const file = path.join(daemon.stateDir, 'lost', name, 'upper/workspace/file');
     assert.equal(fs.readFileSync(file, 'utf8'), 'precious\n');
     assert.match(fs.readFileSync(daemon.log, 'utf8'), new RegExp(`set aside in .*${name}`));
+    // Their user ids are given to nobody else as long as they are there.
+    const another = daemon.sandbox('another');
+    await another.create();
+    const uidOf = (dir) => fs.statSync(path.join(daemon.stateDir, dir, 'upper')).uid;
+    const uids = fs.readdirSync(path.join(daemon.stateDir, 'sandboxes')).map((iid) => uidOf(`sandboxes/${iid}`));
+    assert.equal(uids.length, 2);
+    assert.ok(!uids.includes(uidOf(`lost/${name}`)), `${uids}`);
+    await another.delete();
     fixes('lost');
     assert.ok(!fs.existsSync(file));
     await healthy();

@@ -55,7 +55,7 @@ oci::LauncherConfig LauncherOf(const daemon::Config& config) {
 Result<Look> LookOnce(const daemon::Config& config) {
   ASSIGN(sandbox::KnownIids known, ReadSandboxes(config));
   ASSIGN(LeakList leaks,
-         oci::FindLeaks(LauncherOf(config), known.live, known.running, known.awake));
+         oci::FindLeaks(LauncherOf(config), known.live, known.running, known.awake, &known.ranges));
   auto locks = FindStaleLocks(config);
   // A repository that cannot be opened is a matter for `atoll repo check`.
   if (!locks) fmt::print(stderr, "atoll: locks of snapshots: {}\n", locks.error().message);

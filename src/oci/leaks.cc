@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/leaks.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -22,6 +19,8 @@
 
 #include "base/log.h"
 #include "oci/image.h"
+#include "oci/leftovers.h"
+#include "oci/trash.h"
 #include "sys/loop.h"
 #include "sys/mounts.h"
 
@@ -41,67 +40,11 @@ namespace {
 constexpr std::chrono::seconds kLoopLimit{2};
 constexpr std::chrono::seconds kTrashLimit{600};
 
-std::vector<std::string> Names(const std::string& path, std::string_view prefix = {}) {
-  std::vector<std::string> names;
-  DIR* directory = ::opendir(path.c_str());
-  if (directory == nullptr) return names;
-  while (const dirent* entry = ::readdir(directory)) {
-    std::string_view name = entry->d_name;
-    if (prefix.empty() ? !name.starts_with('.') : name.starts_with(prefix))
-      names.emplace_back(name);
-  }
-  ::closedir(directory);
-  std::ranges::sort(names);
+// Without hidden ones.
+std::vector<std::string> Names(const std::string& path) {
+  std::vector<std::string> names = NamesIn(path);
+  std::erase_if(names, [](const std::string& name) { return name.starts_with('.'); });
   return names;
-}
-
-std::string OrBelow(const std::string& configured, const LauncherConfig& config,
-                    std::string_view name) {
-  return configured.empty() ? fmt::format("{}/{}", config.state_dir, name) : configured;
-}
-
-bool HasOpen(int pid, const std::string& path) {
-  struct stat wanted{};
-  if (pid == 0 || ::lstat(path.c_str(), &wanted) < 0) return false;
-  std::string fds = fmt::format("/proc/{}/fd", pid);
-  return std::ranges::any_of(Names(fds), [&](const std::string& name) {
-    struct stat info{};
-    return ::stat(fmt::format("{}/{}", fds, name).c_str(), &info) == 0 &&
-           info.st_dev == wanted.st_dev && info.st_ino == wanted.st_ino;
-  });
-}
-
-// Uploads that the daemon does not write to: it has a file open for as long as it is one.
-std::vector<std::string> StaleUploads(const LauncherConfig& config, int daemon) {
-  std::string dir = OrBelow(config.snapshots_dir, config, "snapshots") + "/tmp";
-  std::vector<std::string> stale;
-  for (const std::string& name : Names(dir)) {
-    std::string path = fmt::format("{}/{}", dir, name);
-    // Looked for once more: it may have got its name, or gone, since it was listed.
-    if (!HasOpen(daemon, path) && ::access(path.c_str(), F_OK) == 0) stale.push_back(path);
-  }
-  return stale;
-}
-
-// A fetch holds `.lock` beside its directory; so does who clears one away.
-struct StaleFetches {
-  sys::Fd lock;
-  std::vector<std::string> paths;
-};
-
-StaleFetches FindStaleFetches(const LauncherConfig& config) {
-  StaleFetches stale;
-  std::string dir = OrBelow(config.opencode_dir, config, "opencode");
-  std::vector<std::string> names = Names(dir, ".fetch-");
-  if (names.empty()) return stale;
-  if (auto lock = sys::Open(dir + "/.lock", O_RDONLY)) {
-    if (::flock(lock->get(), LOCK_EX | LOCK_NB) < 0) return stale;
-    stale.lock = *std::move(lock);
-  }
-  for (const std::string& name : Names(dir, ".fetch-")) {
-    stale.paths.push_back(fmt::format("{}/{}", dir, name));
-  }
-  return stale;
 }
 
 // "<dir>/<name>/..." -> name; empty for what is not below.
@@ -171,11 +114,13 @@ bool HasDump(const LauncherConfig& config) {
 class Search {
  public:
   Search(const LauncherConfig& config, const std::set<std::string>& live,
-         const std::set<std::string>& running, const std::set<std::string>& awake)
+         const std::set<std::string>& running, const std::set<std::string>& awake,
+         const std::set<uint32_t>* ranges)
       : config_(config),
         live_(live),
         running_(running),
         awake_(awake),
+        ranges_(ranges),
         daemon_(DaemonPid(config.run_dir)) {}
 
   Result<std::vector<Leak>> Run() {
@@ -205,11 +150,15 @@ class Search {
       Add("lost", fmt::format("{}/lost/{}", config_.state_dir, name), {});
     }
     for (const std::string& path : FindStaleFetches(config_).paths) Add("temporary", path, {});
+    for (const std::string& path : FindStaleCriuBuilds(config_).paths) Add("temporary", path, {});
+    for (const std::string& path : FindStaleTemplates(config_).paths) Add("temporary", path, {});
+    for (const std::string& path : StaleViews(config_, running_)) Add("temporary", path, {});
+    Ids();
     return std::move(leaks_);
   }
 
   static std::string ImagesDir(const LauncherConfig& config) {
-    return OrBelow(config.images_dir, config, "images");
+    return config.images_dir.empty() ? config.state_dir + "/images" : config.images_dir;
   }
 
  private:
@@ -229,6 +178,19 @@ class Search {
       Add("cgroup", Top(group), iid);
     }
     return {};
+  }
+
+  // What is a leak already, or in one, is not told twice.
+  void Ids() {
+    if (ranges_ == nullptr) return;
+    std::vector<std::string> told;
+    for (const Leak& leak : leaks_) told.push_back(leak.what);
+    for (const std::string& path : FilesOfNoRange(config_, *ranges_)) {
+      bool known = std::ranges::any_of(told, [&](const std::string& what) {
+        return path == what || path.starts_with(what + "/");
+      });
+      if (!known) Add("ids", path, {});
+    }
   }
 
   static std::string Top(const sys::Cgroup& group) {
@@ -296,6 +258,7 @@ class Search {
   const std::set<std::string>& live_;
   const std::set<std::string>& running_;
   const std::set<std::string>& awake_;
+  const std::set<uint32_t>* ranges_;
   int daemon_;
   std::vector<Leak> leaks_;
 };
@@ -304,8 +267,9 @@ class Search {
 
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
                                     const std::set<std::string>& running,
-                                    const std::set<std::string>& awake) {
-  return Search(config, live, running, awake).Run();
+                                    const std::set<std::string>& awake,
+                                    const std::set<uint32_t>* ranges) {
+  return Search(config, live, running, awake, ranges).Run();
 }
 
 bool IsRuntimeCall(const LauncherConfig& config, int pid, const std::string& iid) {
@@ -394,8 +358,13 @@ Result<void> RemoveLeaks(Launcher& launcher, const LauncherConfig& config,
   for (const std::string& path : StaleUploads(config, DaemonPid(config.run_dir))) {
     failures.Note(sys::RemoveTree(path));
   }
-  StaleFetches fetches = FindStaleFetches(config);
-  for (const std::string& path : fetches.paths) failures.Note(sys::RemoveTree(path));
+  for (const auto& find : {FindStaleFetches, FindStaleCriuBuilds, FindStaleTemplates}) {
+    StalePaths stale = find(config);
+    for (const std::string& path : stale.paths) failures.Note(sys::RemoveTree(path));
+  }
+  for (const std::string& path : StaleViews(config, running)) {
+    failures.Note(sys::RemoveTree(path));
+  }
   failures.Note(ImageStore(Search::ImagesDir(config)).RemoveStale());
   return std::move(failures).Sum();
 }

@@ -2,6 +2,7 @@
 // What belongs to no sandbox: for `atoll doctor --leaks` and for the sweep at start.
 #pragma once
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,8 +13,9 @@
 namespace atl::oci {
 
 struct Leak {
-  // process, mount, namespace, cgroup, frozen, directory, container, temporary, loop, trash, lost;
-  // lock: of the snapshots' repository, which others look for
+  // process, mount, namespace, cgroup, frozen, directory, container, memory, temporary, loop,
+  // trash, lost; ids: files that have user ids of no sandbox; lock: of the snapshots' repository,
+  // which others look for
   std::string kind;
   std::string what;   // a pid, a path, a name
   std::string owner;  // the iid it was made for, when that can be told
@@ -27,11 +29,13 @@ int DaemonPid(const std::string& run_dir);
 // that may have a container now. A stopped sandbox keeps its layer and nothing else. Works beside
 // a running daemon: it looks at the daemon's mounts too, when run_dir/lock names its pid. That file
 // itself is none: its lock ended with the daemon that held it. Temporaries (of images, uploads of
-// snapshots, fetches of OpenCode) are leaks when no living process holds them.
-// `awake`: those whose programs are to run; one of them that stands still was left so.
+// snapshots, fetches of OpenCode, templates) are leaks when no living process holds them.
+// `awake`: those whose programs are to run; one of them that stands still was left so. `ranges`:
+// the first user ids of every sandbox; without it nobody looks whose files are.
 Result<std::vector<Leak>> FindLeaks(const LauncherConfig& config, const std::set<std::string>& live,
                                     const std::set<std::string>& running,
-                                    const std::set<std::string>& awake = {});
+                                    const std::set<std::string>& awake = {},
+                                    const std::set<uint32_t>* ranges = nullptr);
 
 // A leak that could not be removed, and why.
 struct LeftLeak {

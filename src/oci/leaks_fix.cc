@@ -17,6 +17,7 @@
 
 #include "oci/layer.h"
 #include "oci/leaks.h"
+#include "oci/leftovers.h"
 #include "oci/runtime.h"
 #include "sys/mounts.h"
 #include "sys/namespace.h"
@@ -77,6 +78,7 @@ class Remover {
     if (leak.kind == "loop") return Detach(leak.what);
     if (IsMount(leak)) return sys::Unmount(leak.what, MNT_DETACH | UMOUNT_NOFOLLOW);
     if (leak.what == layers_.Dir(leak.owner)) return layers_.Remove(leak.owner);
+    if (leak.kind == "temporary") return RemoveTemporary(leak);
     return sys::RemoveTree(leak.what);
   }
 
@@ -86,6 +88,15 @@ class Remover {
     Result<void> deleted = runtime_->Delete(leak.owner);
     Result<void> removed = sys::RemoveTree(leak.what);
     return removed ? removed : deleted;
+  }
+
+  // A template that is being made by now has the name of the one that was left.
+  Result<void> RemoveTemporary(const Leak& leak) {
+    sys::Fd lock;
+    if (leak.what.starts_with(config_.state_dir + "/templates/") && leak.what.ends_with(".part")) {
+      ASSIGN(lock, LockTemplates(config_.state_dir));
+    }
+    return sys::RemoveTree(leak.what);
   }
 
   const LauncherConfig& config_;

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "async/mutex.h"
+#include "oci/leftovers.h"
 #include "sandbox/activity.h"
 #include "sandbox/clock_guard.h"
 #include "sandbox/registry.h"
@@ -80,7 +81,12 @@ struct Registry::Impl {
       : runtime(runtime_in),
         events(database),
         services(database),
-        rows(database, &events, [&launcher_in] { return launcher_in.trash().Owners(); }),
+        rows(database, &events,
+             [&launcher_in, lost = options_in.state_dir + "/lost"] {
+               std::set<uint32_t> ranges = launcher_in.trash().Owners();
+               ranges.merge(oci::RangesOfLayers(lost));
+               return ranges;
+             }),
         launcher(launcher_in),
         egress(egress_in),
         vault(vault_in),

@@ -353,6 +353,7 @@ Result<KnownIids> Rows::Known() const {
   KnownIids known;
   for (const Row& row : rows) {
     known.live.insert(row.iid);
+    known.ranges.insert(row.id_base());
     if (row.state != State::kStopped) known.running.insert(row.iid);
     bool runs = row.state == State::kRunning || row.state == State::kRestoring;
     if (runs && row.pool_key.empty()) known.awake.insert(row.iid);

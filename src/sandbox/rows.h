@@ -37,11 +37,12 @@ struct Row {
   uint32_t id_base() const { return 0x10000000U + id_index * 65536U; }
 };
 
-// The internal ids that a look for leaks has to spare.
+// The internal ids, and user ids, that a look for leaks has to spare.
 struct KnownIids {
   std::set<std::string> live;     // every sandbox
   std::set<std::string> running;  // those that may have a container now
   std::set<std::string> awake;    // those whose programs are to run
+  std::set<uint32_t> ranges;      // the first user ids of every sandbox
 };
 
 class Rows {

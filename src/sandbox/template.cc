@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "metrics/atoll.h"
+#include "oci/leftovers.h"
 #include "sandbox/id.h"
 #include "sandbox/warm_pool.h"
 #include "sys/fd.h"
@@ -105,7 +106,6 @@ async::Task<Result<void>> Registry::WarmPool::DumpTemplate(EntryPtr member, std:
   // What is connected to anything outside would have to be there again.
   member->sandbox->network_.reset();
   auto dump = [this, &member, &part]() -> Result<void> {
-    TRY(sys::MakeDirs(impl.options.state_dir + "/templates", 0755));
     TRY(sys::RemoveTree(part));
     return impl.launcher.Checkpoint(member->row.iid, member->row.id_base(), part);
   };
@@ -199,9 +199,21 @@ async::Task<bool> Registry::WarmPool::TemplateRound(std::string image, std::stri
   bool make = co_await impl.runtime.blocking().Run(wanted);
   if (!make) co_return false;
   if (!IsQuiet() || !HasHeadroom(options, load)) co_return true;
-  auto tidy = [this] { RemoveOldTemplates(); };
-  co_await impl.runtime.blocking().Run(tidy);
-  Result<void> made = co_await MakeTemplate(std::move(image), std::move(key));
+  auto tidy = [this]() -> Result<sys::Fd> {
+    TRY(sys::MakeDirs(impl.options.state_dir + "/templates", 0755));
+    ASSIGN(sys::Fd lock, oci::LockTemplates(impl.options.state_dir));
+    RemoveOldTemplates();
+    return lock;
+  };
+  // Until it has its name: nobody then takes it for what a daemon has left.
+  Result<sys::Fd> lock = co_await impl.runtime.blocking().Run(tidy);
+  Result<void> made;
+  if (lock) {
+    made = co_await MakeTemplate(std::move(image), std::move(key));
+  } else {
+    made = Unexpected(std::move(lock).error());
+  }
+  lock = sys::Fd();
   std::lock_guard guard(mutex);
   template_failures = made ? 0 : template_failures + 1;
   if (!made) {

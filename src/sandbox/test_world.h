@@ -214,7 +214,8 @@ class RegistryTest : public testing::Test {
     auto known = Rows(world_->database()).Known();
     ASSERT_TRUE(known);
     EXPECT_TRUE(world_->launcher().trash().AwaitEmpty(std::chrono::seconds(30)));
-    auto leaks = oci::FindLeaks(LauncherConfigOf(world_->options()), known->live, known->running);
+    auto leaks = oci::FindLeaks(LauncherConfigOf(world_->options()), known->live, known->running,
+                                {}, &known->ranges);
     ASSERT_TRUE(leaks) << leaks.error().message;
     for (const oci::Leak& leak : *leaks) ADD_FAILURE() << leak.kind << " " << leak.what;
   }
