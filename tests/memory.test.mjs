@@ -3,7 +3,9 @@
 // a sandbox whose memory cannot be used starts all the same, with its files.
 
 import assert from 'node:assert/strict';
+import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {after, before, describe, it} from 'node:test';
@@ -210,6 +212,45 @@ time.sleep(1000)
       assert.equal(answer.status, 400, answer.text);
     }
     assert.equal((await daemon.list()).find((one) => one.id === 'odd').state, 'running');
+  });
+});
+
+describe('one that could not be saved', {skip}, () => {
+  let daemon;
+  let store;
+  before(async () => {
+    store = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-full-'));
+    const made = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', store]);
+    assert.equal(made.status, 0, String(made.stderr));
+    daemon = await Daemon.start({sections: {snapshots: {store}}});
+  });
+  after(async () => {
+    await daemon?.cleanup();
+    spawnSync('umount', [store]);
+    fs.rmdirSync(store);
+  });
+
+  it('still has its memory when it has been saved later', async () => {
+    const box = daemon.sandbox('large');
+    await box.create({opencode: false, snapshots: {paths: ['/workspace']}});
+    const started = await call(daemon, 'POST', 'large/processes', {command: counter});
+    await box.sh('head -c 20000000 /dev/urandom > /workspace/noise');
+    await eventually('it counts', async () => await number(box) > 5);
+    const stopped = await call(daemon, 'POST', 'large/stop', {keepMemory: true});
+    assert.equal(stopped.saved, false, JSON.stringify(stopped));
+    assert.equal(stopped.memoryKept, true, JSON.stringify(stopped));
+    const more = spawnSync('mount', ['-o', 'remount,size=100m', store]);
+    assert.equal(more.status, 0, String(more.stderr));
+    const info = async () => (await daemon.list())[0];
+    await eventually('it is saved', async () => !(await info()).unsaved, 90_000);
+    await eventually('it is stopped again', async () => (await info()).state === 'stopped');
+    assert.equal(kept(daemon).length, 1);
+    const before = await number(box);
+    assert.ok(before > 5, 'it did not begin anew');
+    await eventually('it goes on', async () => await number(box) > before);
+    const process = await call(daemon, 'GET', `large/processes/${started.id}`);
+    assert.equal(process.status, 'running', JSON.stringify(process));
+    assert.equal(process.pid, started.pid);
   });
 });
 
