@@ -152,6 +152,38 @@ describe('processes', () => {
     await ok('DELETE', '/evil');
   });
 
+  it('are waited for at a port that only takes connections', async () => {
+    await start({id: 'tcp', command: `sleep 0.3; exec python3 -c '
+import socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", 8124)); s.listen(); time.sleep(1000)'`});
+    const ready = await ok('GET', '/tcp/wait?for=port&port=8124&timeoutMs=20000');
+    assert.equal(ready.process?.id ?? 'tcp', 'tcp');
+    assert.equal((await ok('GET', '/tcp')).status, 'running');
+    await refused('GET', '/tcp/wait?for=port&port=8125&timeoutMs=300', undefined, 408, 'PROCESS_READY_TIMEOUT');
+    await ok('DELETE', '/tcp');
+  });
+
+  it('run on when they close what they write to', async () => {
+    await start({id: 'closes', command: 'echo before; exec >&- 2>&-; while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 6'});
+    await ok('GET', '/closes/wait?for=log&pattern=before');
+    await refused('GET', '/closes/wait?for=exit&timeoutMs=300', undefined, 408, 'PROCESS_READY_TIMEOUT');
+    assert.equal((await ok('GET', '/closes')).status, 'running');
+    await box.sh('touch /tmp/go');
+    assert.equal((await ended('closes')).exitCode, 6);
+    assert.equal(text((await ok('GET', '/closes/logs')).chunks, 'stdout'), 'before\n');
+  });
+
+  it('leave alone what they have left running, which may write what nobody reads', async () => {
+    const child = 'while [ ! -e /tmp/later ]; do sleep 0.02; done; head -c 300000 /dev/zero && echo late >&2 && touch /tmp/survived';
+    await start({id: 'parent', command: `setsid bash -c '${child}' & echo early`});
+    assert.equal((await ended('parent')).exitCode, 0);
+    assert.equal(text((await ok('GET', '/parent/logs')).chunks, 'stdout'), 'early\n');
+    await box.sh('touch /tmp/later');
+    await eventually('it goes on', async () => (await box.run('test -e /tmp/survived')).exitCode === 0);
+    assert.equal(text((await ok('GET', '/parent/logs')).chunks, 'stdout'), 'early\n', 'a log ends with its process');
+  });
+
   it('outlive a daemon that is killed, and their output goes on where it was', async () => {
     await start({id: 'long', command: 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done'});
     await ok('GET', '/long/wait?for=log&pattern=5');

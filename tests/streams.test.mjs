@@ -18,7 +18,8 @@ const KEPT = 24 * MIB;
 const KEPT_AHEAD = 48 * MIB;
 // Of the agent, for each client: a watch is kept for a minute, a session remembers some shells that were given up, and a
 // terminal that has ended can still be read.
-const KEPT_FDS = {'a watch': 4, 'the SDK\'s command': 1, 'a terminal': 0.5};
+const KEPT_FDS = {'a watch': 4, 'a terminal': 0.5, 'the SDK\'s command': 1, 'the SDK\'s stream': 1, 'the SDK\'s file': 1,
+                  'the SDK\'s watch': 1};
 // Writes for ever, marked; 64 KiB at a time, or line by line.
 // An end of it there is all the same, should a test not come to its own.
 const FLOOD = `ulimit -t 30; exec -a atoll-flood python3 -c 'while True: print("y" * 4000)'`;

@@ -174,6 +174,8 @@ void ProcessTable::Pump(ManagedProcess* process) {
       process->WakeLocked();
     }
   }
+  // What goes on in the background shall not end with its next word.
+  for (sys::Fd& pipe : pipes) drain_.Add(std::move(pipe));
 }
 
 // It has ended. True when it is to be started again, after the pause that is due.

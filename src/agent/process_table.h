@@ -10,6 +10,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "agent/drain.h"
 #include "agent/outbox.h"
 #include "agent/processes.h"
 #include "protocol/exec.h"
@@ -49,6 +50,7 @@ class ProcessTable {
 
   Processes* processes_;
   std::string log_dir_;
+  Drain drain_;
   std::mutex mutex_;
   std::list<Ptr> all_;  // oldest first
   std::unordered_map<std::string, std::list<Ptr>::iterator> by_id_;
