@@ -418,6 +418,10 @@ describe('a stop that cannot save', () => {
     const more = spawnSync('mount', ['-o', 'remount,size=100m', store]);
     assert.equal(more.status, 0, String(more.stderr));
     await eventually('it is saved', async () => !(await infoOf(daemon, 'large')).unsaved, 90_000);
+    const {events} = (await daemon.request('', {path: '/v1/sandboxes/large/events'})).json();
+    const told = events.filter((one) => one.kind === 'save').map((one) => one.detail);
+    assert.match(told[0], /^it is not saved: /);
+    assert.equal(told.at(-1), 'all of it is saved now');
     await eventually('it is stopped again', async () => (await infoOf(daemon, 'large')).state === 'stopped');
     assert.equal((await listed(daemon, 'large')).length, 1);
     loseLayers(daemon);

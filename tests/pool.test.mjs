@@ -40,6 +40,19 @@ function agents(daemon) {
     JSON.parse(fs.readFileSync(path.join(dir, iid, 'status'), 'utf8')).pid]));
 }
 
+/** Processes of the host that are OpenCode in sandboxes of the daemon. */
+function serversOf(daemon) {
+  const read = (pid, name) => {
+    try {
+      return fs.readFileSync(`/proc/${pid}/${name}`, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  return fs.readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) &&
+    read(pid, 'cgroup').includes(`/${daemon.cgroup}/`) && /opencode\0serve/.test(read(pid, 'cmdline')));
+}
+
 describe('a member with OpenCode', () => {
   let daemon;
 
@@ -132,11 +145,23 @@ print(json.dumps(subprocess.run(['bash', '-c', 'printf %s "$GREETING"'], env=env
     await box.sh('echo kept > /workspace/kept && mkdir -p /root/.local/share && echo r > /root/mark');
     await box.snapshot('/workspace');
     await box.snapshot('/root');
+    const plain = daemon.sandbox('plain');
+    await plain.create({opencode: false});
+    await plain.sh('echo files > /workspace/alone');
+    await plain.snapshot('/workspace');
     // Another host, with the same repository.
     const other = await start({}, {sections: {snapshots: {
       store: path.join(daemon.stateDir, 'snapshots'),
       password_file: path.join(daemon.stateDir, 'snapshots.password')}}});
     try {
+      await waiting(other);
+      // What comes back does not concern OpenCode: the one that waits goes on.
+      const [before] = serversOf(other);
+      const alone = other.sandbox('plain');
+      const made = await alone.create({opencode: true});
+      assert.ok(claimed(made), JSON.stringify(made));
+      assert.equal(await alone.sh('cat /workspace/alone'), 'files\n');
+      assert.ok(serversOf(other).includes(before), 'OpenCode was started anew');
       await waiting(other);
       const there = other.sandbox('second');
       const created = await there.create({opencode: true});

@@ -59,6 +59,9 @@ describe('OpenCode is watched', () => {
     await replaced(pid);
     assert.match(daemon.logTail(), /sandbox demo: OpenCode is started again in \d+ ms: signal 9/);
     await assertConversation();
+    const {events} = (await daemon.request('', {path: '/v1/sandboxes/demo/events'})).json();
+    const told = events.filter((one) => one.kind === 'opencode');
+    assert.match(told.at(-1)?.detail ?? '', /^it is started again in \d+ ms: signal 9/);
   });
 
   it('when it hangs', async () => {

@@ -57,6 +57,7 @@ class Daemon {
   void MakeRoutes();
   async::Task<> HandleBare(http::Exchange& exchange);
   async::Task<> StartTask(Result<void>& result);
+  async::Task<> OpenStore();
   Result<std::vector<BoundListener>> Bind(const std::vector<async::Endpoint>& endpoints);
   Result<void> Listen();
   async::Task<> AroundRestore(std::string id, std::string dir, bool begins);

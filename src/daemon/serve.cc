@@ -217,6 +217,13 @@ Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
   return daemon;
 }
 
+// Whoever makes the first sandbox does not wait until a key is derived from the password.
+async::Task<> Daemon::OpenStore() {
+  auto open = [this] { return vault_->Get(); };
+  auto opened = co_await registry_->transfers().Run(open);
+  if (!opened) log::Warning("{}", opened.error().message);
+}
+
 async::Task<> Daemon::StartTask(Result<void>& result) {
   result = co_await registry_->Load();
   // Served from here on: whoever asks for a sandbox that is not yet looked at waits for it alone.
@@ -228,6 +235,7 @@ async::Task<> Daemon::StartTask(Result<void>& result) {
     registry_->StartPool();
     async::Spawn(runtime_.shard(0), StartIdle(), "wait for the earlier daemon");
   }
+  if (result) async::Spawn(runtime_.shard(0), OpenStore(), "open the store of the snapshots");
   if (result) co_await servers_->Adopt();
   if (!result) runtime_.Stop();
 }

@@ -67,7 +67,8 @@ class Gateway {
   async::Task<bool> AnswerPageHealth(const std::string& id, http::Exchange& exchange);
   async::Task<bool> HoldEvents(const std::string& id, http::Exchange& exchange);
   async::Task<bool> ServeUi(const std::string& id, http::Exchange& exchange);
-  async::Task<bool> HoldUntilReady(const std::string& id, http::Exchange& exchange);
+  async::Task<bool> HoldUntilReady(const std::string& id, http::Exchange& exchange,
+                                   sandbox::Waited& waited);
   // port_host.cc
   async::Task<> HandlePort(PortHost host, http::Exchange& exchange);
   async::Task<bool> AdmitPreview(const PortHost& host, http::Exchange& exchange, std::string& iid);

@@ -137,14 +137,16 @@ async::Task<bool> Gateway::HoldEvents(const std::string& id, http::Exchange& exc
 
 namespace {
 
-async::Task<> WaitReadyInto(opencode::Servers& servers, std::string id, Result<void>& ready) {
-  ready = co_await servers.WaitReady(std::move(id), kHoldLimit);
+async::Task<> WaitReadyInto(opencode::Servers& servers, std::string id, Result<void>& ready,
+                            sandbox::Waited& waited) {
+  ready = co_await servers.WaitReady(std::move(id), kHoldLimit, &waited);
 }
 
 }  // namespace
 
 // True when OpenCode is ready; otherwise the exchange has been answered.
-async::Task<bool> Gateway::HoldUntilReady(const std::string& id, http::Exchange& exchange) {
+async::Task<bool> Gateway::HoldUntilReady(const std::string& id, http::Exchange& exchange,
+                                          sandbox::Waited& waited) {
   if (servers_.status(id) == opencode::Status::kReady) co_return true;
   bool navigation = IsNavigation(exchange.request());
   std::string failure = servers_.failure(id);
@@ -154,7 +156,7 @@ async::Task<bool> Gateway::HoldUntilReady(const std::string& id, http::Exchange&
     co_return false;
   }
   Result<void> ready = Fail(Code::kCancelled, "the client has gone away");
-  co_await async::Race(WaitReadyInto(servers_, id, ready), exchange.WaitForHangup());
+  co_await async::Race(WaitReadyInto(servers_, id, ready, waited), exchange.WaitForHangup());
   if (ready) co_return true;
   if (navigation) {
     co_await RespondHolding(exchange, id, std::move(ready).error().message);
@@ -182,9 +184,9 @@ async::Task<> Gateway::ServeOpencode(std::string id, http::Exchange& exchange) {
   if (served) co_return;
   Error failure;
   for (int attempt = 0; attempt < kDialAttempts; ++attempt) {
-    bool ready = co_await HoldUntilReady(id, exchange);
-    if (!ready) co_return;
     sandbox::Waited waited;
+    bool ready = co_await HoldUntilReady(id, exchange, waited);
+    if (!ready) co_return;
     Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await registry_.Acquire(id, &waited);
     waited.SayIn(exchange);
     if (!sandbox) {

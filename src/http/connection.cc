@@ -160,6 +160,7 @@ class Connection::ExchangeImpl : public Exchange {
   }
 
   async::Task<Result<async::Stream*>> Upgrade(ResponseHead head, std::string& early) override {
+    Tell(head);
     started_ = true;
     status_ = head.status;
     finished_ = true;
@@ -200,6 +201,10 @@ class Connection::ExchangeImpl : public Exchange {
     } else if (head_.minor_version == 0) {
       head.headers.Add("Connection", "keep-alive");
     }
+    Tell(head);
+  }
+  // What every answer tells of how it came about.
+  void Tell(ResponseHead& head) const {
     if (!request_id().empty()) head.headers.Set("X-Request-Id", request_id());
     for (const auto& [name, ms] : timings()) {
       head.headers.Add("Server-Timing", fmt::format("{};dur={:.1f}", name, ms));

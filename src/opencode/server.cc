@@ -84,9 +84,20 @@ namespace {
 
 async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }
 
+// What of a wait that took `took` was for the sandbox; the rest was for OpenCode.
+sandbox::Waited Shares(sandbox::Waited waited, Clock::duration took) {
+  double rest = std::chrono::duration<double, std::milli>(took).count();
+  rest -= waited.queue_ms + waited.wake_ms + waited.start_ms;
+  // Whoever came while it was under way has waited for a part.
+  if (rest < 0) waited = {};
+  waited.opencode_ms = std::abs(rest);
+  return waited;
+}
+
 }  // namespace
 
-async::Task<Result<void>> Servers::WaitReady(std::string id, milliseconds limit) {
+async::Task<Result<void>> Servers::WaitReady(std::string id, milliseconds limit,
+                                             sandbox::Waited* waited) {
   std::shared_ptr<Impl> impl = impl_;
   ServerPtr server = impl->Obtain(id);
   if (!server) {
@@ -94,12 +105,14 @@ async::Task<Result<void>> Servers::WaitReady(std::string id, milliseconds limit)
   }
   std::shared_ptr<async::Event> settled = Impl::Begin(impl, server);
   if (!settled) co_return Result<void>();
+  Clock::time_point begin = Clock::now();
   bool in_time = co_await async::WithTimeout(limit, WaitFor(settled));
   if (!in_time) {
     co_return Fail(Code::kUnavailable, "OpenCode is still starting", "OPENCODE_STARTUP_FAILED");
   }
   bool gone = impl->Find(id) != server;
   std::lock_guard lock(impl->mutex);
+  if (waited != nullptr) waited->Add(Shares(server->waited, Clock::now() - begin));
   if (gone) {
     co_return Fail(Code::kNotFound, "the sandbox was deleted meanwhile", "SANDBOX_NOT_FOUND");
   }

@@ -47,7 +47,9 @@ class Servers {
   // After the daemon's start: finds the servers that outlived an earlier one.
   async::Task<> Adopt();
   // Starts it where needed and waits until it is healthy. OPENCODE_STARTUP_FAILED (503) otherwise.
-  async::Task<Result<void>> WaitReady(std::string id, std::chrono::milliseconds limit);
+  // To `waited` is added what it waited for, the sandbox among it.
+  async::Task<Result<void>> WaitReady(std::string id, std::chrono::milliseconds limit,
+                                      sandbox::Waited* waited = nullptr);
   // For a sandbox that nobody has yet: starts it and waits until it is healthy, and forgets it.
   async::Task<Result<void>> Prepare(std::shared_ptr<sandbox::Sandbox> sandbox);
   // `id` is a sandbox that was prepared, so that OpenCode runs there already.

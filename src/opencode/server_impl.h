@@ -34,7 +34,8 @@ struct Server {
   Clock::time_point retry_at;
   Clock::time_point ready_since;
   int suspensions = 0;
-  bool resume = false;  // it ran when it was suspended
+  bool resume = false;     // it ran when it was suspended
+  sandbox::Waited waited;  // for the sandbox, at this start
 };
 using ServerPtr = std::shared_ptr<Server>;
 
@@ -81,10 +82,14 @@ struct Servers::Impl {
   // From ready to its end.
   static async::Task<> Follow(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number);
   static async::Task<> StartAgain(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number);
-  void NoteFailure(const ServerPtr& server, uint64_t number, Error error);
+  static async::Task<> NoteFailure(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number,
+                                   Error error);
   void NoteReady(const ServerPtr& server, uint64_t number);
   void NoteStop(const ServerPtr& server, uint64_t number);
-  void NoteEnd(const ServerPtr& server, uint64_t number, const std::string& why);
+  static async::Task<> NoteEnd(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number,
+                               std::string why);
+  // Into the events of its sandbox.
+  static async::Task<> Tell(std::shared_ptr<Impl> self, ServerPtr server, std::string what);
 };
 
 }  // namespace atl::opencode

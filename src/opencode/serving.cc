@@ -50,6 +50,7 @@ std::shared_ptr<async::Event> Servers::Impl::Begin(const std::shared_ptr<Impl>& 
     if (server->status == Status::kStarting) return server->settled;
     number = server->number = ++self->last_number;
     server->status = Status::kStarting;
+    server->waited = {};
     settled = server->settled = std::make_shared<async::Event>();
     auto left = std::chrono::ceil<milliseconds>(server->retry_at - Clock::now());
     if (server->failures > 0) pause = std::clamp(left, milliseconds(0), kLongestPause);
@@ -63,14 +64,16 @@ async::Task<> Servers::Impl::Serve(std::shared_ptr<Impl> self, ServerPtr server,
   if (pause.count() > 0) co_await async::Sleep(pause);
   while (self->IsSuspended(server)) co_await async::Sleep(kSuspendedPause);
   std::string id = self->IdOf(server);
-  Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await self->registry.Acquire(id);
+  sandbox::Waited waited;
+  Result<std::shared_ptr<sandbox::Sandbox>> sandbox = co_await self->registry.Acquire(id, &waited);
   if (!sandbox) {
-    self->NoteFailure(server, number, std::move(sandbox).error());
+    co_await NoteFailure(self, server, number, std::move(sandbox).error());
     co_return;
   }
+  self->Update(server, number, [&waited](Server& one) { one.waited = waited; });
   Result<void> up = co_await BringUp((*sandbox)->agent(), self->options);
   if (!up) {
-    self->NoteFailure(server, number, std::move(up).error());
+    co_await NoteFailure(self, server, number, std::move(up).error());
     co_await StartAgain(self, server, number);
     co_return;
   }
@@ -99,7 +102,7 @@ async::Task<> Servers::Impl::FollowTaken(std::shared_ptr<Impl> self, ServerPtr s
     Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
         co_await self->registry.Acquire(self->IdOf(server));
     if (!sandbox) {
-      self->NoteFailure(server, number, std::move(sandbox).error());
+      co_await NoteFailure(self, server, number, std::move(sandbox).error());
       co_return;
     }
   }
@@ -124,7 +127,7 @@ async::Task<> Servers::Impl::Follow(std::shared_ptr<Impl> self, ServerPtr server
     co_return;
   }
   if (hangs) why = "it answers nobody";
-  self->NoteEnd(server, number, why);
+  co_await NoteEnd(self, server, number, why);
   // A request that comes now waits out the pause, and the new server does not meet the old one.
   if (hangs) co_await Kill(agent);
   co_await StartAgain(self, server, number);
@@ -147,14 +150,25 @@ async::Task<> Servers::Impl::StartAgain(std::shared_ptr<Impl> self, ServerPtr se
   if (current) Begin(self, server);
 }
 
-void Servers::Impl::NoteFailure(const ServerPtr& server, uint64_t number, Error error) {
-  log::Warning("sandbox {}: {}", IdOf(server), error.message);
-  Update(server, number, [&](Server& one) {
+async::Task<> Servers::Impl::Tell(std::shared_ptr<Impl> self, ServerPtr server, std::string what) {
+  auto append = [&self, &server, &what] {
+    return self->registry.events().Append(server->iid, self->IdOf(server), "opencode", what);
+  };
+  Result<void> told = co_await self->registry.blocking().Run(append);
+  if (!told) log::Warning("{}", told.error().message);
+}
+
+async::Task<> Servers::Impl::NoteFailure(std::shared_ptr<Impl> self, ServerPtr server,
+                                         uint64_t number, Error error) {
+  log::Warning("sandbox {}: {}", self->IdOf(server), error.message);
+  std::string what = "it could not be started: " + error.message;
+  bool current = self->Update(server, number, [&](Server& one) {
     one.status = Status::kFailed;
     one.failure = std::move(error);
     one.retry_at = Clock::now() + Pause(++one.failures);
     one.settled->Set();
   });
+  if (current) co_await Tell(self, server, std::move(what));
 }
 
 void Servers::Impl::NoteStop(const ServerPtr& server, uint64_t number) {
@@ -174,24 +188,26 @@ void Servers::Impl::NoteReady(const ServerPtr& server, uint64_t number) {
   });
 }
 
-void Servers::Impl::NoteEnd(const ServerPtr& server, uint64_t number, const std::string& why) {
+async::Task<> Servers::Impl::NoteEnd(std::shared_ptr<Impl> self, ServerPtr server, uint64_t number,
+                                     std::string why) {
   // That it ends with its sandbox is no failure of its own.
-  bool alone = Runs(server);
+  bool alone = self->Runs(server);
   milliseconds pause{0};
-  bool current = Update(server, number, [&](Server& one) {
+  bool current = self->Update(server, number, [&](Server& one) {
     one.status = Status::kStopped;
     if (!alone) return;
     if (Clock::now() - one.ready_since > kLongHealthy) one.failures = 0;
     pause = Pause(++one.failures);
     one.retry_at = Clock::now() + pause;
   });
-  if (!current) return;
-  if (alone) {
-    log::Warning("sandbox {}: OpenCode is started again in {} ms: {}", IdOf(server), pause.count(),
-                 why);
-  } else {
-    log::Info("sandbox {}: OpenCode has ended with it: {}", IdOf(server), why);
+  if (!current) co_return;
+  std::string id = self->IdOf(server);
+  if (!alone) {
+    log::Info("sandbox {}: OpenCode has ended with it: {}", id, why);
+    co_return;
   }
+  log::Warning("sandbox {}: OpenCode is started again in {} ms: {}", id, pause.count(), why);
+  co_await Tell(self, server, fmt::format("it is started again in {} ms: {}", pause.count(), why));
 }
 
 }  // namespace atl::opencode

@@ -191,7 +191,10 @@ async::Task<Result<void>> Registry::Impl::SaveAgainOne(std::string id, EntryPtr 
   if (saved) log::Info("sandbox {} is saved now", id);
   if (keep_memory) {
     Result<void> kept = co_await KeepMemory(entry, sandbox);
-    if (!kept) log::Warning("sandbox {} stops without its memory: {}", id, kept.error().message);
+    if (!kept) {
+      log::Warning("sandbox {} stops without its memory: {}", id, kept.error().message);
+      co_await Tell(entry, "memory", "what runs in it is not kept: " + kept.error().message);
+    }
   }
   sandbox.reset();
   Result<void> stopped = co_await StopContainer(entry);

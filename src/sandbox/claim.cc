@@ -71,7 +71,7 @@ async::Task<Result<void>> Registry::Impl::BecomeSomebodys(std::shared_ptr<Sandbo
   co_return named;
 }
 
-async::Task<Registry::Impl::FromPool> Registry::Impl::TakeMember(EntryPtr entry, Row row,
+async::Task<Registry::Impl::FromPool> Registry::Impl::TakeMember(EntryPtr entry, Row row, bool cool,
                                                                  Phases& phases) {
   if (!pool || !pool->Serves(row)) co_return FromPool::kNone;
   Stopwatch watch;
@@ -119,10 +119,8 @@ async::Task<Registry::Impl::FromPool> Registry::Impl::TakeMember(EntryPtr entry,
   }
   Result<void> done = co_await BecomeSomebodys(sandbox, row);
   if (done && pool->options.opencode) {
-    const std::vector<std::string> paths = PolicyOf(row).paths;
-    bool changes = row.recover && std::ranges::any_of(paths, pool->hooks.keeps_state_in);
-    if (changes) co_await pool->hooks.cool(sandbox);
-    if (!changes) pool->hooks.claimed(row.id);
+    if (cool) co_await pool->hooks.cool(sandbox);
+    if (!cool) pool->hooks.claimed(row.id);
   }
   phases.emplace_back("claim", watch.Lap());
   measure.Succeeded(done.has_value());

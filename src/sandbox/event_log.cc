@@ -45,9 +45,19 @@ Result<void> EventLog::Add(db::Transaction& transaction, const std::string& iid,
 
 Result<void> EventLog::Append(const std::string& iid, const std::string& id, std::string_view kind,
                               std::string_view detail) {
+  return Append({{.iid = iid,
+                  .id = id,
+                  .kind = std::string(kind),
+                  .state = {},
+                  .detail = std::string(detail)}});
+}
+
+Result<void> EventLog::Append(const std::vector<Event>& events) {
   {
     ASSIGN(db::Transaction transaction, database_.Begin());
-    TRY(Add(transaction, iid, id, kind, "", detail));
+    for (const Event& one : events) {
+      TRY(Add(transaction, one.iid, one.id, one.kind, "", one.detail));
+    }
     TRY(transaction.Commit());
   }
   Notify();

@@ -20,7 +20,7 @@ struct Event {
   int64_t at_ms = 0;
   std::string iid;
   std::string id;
-  std::string kind;    // "state", "oom", ...
+  std::string kind;    // "state", "oom", "port", "fork", "save", "memory", "daemon", "opencode"
   std::string state;   // the one it is in afterwards, or "deleted"; empty when that did not change
   std::string detail;  // for people
 };
@@ -36,6 +36,8 @@ class EventLog {
   // One that changes nothing else. Blocks, and notifies.
   Result<void> Append(const std::string& iid, const std::string& id, std::string_view kind,
                       std::string_view detail);
+  // The same of several: of each counts what Append takes.
+  Result<void> Append(const std::vector<Event>& events);
 
   // Those of `id` after `seq`, oldest first. Blocks.
   Result<std::vector<Event>> After(const std::string& id, int64_t seq, size_t limit) const;

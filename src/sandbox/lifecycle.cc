@@ -227,10 +227,15 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
   Result<Records> records = co_await LookUp(entry, row);
   Result<Row> inserted = Fail(Code::kInternal, "nothing was inserted");
   FromPool taken = FromPool::kNone;
+  bool cool = false;
   WarmPool::CreateCount count(pool.get());
   if (records) {
     row.recover = !records->empty();
-    taken = co_await TakeMember(entry, row, phases);
+    cool = pool && pool->hooks.keeps_state_in &&
+           std::ranges::any_of(*records, [this](const auto& record) {
+             return pool->hooks.keeps_state_in(record.decoded_tags().dir);
+           });
+    taken = co_await TakeMember(entry, row, cool, phases);
     if (taken == FromPool::kNone && only_from_pool) {
       measure.Drop();
       inserted = PoolIsEmpty();
@@ -254,7 +259,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
       entry->exists = true;
       entry->reserved = entry->row.recover;
     }
-    if (with_opencode) taken = co_await StartFromTemplate(entry, phases);
+    if (with_opencode && !cool) taken = co_await StartFromTemplate(entry, phases);
     if (taken == FromPool::kNone) launched = co_await Launch(entry, true, phases);
     if (taken == FromPool::kWorks) measure.SetKind("template");
     if (taken == FromPool::kBroken) launched = co_await LaunchAfresh(entry, phases);
@@ -264,7 +269,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
     launched = co_await LaunchAfresh(entry, phases);
   }
   if (launched && entry->row.recover) {
-    launched = co_await Recover(entry, recovered);
+    launched = co_await Recover(entry, recovered, *std::move(records));
     phases.emplace_back("recover", watch.Lap());
   }
   Reserve(entry, false);

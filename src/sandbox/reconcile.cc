@@ -51,6 +51,16 @@ async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
   loaded.clear();
   reconciled = true;
   log::Info("{} sandboxes were looked at in {:.0f} ms", count, watch.Lap());
+  std::vector<Event> untold;
+  {
+    std::lock_guard guard(mutex);
+    untold.swap(taken_over);
+  }
+  auto tell = [this, &untold] { return events.Append(untold); };
+  if (!untold.empty()) {
+    Result<void> told = co_await runtime.blocking().Run(tell);
+    if (!told) log::Warning("{}", told.error().message);
+  }
   result = Result<void>();
 }
 
@@ -123,6 +133,14 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
     }
     if (adopted) {
       log::Info("sandbox {} is {}: adopted", id, StateName(state));
+      if (entry->row.pool_key.empty()) {
+        std::lock_guard guard(mutex);
+        taken_over.push_back({.iid = entry->row.iid,
+                              .id = id,
+                              .kind = "daemon",
+                              .state = {},
+                              .detail = "a new daemon has taken it over as it was"});
+      }
       if (state == State::kStopping) {
         async::Spawn(runtime.NextShard(), FinishStop(*this, id), "finish a stop");
       }

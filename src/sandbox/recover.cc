@@ -143,8 +143,8 @@ Result<Registry::Impl::Records> Registry::Impl::Recoverable(const Row& row) {
   return found;
 }
 
-async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry,
-                                                  std::vector<Recovered>& recovered) {
+async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry, std::vector<Recovered>& recovered,
+                                                  std::optional<Records> known) {
   Row row;
   std::stop_token deleted;
   {
@@ -152,8 +152,13 @@ async::Task<Result<void>> Registry::Impl::Recover(EntryPtr entry,
     row = entry->row;
     deleted = entry->deleting.get_token();
   }
-  auto recover = [this, &row, &recovered, &deleted]() -> Result<void> {
-    ASSIGN(Records records, Recoverable(row));
+  auto recover = [this, &row, &recovered, &deleted, &known]() -> Result<void> {
+    Records records;
+    if (known) {
+      records = *std::move(known);
+    } else {
+      ASSIGN(records, Recoverable(row));
+    }
     for (const repository::SnapshotRecord& record : records) {
       RestoreRequest request{.snapshot_id = record.id().Hex()};
       auto put = Put(row, record, request, deleted);

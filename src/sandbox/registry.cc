@@ -193,15 +193,15 @@ async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id, 
   Impl::EntryPtr entry = impl_->Lookup(id);
   if (!entry) co_return Unexpected(NoSuchSandbox(id));
   if (std::shared_ptr<Sandbox> sandbox = impl_->Lease(entry)) co_return sandbox;
+  Stopwatch watch;
   CO_ASSIGN(Admission::Ticket ticket, co_await impl_->Admit(id, std::nullopt, kStartWait));
   async::Executor executor = co_await async::ThisExecutor();
   Result<std::shared_ptr<Sandbox>> result;
   Waited own;
+  // Having looked is no waiting.
+  if (double ms = watch.Lap(); ms >= 1) own.queue_ms = ms;
   co_await async::RunOn(executor, impl_->AcquireInto(std::move(id), result, &own));
-  if (waited != nullptr) {
-    waited->wake_ms += own.wake_ms;
-    waited->start_ms += own.start_ms;
-  }
+  if (waited != nullptr) waited->Add(own);
   co_return result;
 }
 
@@ -260,6 +260,9 @@ async::Task<Result<void>> Registry::Impl::MakeRun(EntryPtr entry, Phases& phases
   watch.Lap();
   Result<void> started = co_await StartAgain(entry, phases, recovered);
   waited->start_ms += watch.Lap();
+  for (const auto& [name, ms] : phases) {
+    if (name == "recover") waited->restore_ms += ms;
+  }
   co_return started;
 }
 

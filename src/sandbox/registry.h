@@ -130,13 +130,26 @@ class Sandbox {
 
 // What somebody who wanted to use a sandbox had to wait for, in milliseconds.
 struct Waited {
-  double wake_ms = 0;   // it was asleep
-  double start_ms = 0;  // it was stopped
+  double queue_ms = 0;     // the host was full
+  double wake_ms = 0;      // it was asleep
+  double start_ms = 0;     // it was stopped
+  double restore_ms = 0;   // of `start_ms`: its files came back from snapshots
+  double opencode_ms = 0;  // OpenCode was starting
 
+  void Add(const Waited& more) {
+    queue_ms += more.queue_ms;
+    wake_ms += more.wake_ms;
+    start_ms += more.start_ms;
+    restore_ms += more.restore_ms;
+    opencode_ms += more.opencode_ms;
+  }
   // Into an answer, whose class has AddTiming(name, ms).
   void SayIn(auto& exchange) const {
+    if (queue_ms > 0) exchange.AddTiming("queue", queue_ms);
     if (wake_ms > 0) exchange.AddTiming("wake", wake_ms);
     if (start_ms > 0) exchange.AddTiming("start", start_ms);
+    if (restore_ms > 0) exchange.AddTiming("restore", restore_ms);
+    if (opencode_ms > 0) exchange.AddTiming("opencode", opencode_ms);
   }
 };
 
@@ -245,9 +258,11 @@ class Registry {
   // MEMORY_UNSUPPORTED when this host cannot; what goes wrong later stops it all the same.
   async::Task<Result<Stopped>> Stop(std::string id, bool keep_memory = false);
 
-  async::Task<Result<SnapshotResult>> Snapshot(std::string id, SnapshotRequest request);
+  async::Task<Result<SnapshotResult>> Snapshot(std::string id, SnapshotRequest request,
+                                               Waited* waited = nullptr);
   // BACKUP_NOT_FOUND, BACKUP_EXPIRED, SNAPSHOT_AMBIGUOUS.
-  async::Task<Result<RestoreOutcome>> Restore(std::string id, RestoreRequest request);
+  async::Task<Result<RestoreOutcome>> Restore(std::string id, RestoreRequest request,
+                                              Waited* waited = nullptr);
 
   // Called around a restore into `dir`, so that a server whose state lies there can be stopped
   // before and started after. Set once, before anything runs.

@@ -145,6 +145,7 @@ struct Registry::Impl {
 
   // Found by Load, and locked until Reconcile has looked at them.
   std::vector<Held> loaded;
+  std::vector<Event> taken_over;  // to be told; guarded by `mutex`
 
   EntryPtr Lookup(std::string_view id) const;
   EntryPtr Obtain(const std::string& id);
@@ -187,7 +188,8 @@ struct Registry::Impl {
   // A member of the pool for the sandbox that `row` describes, in the place of a new one. kBroken:
   // it is `entry`'s, whose row is written, but does not work.
   enum class FromPool { kNone, kWorks, kBroken };
-  async::Task<FromPool> TakeMember(EntryPtr entry, Row row, Phases& phases);
+  // `cool`: what is restored into it would change under an OpenCode that runs.
+  async::Task<FromPool> TakeMember(EntryPtr entry, Row row, bool cool, Phases& phases);
   async::Task<Result<void>> BecomeSomebodys(std::shared_ptr<Sandbox> sandbox, Row row);
   // The sandbox of `entry`, whose row is written, from a template. kNone: there is none for it.
   async::Task<FromPool> StartFromTemplate(EntryPtr entry, Phases& phases);
@@ -256,7 +258,8 @@ struct Registry::Impl {
     async::Mutex::Lock lock;
     std::shared_ptr<Sandbox> sandbox;
   };
-  async::Task<Result<Transfer>> BeginTransfer(Registry& registry, std::string id);
+  // `waited` may be null.
+  async::Task<Result<Transfer>> BeginTransfer(Registry& registry, std::string id, Waited* waited);
   // What blocks, of a transfer that holds its locks.
   Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request,
                               std::stop_token cancelled = {});
@@ -279,6 +282,8 @@ struct Registry::Impl {
   // True: it runs again, because somebody wanted it.
   async::Task<bool> CallOffStop(EntryPtr entry);
   // By its row, whether it lives or not.
+  // Into the events of the sandbox.
+  async::Task<> Tell(EntryPtr entry, std::string kind, std::string detail);
   bool IsUp(const EntryPtr& entry) const;
   bool IsFailed(const EntryPtr& entry) const;
   // Where its policy saves it when it stops, and that has not been done.
@@ -304,7 +309,9 @@ struct Registry::Impl {
   // The same, for whoever gives up when it is deleted.
   async::Task<Result<Records>> LookUp(EntryPtr entry, Row row);
   // Those, into a sandbox that runs with an empty layer.
-  async::Task<Result<void>> Recover(EntryPtr entry, std::vector<Recovered>& recovered);
+  // `records`: what a look-up has found already.
+  async::Task<Result<void>> Recover(EntryPtr entry, std::vector<Recovered>& recovered,
+                                    std::optional<Records> records = std::nullopt);
   void Reserve(const EntryPtr& entry, bool reserved);
   bool IsBeingDeleted(const EntryPtr& entry) const;
   std::stop_token DeletionOf(const EntryPtr& entry) const;

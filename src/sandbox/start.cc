@@ -53,6 +53,7 @@ async::Task<Result<void>> Registry::Impl::LaunchFromMemory(EntryPtr entry, Phase
   if (!memory) {
     log::Warning("sandbox {}: it starts without what ran in it: {}", row.id,
                  memory.error().message);
+    co_await Tell(entry, "memory", "what ran in it is lost: " + memory.error().message);
   }
   Result<void> launched = Fail(Code::kNotFound, "nothing was kept");
   if (memory && !memory->empty()) {
@@ -60,6 +61,7 @@ async::Task<Result<void>> Registry::Impl::LaunchFromMemory(EntryPtr entry, Phase
     if (!launched) {
       log::Warning("sandbox {}: it starts without what ran in it: {}", row.id,
                    launched.error().message);
+      co_await Tell(entry, "memory", "what ran in it is lost: " + launched.error().message);
       CO_TRY(co_await StopContainer(entry, "what ran in it could not go on"));
       auto write = [this, &row] { return rows.SetState(row.iid, State::kRunning); };
       CO_TRY(co_await runtime.blocking().Run(write));

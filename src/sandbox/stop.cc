@@ -90,8 +90,20 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
     std::lock_guard guard(mutex);
     entry->row.unsaved = unsaved;
   }
+  if (row.unsaved != unsaved) {
+    std::string what = unsaved ? "it is not saved: " + failure->message : "all of it is saved now";
+    co_await Tell(entry, "save", std::move(what));
+  }
   if (failure) co_return Unexpected(std::move(*failure));
   co_return ids;
+}
+
+async::Task<> Registry::Impl::Tell(EntryPtr entry, std::string kind, std::string detail) {
+  auto append = [this, &entry, &kind, &detail] {
+    return events.Append(entry->row.iid, entry->row.id, kind, detail);
+  };
+  Result<void> told = co_await runtime.blocking().Run(append);
+  if (!told) log::Warning("{}", told.error().message);
 }
 
 bool Registry::Impl::IsUp(const EntryPtr& entry) const {
@@ -252,6 +264,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     if (!kept) {
       stopped.memory_failure = kept.error().message;
       log::Warning("sandbox {} stops without its memory: {}", id, stopped.memory_failure);
+      co_await Tell(entry, "memory", "what runs in it is not kept: " + stopped.memory_failure);
     }
   }
   sandbox.reset();

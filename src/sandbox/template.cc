@@ -226,8 +226,7 @@ async::Task<bool> Registry::WarmPool::TemplateRound(std::string image, std::stri
 
 async::Task<Registry::Impl::FromPool> Registry::Impl::StartFromTemplate(EntryPtr entry,
                                                                         Phases& phases) {
-  // What is restored into it would change under an OpenCode that runs.
-  if (!pool || entry->row.recover) co_return FromPool::kNone;
+  if (!pool) co_return FromPool::kNone;
   Row row = entry->row;
   auto look = [this, &row] { return pool->TemplateFor(row); };
   std::string dir = co_await runtime.blocking().Run(look);

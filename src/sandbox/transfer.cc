@@ -107,15 +107,16 @@ Result<void> ValidateTags(const repository::Tags& tags) {
 }
 
 async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Registry& registry,
-                                                                            std::string id) {
+                                                                            std::string id,
+                                                                            Waited* waited) {
   // Twice: the first starts a sandbox that is stopped, the second sees what happened while this one
   // waited for its turn.
-  CO_TRY(co_await registry.Acquire(id));
+  CO_TRY(co_await registry.Acquire(id, waited));
   EntryPtr entry = Lookup(id);
   if (!entry) co_return Fail(Code::kNotFound, "the sandbox is gone", "SANDBOX_NOT_FOUND");
   if (retired) co_return Replaced();
   async::Mutex::Lock lock = co_await entry->transfer.Acquire();
-  CO_ASSIGN(std::shared_ptr<Sandbox> sandbox, co_await registry.Acquire(id));
+  CO_ASSIGN(std::shared_ptr<Sandbox> sandbox, co_await registry.Acquire(id, waited));
   if (Lookup(id) != entry) {
     co_return Fail(Code::kUnavailable, fmt::format("sandbox {} was made anew meanwhile", id),
                    "CONTAINER_UNAVAILABLE");
@@ -177,9 +178,10 @@ Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotReques
   return taken;
 }
 
-async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotRequest request) {
+async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotRequest request,
+                                                       Waited* waited) {
   CO_TRY(Normalise(request));
-  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, std::move(id)));
+  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, std::move(id), waited));
   Row row;
   {
     std::lock_guard guard(impl_->mutex);
@@ -300,11 +302,12 @@ async::Task<> Registry::Impl::RestoreInto(Transfer transfer, Row row,
   }
 }
 
-async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreRequest request) {
+async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreRequest request,
+                                                      Waited* waited) {
   if (!request.dir.empty()) {
     CO_ASSIGN(request.dir, snapshot::NormalDir(request.dir));
   }
-  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, id));
+  CO_ASSIGN(Impl::Transfer transfer, co_await impl_->BeginTransfer(*this, id, waited));
   Row row;
   {
     std::lock_guard guard(impl_->mutex);

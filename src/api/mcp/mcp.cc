@@ -198,11 +198,13 @@ async::Task<> CallTool(const Services& services, const Scope& scope, const Messa
     co_await Reply(exchange, 200, Failure(message.id, kInvalidParams, callable.error().message));
     co_return;
   }
+  sandbox::Waited waited;
   Call call{.services = services,
             .request = exchange.request(),
             .sandbox = scope.sandbox,
             .scoped = scope.scoped(),
-            .arguments = std::move(callable->arguments)};
+            .arguments = std::move(callable->arguments),
+            .waited = &waited};
   if (!scope.scoped() && callable->tool->of_sandbox) call.sandbox = Text(call, "sandbox");
   Result<void> valid;
   if (callable->tool->of_sandbox) valid = sandbox::ValidateId(call.sandbox);
@@ -219,6 +221,7 @@ async::Task<> CallTool(const Services& services, const Scope& scope, const Messa
     co_await ReplyEmpty(exchange, 202);
     co_return;
   }
+  waited.SayIn(exchange);
   co_await Reply(exchange, 200, Success(message.id, ResultJson(*output)));
 }
 

@@ -32,8 +32,8 @@ async::Task<Result<Output>> Snapshot(Call call) {
                    "\"name\" must be at most 256 bytes without control characters",
                    "VALIDATION_FAILED");
   }
-  CO_ASSIGN(sandbox::SnapshotResult result,
-            co_await call.services.registry.Snapshot(call.sandbox, std::move(request)));
+  CO_ASSIGN(sandbox::SnapshotResult result, co_await call.services.registry.Snapshot(
+                                                call.sandbox, std::move(request), call.waited));
   std::string id = result.record.id().Hex();
   std::string dir = result.record.decoded_tags().dir;
   json::Writer writer;
@@ -53,7 +53,7 @@ async::Task<Result<Output>> Restore(Call call) {
   // Who sees one sandbox gets nothing out of another.
   request.of_any_sandbox = !call.scoped;
   CO_ASSIGN(sandbox::RestoreOutcome outcome,
-            co_await call.services.registry.Restore(call.sandbox, std::move(request)));
+            co_await call.services.registry.Restore(call.sandbox, std::move(request), call.waited));
   const snapshot::RestoreResult& result = outcome.result;
   json::Writer writer;
   writer.BeginObject().Field("snapshot", outcome.snapshot_id).Field("dir", result.dir);

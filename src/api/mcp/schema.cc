@@ -131,7 +131,7 @@ std::vector<std::string> TextList(const Call& call, std::string_view name) {
 }
 
 async::Task<Result<std::shared_ptr<sandbox::Sandbox>>> Acquire(const Call& call) {
-  return call.services.registry.Acquire(call.sandbox);
+  return call.services.registry.Acquire(call.sandbox, call.waited);
 }
 
 }  // namespace atl::api::mcp

@@ -42,6 +42,7 @@ struct Call {
   std::string sandbox;  // empty for tools that are of none
   bool scoped = false;  // the client sees this sandbox alone
   json::Object arguments;
+  sandbox::Waited* waited = nullptr;  // outlives the call
 };
 
 struct Output {

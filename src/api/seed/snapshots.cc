@@ -82,16 +82,22 @@ Result<bool> ParseStop(const json::Object& body) {
 }
 
 async::Task<Result<std::string>> DoSnapshot(const Services& services, std::string id,
-                                            sandbox::SnapshotRequest request) {
-  CO_ASSIGN(sandbox::SnapshotResult result,
-            co_await services.registry.Snapshot(std::move(id), std::move(request)));
+                                            sandbox::SnapshotRequest request,
+                                            http::Exchange& exchange) {
+  sandbox::Waited waited;
+  auto taken = co_await services.registry.Snapshot(std::move(id), std::move(request), &waited);
+  waited.SayIn(exchange);
+  CO_ASSIGN(sandbox::SnapshotResult result, std::move(taken));
   co_return SnapshotJson(result);
 }
 
 async::Task<Result<std::string>> DoRestore(const Services& services, std::string id,
-                                           sandbox::RestoreRequest request) {
-  CO_ASSIGN(sandbox::RestoreOutcome outcome,
-            co_await services.registry.Restore(std::move(id), std::move(request)));
+                                           sandbox::RestoreRequest request,
+                                           http::Exchange& exchange) {
+  sandbox::Waited waited;
+  auto restored = co_await services.registry.Restore(std::move(id), std::move(request), &waited);
+  waited.SayIn(exchange);
+  CO_ASSIGN(sandbox::RestoreOutcome outcome, std::move(restored));
   co_return RestoreJson(outcome);
 }
 
@@ -145,10 +151,10 @@ async::Task<> Snapshot(const Services& services, std::string id, http::Exchange&
     co_await http::RespondError(exchange, std::move(request).error());
     co_return;
   }
-  ProgressWork work = [&services, id,
+  ProgressWork work = [&services, &exchange, id,
                        request = std::move(*request)](snapshot::OnProgress on_progress) mutable {
     request.on_progress = std::move(on_progress);
-    return DoSnapshot(services, id, request);
+    return DoSnapshot(services, id, request, exchange);
   };
   co_await RespondWithProgress(exchange, std::move(work));
 }
@@ -163,10 +169,10 @@ async::Task<> Restore(const Services& services, std::string id, std::string snap
     co_return;
   }
   request->of_any_sandbox = of_any_sandbox;
-  ProgressWork work = [&services, id,
+  ProgressWork work = [&services, &exchange, id,
                        request = std::move(*request)](snapshot::OnProgress on_progress) mutable {
     request.on_progress = std::move(on_progress);
-    return DoRestore(services, id, request);
+    return DoRestore(services, id, request, exchange);
   };
   co_await RespondWithProgress(exchange, std::move(work));
 }

@@ -177,7 +177,7 @@ async::Task<> ExecSocket(const Services& services, Values values, http::Exchange
     co_await http::RespondHandshakeError(exchange, std::move(asked).error());
     co_return;
   }
-  auto sandbox = co_await services.registry.Acquire(std::move(values.at(0)));
+  auto sandbox = co_await AcquireFor(services, std::move(values.at(0)), exchange);
   if (!sandbox) {
     co_await http::RespondError(exchange, std::move(sandbox).error());
     co_return;

@@ -163,7 +163,7 @@ async::Task<> RespondLogs(const Services& services, Values values, http::Exchang
     co_return;
   }
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await services.registry.Acquire(std::move(values.at(0)));
+      co_await AcquireFor(services, std::move(values.at(0)), exchange);
   Result<sandbox::ProcessInfo> known = Unexpected(Error{});
   if (sandbox) known = co_await sandbox::GetProcess((*sandbox)->agent(), values.at(1));
   Result<Reader> reader = Unexpected(Error{});

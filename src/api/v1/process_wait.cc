@@ -122,7 +122,7 @@ async::Task<> RespondWait(const Services& services, Values values, http::Exchang
     co_return;
   }
   Result<std::shared_ptr<sandbox::Sandbox>> sandbox =
-      co_await services.registry.Acquire(std::move(values.at(0)));
+      co_await AcquireFor(services, std::move(values.at(0)), exchange);
   if (!sandbox) {
     co_await http::RespondError(exchange, std::move(sandbox).error());
     co_return;

@@ -44,7 +44,7 @@ async::Task<Result<std::string>> DoOpen(const Services& services, std::string id
   CO_ASSIGN(std::string text, co_await exchange.ReadBody(kMaxBodyBytes));
   CO_ASSIGN(json::Object body, json::Object::Parse(text, true));
   CO_ASSIGN(sandbox::SessionRequest request, ParseOpen(body));
-  CO_ASSIGN(SandboxPtr sandbox, co_await services.registry.Acquire(std::move(id)));
+  CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(auto info, co_await sandbox::OpenSession(sandbox->agent(), std::move(request)));
   json::Writer writer;
   WriteSession(writer, info);
@@ -56,8 +56,9 @@ async::Task<> OpenOne(const Services& services, Values values, http::Exchange& e
   co_await RespondResult(exchange, std::move(json));
 }
 
-async::Task<Result<std::string>> DoList(const Services& services, std::string id) {
-  CO_ASSIGN(SandboxPtr sandbox, co_await services.registry.Acquire(std::move(id)));
+async::Task<Result<std::string>> DoList(const Services& services, std::string id,
+                                        http::Exchange& exchange) {
+  CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(id), exchange));
   CO_ASSIGN(auto all, co_await sandbox::ListSessions(sandbox->agent()));
   json::Writer writer;
   writer.BeginObject().Key("sessions").BeginArray();
@@ -67,18 +68,19 @@ async::Task<Result<std::string>> DoList(const Services& services, std::string id
 }
 
 async::Task<> ListAll(const Services& services, Values values, http::Exchange& exchange) {
-  Result<std::string> json = co_await DoList(services, std::move(values.at(0)));
+  Result<std::string> json = co_await DoList(services, std::move(values.at(0)), exchange);
   co_await RespondResult(exchange, std::move(json));
 }
 
-async::Task<Result<std::string>> DoClose(const Services& services, Values values) {
-  CO_ASSIGN(SandboxPtr sandbox, co_await services.registry.Acquire(std::move(values.at(0))));
+async::Task<Result<std::string>> DoClose(const Services& services, Values values,
+                                         http::Exchange& exchange) {
+  CO_ASSIGN(SandboxPtr sandbox, co_await AcquireFor(services, std::move(values.at(0)), exchange));
   CO_TRY(co_await sandbox::CloseSession(sandbox->agent(), std::move(values.at(1))));
   co_return R"({"success":true})";
 }
 
 async::Task<> CloseOne(const Services& services, Values values, http::Exchange& exchange) {
-  Result<std::string> json = co_await DoClose(services, std::move(values));
+  Result<std::string> json = co_await DoClose(services, std::move(values), exchange);
   co_await RespondResult(exchange, std::move(json));
 }
 

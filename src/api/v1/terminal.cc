@@ -234,14 +234,16 @@ async::Task<> ListTerminals(const Services& services, std::string id, http::Exch
   co_await RespondResult(exchange, std::move(list));
 }
 
-async::Task<Result<void>> Close(const Services& services, std::string id, std::string name) {
-  CO_ASSIGN(auto sandbox, co_await services.registry.Acquire(std::move(id)));
+async::Task<Result<void>> Close(const Services& services, std::string id, std::string name,
+                                http::Exchange& exchange) {
+  CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
   Result<void> closed = co_await sandbox->agent().CloseTerminal(std::move(name));
   co_return closed;
 }
 
 async::Task<> CloseTerminal(const Services& services, Values values, http::Exchange& exchange) {
-  Result<void> closed = co_await Close(services, std::move(values.at(0)), std::move(values.at(1)));
+  Result<void> closed =
+      co_await Close(services, std::move(values.at(0)), std::move(values.at(1)), exchange);
   if (!closed) {
     co_await http::RespondError(exchange, std::move(closed).error());
     co_return;
@@ -334,7 +336,7 @@ async::Task<> ShowTerminal(const Services& services, std::string id, sandbox::Te
     co_await http::RespondError(exchange, std::move(error));
     co_return;
   }
-  auto sandbox = co_await services.registry.Acquire(id);
+  auto sandbox = co_await AcquireFor(services, id, exchange);
   if (!sandbox) {
     co_await http::RespondError(exchange, std::move(sandbox).error());
     co_return;
