@@ -92,6 +92,14 @@ def test_unit():
     return passed, failed
 
 
+def make_notebook(state):
+    """The image with which plots are tested: made once, as somebody who wants plots would."""
+    if (pathlib.Path(state) / "images" / "notebook" / "image.json").exists():
+        return True
+    say("Making the image notebook, once")
+    return run("env", f"ATOLL_STATE_DIR={state}", str(RELEASE / "atoll"), "image", "build", "notebook") == 0
+
+
 def test_e2e():
     # The tests borrow the prepared image and OpenCode from there; their own state is elsewhere.
     if "ATOLL_TEST_STATE" not in os.environ:
@@ -100,6 +108,9 @@ def test_e2e():
     state = os.environ["ATOLL_TEST_STATE"]
     if run("env", f"ATOLL_STATE_DIR={state}", "make", "image", "opencode", "criu") != 0:
         say("end-to-end: without an image and OpenCode nothing can be tested")
+        return 0, 1
+    if not make_notebook(state):
+        say("end-to-end: the image notebook cannot be made, so plots cannot be tested")
         return 0, 1
     code, output = run_and_read("tests/run.sh", str(RELEASE))
     counts = {"pass": 0, "fail": 0, "cancelled": 0}

@@ -7,7 +7,7 @@ import {after, before, describe, it} from 'node:test';
 
 import {Daemon, preparedState} from './support/daemon.mjs';
 
-// It has a gigabyte of packages, so only where somebody has made it.
+// `make test` makes it; it has a gigabyte of packages.
 const hasNotebook = fs.existsSync(`${preparedState}/images/notebook/image.json`);
 describe('the notebook image', {skip: !hasNotebook && 'atoll image build notebook makes it'}, () => {
   let daemon;
@@ -36,6 +36,16 @@ plt.show()`});
     const image = Buffer.from(results.find((result) => result.png).png, 'base64');
     assert.equal(image.subarray(1, 4).toString(), 'PNG');
     assert.ok(image.length > 1000 && image.readUInt32BE(16) > 100, 'a picture of some size');
+  });
+
+  it('plots for the SDK', async () => {
+    const answer = await daemon.request('sdk--notebook', {method: 'POST', path: '/api/execute/code', json: {
+      language: 'python', code: 'import matplotlib.pyplot as plt\nplt.plot([3, 1, 2])\nplt.show()'}});
+    assert.equal(answer.status, 200, answer.text);
+    const events = answer.text.split('\n\n').slice(0, -1).map((block) => JSON.parse(block.slice(6)));
+    const shown = events.find((event) => event.png);
+    assert.ok(shown, answer.text.slice(0, 1000));
+    assert.equal(Buffer.from(shown.png, 'base64').subarray(1, 4).toString(), 'PNG');
   });
 
   it('shows tables', async () => {
