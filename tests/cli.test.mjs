@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import {spawn} from 'node:child_process';
+import fs from 'node:fs';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
@@ -109,9 +110,38 @@ describe('the command line', () => {
     assert.doesNotThrow(() => JSON.parse(atoll('doctor', '--json').stdout));
   });
 
+  it('says whether there is a CRIU that works, and which', () => {
+    const check = (config, env = daemon.env) => {
+      const report = daemon.cliWith({env}, '--config', config, 'doctor', '--json');
+      return JSON.parse(report.stdout).checks.find((one) => one.name.includes('CRIU'));
+    };
+    const text = fs.readFileSync(daemon.config, 'utf8');
+    const withCriu = (file) => {
+      const config = path.join(daemon.dir, 'criu.toml');
+      fs.writeFileSync(config, text.replace(/^criu = .*$/m, file ? `criu = ${JSON.stringify(file)}` : ''), {mode: 0o600});
+      return config;
+    };
+    const program = (name, code) => {
+      const file = path.join(daemon.dir, name);
+      fs.writeFileSync(file, `#!/bin/sh\n[ "$1" = check ] && exit ${code}\n`, {mode: 0o755});
+      return file;
+    };
+    const works = program('criu-works', 0);
+    assert.deepEqual(check(withCriu(works)), {name: 'booted templates (CRIU)', ok: true, required: false, detail: works});
+    if (fs.existsSync('/usr/lib/atoll/criu')) return;
+    // Nor is one in the places where it is looked for otherwise.
+    const env = {...daemon.env, PATH: '/nowhere'};
+    const none = check(withCriu(null), env);
+    assert.deepEqual([none.ok, none.required], [false, false]);
+    assert.match(none.detail, /not installed.*make criu/);
+    const broken = program('criu-broken', 1);
+    const found = check(withCriu(broken), env);
+    assert.equal(found.ok, false);
+    assert.ok(found.detail.startsWith(`${broken} does not work`), found.detail);
+  });
+
   it('finds what belongs to nothing', async () => {
     daemon.assertNoLeaks();
-    const fs = await import('node:fs');
     const orphan = path.join(daemon.runDir, 'sandboxes', '0123456789abcdef');
     fs.mkdirSync(orphan, {recursive: true});
     const found = daemon.leaks();
@@ -131,7 +161,6 @@ describe('the command line', () => {
   });
 
   it('clears away a build of an image that was killed', async () => {
-    const fs = await import('node:fs');
     const state = path.join(daemon.dir, 'own');
     const recipe = path.join(daemon.dir, 'recipe');
     fs.mkdirSync(recipe);
@@ -160,7 +189,6 @@ describe('the command line', () => {
   });
 
   it('does not replace an image below a sandbox', async () => {
-    const fs = await import('node:fs');
     ok('create', 'user', '--no-opencode');
     const recipe = path.join(daemon.dir, 'unused-recipe');
     fs.mkdirSync(recipe);

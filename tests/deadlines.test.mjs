@@ -17,13 +17,14 @@ const SHORT = {runtime_deadline: '2s', checkpoint_deadline: '2s', agent_deadline
 const AWAKE = {after: 'off', stop_after: 'off'};
 const CRIU = path.join(preparedState, 'criu', 'criu');
 
-/** A program in the place of a real one, which stands still when it is called with a word of `during`. */
+/** A program in the place of a real one, which stands still, or ends, when it is called with a word of `during`. */
 function standIn(dir, name, real) {
   const order = path.join(dir, `${name}.hangs`);
   const file = path.join(dir, name);
   fs.writeFileSync(file, `#!/bin/sh
 if [ -e ${order} ]; then
-  for word in $(cat ${order}); do case " $* " in *" $word "*) kill -STOP $$ ;; esac; done
+  read -r signal words < ${order}
+  for word in $words; do case " $* " in *" $word "*) kill -$signal $$ ;; esac; done
   case $(cat ${order}) in *at-the-end*) set -- "$@" --action-script ${file}.at-the-end ;; esac
 fi
 exec ${real} "$@"
@@ -33,8 +34,8 @@ exec ${real} "$@"
 `, {mode: 0o755});
   return {
     file,
-    async during(words, work) {
-      fs.writeFileSync(order, words);
+    async during(words, work, signal = 'STOP') {
+      fs.writeFileSync(order, `${signal} ${words}\n`);
       try {
         return await work();
       } finally {
@@ -138,6 +139,32 @@ describe('what stands still', () => {
     });
     assert.equal(await box.sh('cat /workspace/file'), 'kept\n');
     await crun.during('run delete', () => on.assertDeletable('started'));
+  });
+
+  it('a crun that is killed: a create is undone, a start leaves it stopped, a stop and a delete are done without it', async () => {
+    const killed = (words, work) => crun.during(words, work, 'KILL');
+    await killed('run', async () => {
+      const answer = await daemon.sandbox('shot').post('/create', {opencode: false});
+      assert.ok(answer.status >= 500, answer.text);
+      assert.match(answer.text, /crun run/);
+      assert.equal(await on.stateOf('shot'), undefined);
+      daemon.assertNoLeaks();
+    });
+    const box = await on.make('shot');
+    await box.sh('echo kept > /workspace/file');
+    await killed('delete', async () => {
+      const stopped = await on.v1('shot', 'POST', '/stop', {});
+      // It ends or is said to have failed; then it is tried again by itself.
+      if (stopped.status !== 200) assert.equal(assertGivenUp(stopped, /crun/) && await on.stateOf('shot'), 'failed');
+    });
+    await eventually('it is stopped', async () => await on.stateOf('shot') === 'stopped');
+    await killed('run', async () => {
+      const answer = await on.v1('shot', 'POST', '/wake');
+      assert.ok(answer.status >= 500, answer.text);
+      assert.equal(await on.stateOf('shot'), 'stopped');
+    });
+    assert.equal(await box.sh('cat /workspace/file'), 'kept\n');
+    await killed('delete', () => on.assertDeletable('shot'));
   });
 
   it('an agent: a stop ends it, says that nothing was saved, and the files are there', async () => {

@@ -3,6 +3,7 @@
 // having been anything else.
 
 import assert from 'node:assert/strict';
+import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -173,6 +174,30 @@ print(json.dumps(subprocess.run(['bash', '-c', 'printf %s "$GREETING"'], env=env
     } finally {
       await other.cleanup();
     }
+  });
+
+  it('is replaced when OpenCode is another one', async () => {
+    await waiting(daemon);
+    const member = () => {
+      const sql = "SELECT iid FROM sandboxes WHERE pool_key <> ''";
+      return spawnSync('sqlite3', ['-readonly', path.join(daemon.stateDir, 'atoll.db'), sql], {encoding: 'utf8'}).stdout.trim();
+    };
+    const old = member();
+    assert.match(old, /^[0-9a-f]{16}$/);
+    const other = path.join(daemon.dir, 'opencode');
+    fs.cpSync(path.join(preparedState, 'opencode'), other, {recursive: true});
+    await daemon.stop();
+    const text = fs.readFileSync(daemon.config, 'utf8');
+    fs.writeFileSync(daemon.config, text.replace(/^opencode_dir = .*$/m, `opencode_dir = ${JSON.stringify(other)}`));
+    await daemon.launch();
+    await eventually('another member waits', async () => (await stats(daemon)).warm === 1 && member() !== old, 180_000);
+    assert.ok(!layers(daemon).includes(old));
+    const created = await daemon.sandbox('fourth').create({opencode: true});
+    assert.ok(claimed(created), JSON.stringify(created));
+    const [version] = fs.readdirSync(other).filter((name) => /^\d/.test(name));
+    assert.equal(await daemon.sandbox('fourth').sh('stat -c %i /opt/opencode/bin/opencode'),
+                 `${fs.statSync(path.join(other, version, 'opencode')).ino}\n`);
+    assert.equal((await daemon.request('fourth', {path: '/global/health'})).json().healthy, true);
   });
 });
 

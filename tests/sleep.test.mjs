@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import {after, before, describe, it} from 'node:test';
 
+import WebSocket from 'ws';
+
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
 import {assertError, open} from './support/http.mjs';
 
@@ -60,6 +62,47 @@ describe('a sandbox that nobody uses', () => {
     const gaps = times.slice(1).map((time, i) => time - times[i]);
     assert.ok(Math.max(...gaps) > 1200, `the longest pause is ${Math.max(...gaps)} ms`);
     await box.delete();
+  });
+
+  it('is not asleep while somebody listens to a port of it, by events or a WebSocket', async () => {
+    const program = String.raw`
+import base64, hashlib, socket, threading, time
+def serve(client):
+    head = b''
+    while b'\r\n\r\n' not in head:
+        part = client.recv(4096)
+        if not part: return
+        head += part
+    key = [line.split(b': ')[1] for line in head.split(b'\r\n') if line.lower().startswith(b'sec-websocket-key')]
+    if key:
+        accept = base64.b64encode(hashlib.sha1(key[0] + b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest())
+        client.sendall(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ' + accept + b'\r\n\r\n')
+    else:
+        client.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: here\n\n')
+    client.recv(1)
+listener = socket.create_server(('127.0.0.1', 3000))
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+`;
+    const boxes = ['events', 'socket', 'alone'].map((id) => daemon.sandbox(id));
+    for (const box of boxes) {
+      await box.create({opencode: false, sleepAfter: 1});
+      await box.write('/tmp/serve.py', program);
+      await box.background('exec python3 /tmp/serve.py');
+      await box.sh("until bash -c 'exec 3<>/dev/tcp/127.0.0.1/3000' 2>/dev/null; do sleep 0.05; done");
+    }
+    const stream = await open(daemon.port, {host: daemon.host('3000-events'), path: '/'});
+    stream.stream.on('error', () => {});
+    stream.stream.resume();
+    const socket = new WebSocket(`ws://127.0.0.1:${daemon.port}/`, {headers: {Host: daemon.host('3000-socket')}});
+    await new Promise((resolve, reject) => { socket.on('open', resolve).on('error', reject); });
+    // Whoever has nobody sleeps, so the others had the time to.
+    await becomes('alone', 'paused');
+    await sleep(2000);
+    for (const id of ['events', 'socket']) assert.equal(await stateOf(id), 'running', id);
+    stream.close();
+    socket.terminate();
+    for (const id of ['events', 'socket']) await becomes(id, 'paused');
+    await Promise.all(boxes.map((box) => box.delete()));
   });
 
   it('is not asleep while a command runs, a program is busy, or it is to be kept alive', async () => {
