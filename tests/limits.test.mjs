@@ -3,6 +3,7 @@
 // full says so, and what is used can be seen.
 
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
@@ -146,6 +147,39 @@ describe('usage', () => {
     assert.equal(answer.status, 404);
     assert.equal(answer.json().code, 'SANDBOX_NOT_FOUND');
     assert.equal((await daemon.request('', {method: 'POST', path: '/v1/sandboxes/one/usage'})).status, 405);
+  });
+});
+
+describe('what a sandbox sends and receives', () => {
+  let daemon;
+  let server;
+  before(async () => {
+    server = http.createServer((asked, answer) => {
+      asked.resume().on('end', () => answer.end(Buffer.alloc(7 * MB)));
+    });
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    daemon = await Daemon.start({sections: {egress: {host_ports: [server.address().port]}}});
+  });
+  after(async () => {
+    await daemon?.cleanup();
+    server?.close();
+  });
+
+  it('is counted, of each by itself', async () => {
+    for (const id of ['talks', 'silent']) await daemon.sandbox(id).create();
+    const url = `http://host.atoll:${server.address().port}/`;
+    await daemon.sandbox('talks').sh(`head -c 3M /dev/zero > /tmp/f && curl -sS -m 60 -T /tmp/f -o /dev/null ${url}`);
+    const {now} = await eventually('it is seen', async () => {
+      const report = await usageOf(daemon, 'talks');
+      return report.now.received >= 7 * MB && report.now.sent >= 3 * MB ? report : null;
+    });
+    // Heads and no more come to it.
+    assert.ok(now.sent < 4 * MB && now.received < 8 * MB, JSON.stringify(now));
+    const silent = await eventually('the other is looked at', async () => {
+      const report = await usageOf(daemon, 'silent');
+      return report.now.at && report;
+    });
+    assert.ok((silent.now.sent ?? 0) < MB && (silent.now.received ?? 0) < MB, JSON.stringify(silent.now));
   });
 });
 

@@ -14,6 +14,7 @@ import {Random} from './random.mjs';
 
 // How long a program is waited for that lives for a moment only.
 const HUNT_MS = 4000;
+const LEAKS_GONE_MS = 20_000;
 
 const read = (file) => {
   try {
@@ -192,6 +193,20 @@ export class Killer {
     world.tally('layers lost');
   }
 
+  // Locks in the repository go when somebody next works with it, or at a look that the new daemon takes a little later.
+  async findNoLeaks() {
+    const end = Date.now() + LEAKS_GONE_MS;
+    for (;;) {
+      const leaks = this.daemon.leaks();
+      if (leaks.status === 0) return;
+      const others = leaks.stdout.split('\n').some((line) => line.includes(this.daemon.dir) && !line.startsWith('lock '));
+      if (others || Date.now() > end) {
+        throw new Violation(`after a kill of the daemon:\n${leaks.stdout}${leaks.stderr}`);
+      }
+      await sleep(200);
+    }
+  }
+
   // Half of the time everybody stands still afterwards, so that others may look at the repository.
   async killDaemon(lot, before = async () => {}) {
     const {world, daemon} = this;
@@ -206,8 +221,7 @@ export class Killer {
     await daemon.launch();
     kill.over();
     if (!quiet) world.openGate();
-    const leaks = daemon.leaks();
-    if (leaks.status !== 0) throw new Violation(`after a kill of the daemon:\n${leaks.stdout}${leaks.stderr}`);
+    await this.findNoLeaks();
     if (quiet) {
       await world.everybodyWaits();
       // The first snapshot makes it.
