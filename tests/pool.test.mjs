@@ -9,7 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
-import {Daemon, eventually, preparedState} from './support/daemon.mjs';
+import {buildDir, Daemon, eventually, preparedState} from './support/daemon.mjs';
 
 // The host is busy with other tests: that is no reason here.
 const pool = (more = {}) => ({warm_target: 1, max: 4, refresh_interval: '2s', max_load: 100_000,
@@ -334,5 +334,67 @@ describe('a host that is short of memory', () => {
     assert.equal((await daemon.ids()).length, made.length);
     const [id] = await daemon.ids();
     assert.equal(await daemon.sandbox(id).sh('hostname'), `${id}\n`);
+  });
+});
+
+describe('a host whose memory runs short while members wait', () => {
+  let daemon;
+  let dir;
+  const MEGABYTE = 1024;  // in the kernel's kB
+  const RESERVE = 100 * MEGABYTE;
+  const START = 64 * MEGABYTE;  // what one that starts is taken to need
+  // What the daemon sees as /proc/meminfo; always of one length, so that no reader sees half of it.
+  const hasMemory = (available) => {
+    const line = (name, kilobytes) => `${name}:`.padEnd(16) + `${kilobytes}`.padStart(12) + ' kB\n';
+    const file = fs.openSync(path.join(dir, 'meminfo'), fs.constants.O_WRONLY | fs.constants.O_CREAT, 0o644);
+    fs.writeSync(file, line('MemTotal', 4_000_000) + line('MemAvailable', available), 0);
+    fs.closeSync(file);
+  };
+
+  before(async () => {
+    dir = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-meminfo-'));
+    fs.mkdirSync(path.join(dir, 'proc'));
+    hasMemory(3_000_000);
+    fs.writeFileSync(path.join(dir, 'atoll'), `#!/bin/sh
+[ "$1" = serve ] || exec ${buildDir}/atoll "$@"
+exec unshare --mount --propagation slave sh -c '
+  # The kernel lets nobody inside mount a /proc where no whole one is to be seen.
+  mount -t proc proc ${dir}/proc && mount --bind ${dir}/meminfo /proc/meminfo && exec "$@"' sh ${buildDir}/atoll "$@"
+`, {mode: 0o755});
+    daemon = await Daemon.start({programs: dir, sections: {
+      pool: pool({opencode: false, warm_target: 3, max: 3}), limits: {memory_reserve: `${RESERVE / MEGABYTE}M`, memory_pressure: 0}}});
+    await waiting(daemon, 3);
+  });
+  after(async () => {
+    await daemon?.cleanup();
+    fs.rmSync(dir, {recursive: true, force: true});
+  });
+  // One that no member can become: it has a disk of its own.
+  const create = (id) => daemon.sandbox(id).post('/create', {opencode: false, disk: '64M'});
+
+  it('ends none when all of them together would not be enough', async () => {
+    const before = agents(daemon);
+    hasMemory(RESERVE + START - 125 * MEGABYTE);
+    const refused = await create('large');
+    assert.equal(refused.json().code, 'CAPACITY_EXCEEDED', `${refused.status} ${refused.text}`);
+    assert.deepEqual(agents(daemon), before);
+  });
+
+  it('ends the oldest for one that they cannot become', async () => {
+    const before = agents(daemon);
+    // It has enough again once one has ended.
+    hasMemory(RESERVE + START - 256);
+    const watching = setInterval(() => {
+      const now = layers(daemon);
+      if ([...before.keys()].some((iid) => !now.includes(iid))) hasMemory(RESERVE + START + 256);
+    }, 1);
+    const created = await create('room');
+    clearInterval(watching);
+    assert.equal(created.status, 200, created.text);
+    assert.ok(!claimed(created.json()), created.text);
+    const ended = [...before.keys()].filter((iid) => !agents(daemon).has(iid));
+    assert.ok(ended.length >= 1 && ended.length < before.size, `${ended.length} of ${before.size} have ended`);
+    assert.match(fs.readFileSync(daemon.log, 'utf8'), new RegExp(`member ${ended[0]} is removed: somebody needs its memory`));
+    assert.equal(await daemon.sandbox('room').sh('hostname'), 'room\n');
   });
 });
