@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import os from 'node:os';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
@@ -147,6 +148,38 @@ describe('usage', () => {
     assert.equal(answer.status, 404);
     assert.equal(answer.json().code, 'SANDBOX_NOT_FOUND');
     assert.equal((await daemon.request('', {method: 'POST', path: '/v1/sandboxes/one/usage'})).status, 405);
+  });
+});
+
+describe('weights', () => {
+  let daemon;
+  before(async () => { daemon = await Daemon.start(); });
+  after(async () => { await daemon?.cleanup(); });
+
+  it('divide the CPUs among those that want all of them', async () => {
+    const weights = {heavy: 1000, light: 100};
+    const cpus = os.cpus().length;
+    // More of each than there are CPUs, so that nobody has one for itself; they begin together and count what they get.
+    const program = `
+import os, sys, time
+while time.time() < float(sys.argv[1]): pass
+end, n = time.time() + 4, 0
+while time.time() < end: n += 1
+print(n)
+`;
+    for (const [id, weight] of Object.entries(weights)) {
+      await daemon.sandbox(id).create({weight, cpus});
+      await daemon.sandbox(id).write('/tmp/count.py', program);
+    }
+    const at = Date.now() / 1000 + 2;
+    const counts = await Promise.all(Object.keys(weights).map(async (id) => {
+      const text = await daemon.sandbox(id).sh(`for i in $(seq ${2 * cpus}); do python3 /tmp/count.py ${at} & done; wait`);
+      const numbers = text.trim().split('\n').map(Number);
+      assert.equal(numbers.length, 2 * cpus);
+      return numbers.reduce((sum, n) => sum + n, 0);
+    }));
+    // Ten to one, less what the scheduler rounds.
+    assert.ok(counts[0] > 3 * counts[1], counts.join(' to '));
   });
 });
 
