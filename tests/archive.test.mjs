@@ -177,6 +177,15 @@ print(json.dumps(1))`);
     assertError(await put('?path=/workspace/exploded&maxEntries=10', many), 413, 'FILE_TOO_LARGE');
   });
 
+  it('stops one that nobody has said a limit for', async () => {
+    const small = await get('?path=/workspace/bomb&format=tar.zst');
+    const error = assertError(await put('?path=/workspace/exploded', small.bytes), 413, 'FILE_TOO_LARGE');
+    assert.match(error.message, /say how much/);
+    const taken = Number(await box.sh('du -sb /workspace/exploded | cut -f1'));
+    assert.ok(taken < 1 << 30, `${taken}`);
+    await box.sh('rm -rf /workspace/exploded');
+  });
+
   it('unpacks as a user', async () => {
     await box.sh('mkdir -p /workspace/mine && chown 1000:1000 /workspace/mine');
     const bytes = archive({name: 'a', body: 'x'});

@@ -4,6 +4,9 @@
 import assert from 'node:assert/strict';
 import {spawnSync} from 'node:child_process';
 import crypto from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import {join} from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
@@ -332,6 +335,32 @@ describe('bridge', () => {
       assertFailure(await at(path, {method: 'POST', body: ''}), 400, 'invalid_request');
       assertFailure(await at(path, {method: 'POST', body: 'x'.repeat(2000)}), 502, 'workspace_archive_write_error');
       await assertAnnouncedTooLarge('POST', path);
+    });
+
+    it('refuses an archive that would leave the workspace, or fill the disk', async () => {
+      const path = `/${id}/hydrate`;
+      await sh('rm -rf /workspace/* /tmp/out; mkdir -p /tmp/out; echo old > /tmp/out/old; ln -s /tmp/out /workspace/there');
+      const dir = fs.mkdtempSync(join(os.tmpdir(), 'atoll-hydrate-'));
+      try {
+        fs.writeFileSync(join(dir, 'x'), 'x');
+        fs.symlinkSync('/tmp/out', join(dir, 'l'));
+        const renamed = (name) => tar(['c', '-P', '--transform', `s,^x$,${name},`, '-C', dir, 'x']);
+        const through = tar(['c', '-P', '--transform', 's,^x$,l/through,', '-C', dir, 'l', 'x']);
+        for (const bytes of [renamed('/tmp/out/abs'), renamed('../../tmp/out/up'), renamed('a/../../tmp/out/up'),
+                             renamed('there/through'), through]) {
+          assertFailure(await at(path, {method: 'POST', body: bytes}), 502, 'workspace_archive_write_error');
+        }
+      } finally {
+        fs.rmSync(dir, {recursive: true});
+      }
+      assert.equal((await sh('cd /tmp/out && ls -A && cat old')).out, 'old\nold\n');
+      await sh('rm -rf /workspace/*; mkdir /workspace/bomb && truncate -s 2G /workspace/bomb/zeros');
+      const bomb = await daemon.request('', {path: `/v1/sandboxes/${id}/archive?path=/workspace/bomb&format=tar.zst`});
+      await sh('rm -rf /workspace/bomb');
+      assertFailure(await at(path, {method: 'POST', body: bomb.bytes}), 413, 'payload_too_large');
+      const [taken] = (await sh('du -sb /workspace')).out.split('\t');
+      assert.ok(Number(taken) < 1 << 30, taken);
+      await sh('rm -rf /workspace/*');
     });
   });
 

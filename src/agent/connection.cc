@@ -127,9 +127,15 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
       return Answer(outbox, protocol::Ok{});
     }
     case FrameType::kOpenTerminal: {
-      ASSIGN(auto request, protocol::Decode<protocol::OpenTerminal>(frame.payload));
+      protocol::OpenUserTerminal request;
+      ASSIGN(request.terminal, protocol::Decode<protocol::OpenTerminal>(frame.payload));
       ASSIGN(TerminalView view, agent->terminals->Open(request));
-      return ShowTerminal(&view, socket, parser, outbox);
+      return ShowTerminal(&view, socket, parser, outbox, false);
+    }
+    case FrameType::kOpenUserTerminal: {
+      ASSIGN(auto request, protocol::Decode<protocol::OpenUserTerminal>(frame.payload));
+      ASSIGN(TerminalView view, agent->terminals->Open(request));
+      return ShowTerminal(&view, socket, parser, outbox, true);
     }
     case FrameType::kListTerminals: {
       TRY(protocol::Decode<protocol::ListTerminals>(frame.payload));

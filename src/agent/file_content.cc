@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "agent/file_place.h"
+#include "agent/file_user.h"
 #include "protocol/connection.h"
 #include "sys/file_error.h"
 
@@ -59,7 +60,7 @@ Result<void> SendContent(int fd, const std::string& path, ClientLink* link) {
 // A file that is being made or replaced. What was written is nowhere in the tree until Commit.
 class Writing {
  public:
-  explicit Writing(const protocol::WriteFile& request) : request_(request) {}
+  Writing(const protocol::WriteFile& request, FileOwner owner) : request_(request), owner_(owner) {}
   ~Writing() {
     if (!temporary_.empty()) unlinkat(place_.dir.get(), temporary_.c_str(), 0);
   }
@@ -82,7 +83,10 @@ class Writing {
     return former_ ? former_->mode : kNewMode;
   }
 
+  bool HasOwner() const { return owner_.uid != UINT32_MAX || owner_.gid != UINT32_MAX; }
+
   const protocol::WriteFile& request_;
+  FileOwner owner_;
   Place place_;
   std::optional<FileInfo> former_;
   sys::Fd fd_;
@@ -170,6 +174,9 @@ Result<void> Writing::SetAttributes() {
       return sys::FailFile(errno, "keep the owner of " + request_.path);
     }
   }
+  if (HasOwner() && fchown(fd_.get(), owner_.uid, owner_.gid) != 0) {
+    return sys::FailFile(errno, "chown " + request_.path);
+  }
   if (fchmod(fd_.get(), Mode()) != 0) return sys::FailFile(errno, "chmod " + request_.path);
   return {};
 }
@@ -223,8 +230,8 @@ Result<FileInfo> Writing::Commit() {
   if (!in_place_) {
     TRY(SetAttributes());
     TRY(Install());
-  } else if (request_.set_mode && fchmod(fd_.get(), Mode()) != 0) {
-    return sys::FailFile(errno, "chmod " + request_.path);
+  } else if (request_.set_mode || HasOwner()) {
+    TRY(SetAttributes());
   }
   return InfoOf(fd_.get(), request_.path);
 }
@@ -248,8 +255,10 @@ Result<void> RunReadFile(const protocol::ReadFile& request, ClientLink* link) {
   return {};
 }
 
-Result<void> RunWriteFile(const protocol::WriteFile& request, ClientLink* link) {
-  Writing writing(request);
+namespace {
+
+Result<void> Write(const protocol::WriteFile& request, FileOwner owner, ClientLink* link) {
+  Writing writing(request, owner);
   ASSIGN(protocol::FileOpened opened, writing.Open());
   TRY(SendOpened(opened, writing.fd(), link));
   while (true) {
@@ -263,6 +272,17 @@ Result<void> RunWriteFile(const protocol::WriteFile& request, ClientLink* link) 
   }
   ASSIGN(FileInfo info, writing.Commit());
   return link->Send(info);
+}
+
+}  // namespace
+
+Result<void> RunWriteFile(const protocol::WriteFile& request, ClientLink* link) {
+  return Write(request, FileOwner(), link);
+}
+
+Result<void> RunWriteOwnedFile(const protocol::WriteOwnedFile& request, ClientLink* link) {
+  ASSIGN(FileOwner owner, FindOwner(request.owner));
+  return Write(request.file, owner, link);
 }
 
 }  // namespace atl::agent

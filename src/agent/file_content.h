@@ -10,5 +10,7 @@ namespace atl::agent {
 
 Result<void> RunReadFile(const protocol::ReadFile& request, ClientLink* link);
 Result<void> RunWriteFile(const protocol::WriteFile& request, ClientLink* link);
+// In a child: it reads the sandbox's tables of users.
+Result<void> RunWriteOwnedFile(const protocol::WriteOwnedFile& request, ClientLink* link);
 
 }  // namespace atl::agent

@@ -61,7 +61,7 @@ Result<void> Run(const protocol::Frame& frame, const Caller& caller, Where where
 
 bool IsFileRequest(FrameType type) {
   return (type >= FrameType::kStatFile && type <= FrameType::kReadTreeState) ||
-         type == FrameType::kReadTreePart;
+         type == FrameType::kReadTreePart || type == FrameType::kWriteOwnedFile;
 }
 
 Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
@@ -74,6 +74,11 @@ Result<void> DispatchFileRequest(const protocol::Frame& frame, int socket,
       return Run(frame, caller, Where::kHere, RunReadFile);
     case FrameType::kWriteFile:
       return Run(frame, caller, Where::kHere, RunWriteFile);
+    case FrameType::kWriteOwnedFile: {
+      ASSIGN(auto owned, protocol::Decode<protocol::WriteOwnedFile>(frame.payload));
+      return RunAs(owned.file.user, caller,
+                   [&](ClientLink* link) { return RunWriteOwnedFile(owned, link); });
+    }
     case FrameType::kMakeDir:
       return Run(frame, caller, Where::kHere, RunMakeDir);
     case FrameType::kMoveFile:

@@ -38,6 +38,7 @@ Result<void> SessionCommand::Run(const protocol::SessionExec& request) {
   if (!shell_->alive()) TRY(shell_->Restart(false));
   // What the command before has said at its end.
   (void)shell_->ReadStatus();
+  meter_.emplace(static_cast<pid_t>(shell_->child()->pid()));
   auto streams = shell_->Begin(
       {.text = request.command, .cwd = request.cwd, .env = request.env, .stdin = request.stdin});
   if (!streams) {
@@ -73,7 +74,13 @@ void SessionCommand::GiveUp(milliseconds grace) {
   // Before its children end: it would go on with the next one.
   shell_->Freeze();
   kill_at_ = Clock::now() + grace;
+  LookAtUsage();
   if (grace.count() > 0) shell_->SignalCommand(SIGTERM);
+}
+
+void SessionCommand::LookAtUsage() {
+  Clock::time_point begin = Clock::now();
+  meter_->Look(shell_->CommandMembers(), begin);
 }
 
 void SessionCommand::CheckGivenUp() {
@@ -83,8 +90,17 @@ void SessionCommand::CheckGivenUp() {
   for (int round = 0; late && round < 8 && shell_->SignalCommand(SIGKILL); ++round) {
   }
   if (!late && shell_->SignalCommand(0)) return;
+  usage_ = meter_->Take(true);
   shell_->End();
   over_ = true;
+}
+
+int SessionCommand::PollMs() const {
+  if (kill_at_) return kTickMs;
+  Clock::time_point due = meter_->next_look();
+  if (deadline_) due = std::min(due, *deadline_);
+  auto left = std::chrono::ceil<milliseconds>(due - Clock::now()).count();
+  return static_cast<int>(std::clamp<int64_t>(left, 0, 1'000'000));
 }
 
 bool SessionCommand::Step() {
@@ -97,13 +113,7 @@ bool SessionCommand::Step() {
   if (over_) return false;
   bool listening = !alone_ && !client_gone_;
   bool room = !listening || outbox_->empty();
-  int timeout = -1;
-  if (kill_at_) {
-    timeout = kTickMs;
-  } else if (deadline_) {
-    auto left = std::chrono::ceil<milliseconds>(*deadline_ - Clock::now()).count();
-    timeout = static_cast<int>(std::clamp<int64_t>(left, 0, 1'000'000));
-  }
+  if (!kill_at_ && Clock::now() >= meter_->next_look()) LookAtUsage();
   auto events = static_cast<short>(POLLIN | (room ? 0 : POLLOUT));
   std::array<pollfd, 6> fds{{
       {.fd = listening ? socket_ : -1, .events = events, .revents = 0},
@@ -113,12 +123,13 @@ bool SessionCommand::Step() {
       {.fd = room ? streams_.err.get() : -1, .events = POLLIN, .revents = 0},
       {.fd = kill_at_ ? -1 : session_->closing.get(), .events = POLLIN, .revents = 0},
   }};
-  if (poll(fds.data(), fds.size(), timeout) < 0) return errno == EINTR;
+  if (poll(fds.data(), fds.size(), PollMs()) < 0) return errno == EINTR;
   if ((fds[0].revents & ~POLLOUT) != 0 && HasLeft(socket_)) Leave();
   if ((fds[1].revents & POLLIN) != 0) {
     auto status = shell_->ReadStatus();
     if (status) {
       status_ = *status;
+      if (status_) usage_ = meter_->Take(false);
     } else {
       refused_ = Unexpected(status.error());
     }
@@ -179,7 +190,8 @@ Result<void> SessionCommand::Conclude() {
                     "; the next command gets a new one",
                 "SESSION_TERMINATED");
   }
-  ASSIGN(std::string usage, protocol::Encode(protocol::Usage{.timed_out = timed_out_}));
+  usage_.timed_out = timed_out_;
+  ASSIGN(std::string usage, protocol::Encode(usage_));
   ASSIGN(std::string end, protocol::Encode(timed_out_ ? protocol::Exited{.signal = SIGTERM}
                                                       : protocol::Exited{.exit_code = *status_}));
   TRY(outbox_->PutFrame(usage + end));

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 
+#include "agent/command_usage.h"
 #include "agent/drain.h"
 #include "agent/outbox.h"
 #include "agent/session.h"
@@ -32,6 +33,9 @@ class SessionCommand {
   void Leave();
   void GiveUp(std::chrono::milliseconds grace);
   void CheckGivenUp();
+  void LookAtUsage();
+  // Until something is due.
+  int PollMs() const;
   ssize_t ReadOutput(bool err);
   // What was written before the command ended is there by now.
   void TakeRest(bool err);
@@ -51,6 +55,8 @@ class SessionCommand {
   bool alone_ = false;
   bool timed_out_ = false;
   bool err_first_ = false;
+  std::optional<CommandUsage> meter_;
+  protocol::Usage usage_;
   std::optional<Clock::time_point> deadline_;
   std::optional<Clock::time_point> kill_at_;  // it is given up
 };

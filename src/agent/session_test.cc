@@ -19,6 +19,7 @@ class SessionTest : public AgentTest {
     std::string err;
     std::optional<int> status;
     bool timed_out = false;
+    protocol::Usage usage;
     std::string reason;
   };
   Ran Run(protocol::SessionExec request) {
@@ -31,7 +32,10 @@ class SessionTest : public AgentTest {
       std::string_view payload = (*frame)->payload;
       if ((*frame)->type == FrameType::kStdout) ran.out += payload;
       if ((*frame)->type == FrameType::kStderr) ran.err += payload;
-      if (auto usage = protocol::Expect<protocol::Usage>(**frame)) ran.timed_out = usage->timed_out;
+      if (auto usage = protocol::Expect<protocol::Usage>(**frame)) {
+        ran.usage = *usage;
+        ran.timed_out = usage->timed_out;
+      }
       if (auto exited = protocol::Expect<protocol::Exited>(**frame)) ran.status = exited->exit_code;
       if ((*frame)->type == FrameType::kError)
         ran.reason = protocol::UnexpectedFrame(**frame).reason;
@@ -62,6 +66,38 @@ TEST_F(SessionTest, ACommandThatIsGivenUpHasNotBeen) {
   ASSERT_TRUE(client.Expect<protocol::Started>().has_value());
   client.Close();
   EXPECT_EQ(Run("echo $X").out, "kept\n");
+}
+
+// Processor time of 300 ms, by the command's own measure, without and with a program for it.
+constexpr const char* kBurn =
+    "burn() { for ((;;)); do for ((i = 0; i < 2000; ++i)); do :; done; "
+    "read -r _ _ _ _ _ _ _ _ _ _ _ _ _ u _ < /proc/$BASHPID/stat; "
+    "((u > ${base:-0} + 30)) && break; done; }; "
+    "read -r _ _ _ _ _ _ _ _ _ _ _ _ _ base _ < /proc/$BASHPID/stat; ";
+
+TEST_F(SessionTest, UsageIsOfTheCommandAlone) {
+  Open("s");
+  EXPECT_GE(Run(std::string(kBurn) + "burn").usage.cpu_us, 250'000U);
+  EXPECT_GE(Run("(base=0; burn)").usage.cpu_us, 250'000U);
+  Ran late = Run({.id = "s", .command = "(while :; do :; done)", .timeout_ms = 700});
+  EXPECT_TRUE(late.timed_out);
+  EXPECT_GE(late.usage.cpu_us, 50'000U);
+  Ran little = Run("sleep 0.01");
+  EXPECT_LT(little.usage.cpu_us, 250'000U);
+  EXPECT_GT(little.usage.cpu_us, 0U);
+}
+
+TEST_F(SessionTest, PeaksOfMemoryAreSeen) {
+  Open("s");
+  uint64_t usual = Run(":").usage.max_rss_bytes;
+  EXPECT_GT(usual, 1U << 20U);
+  EXPECT_LT(usual, 32U << 20U);
+  // In a program, which has it for a while, and in the shell itself.
+  Ran program = Run("bash -c 'x=$(printf \"%64000000s\" x); sleep 2'");
+  EXPECT_GT(program.usage.max_rss_bytes, 60'000'000U);
+  EXPECT_GT(Run("printf -v x '%64000000s' x").usage.max_rss_bytes, 60'000'000U);
+  Run("unset x");
+  EXPECT_LT(Run(":").usage.max_rss_bytes, 60'000'000U);
 }
 
 TEST_F(SessionTest, ExitEndsItAndTheNextIsFresh) {

@@ -286,9 +286,12 @@ void Shell::Freeze() { (void)processes_->Signal(*child_, SIGSTOP, false); }
 
 void Shell::Thaw() { (void)processes_->Signal(*child_, SIGCONT, false); }
 
+std::vector<pid_t> Shell::CommandMembers() const {
+  return MembersSince(static_cast<pid_t>(child_->pid()), began_ticks_, newest_before_);
+}
+
 bool Shell::SignalCommand(int signo) {
-  std::vector<pid_t> members =
-      MembersSince(static_cast<pid_t>(child_->pid()), began_ticks_, newest_before_);
+  std::vector<pid_t> members = CommandMembers();
   if (signo != 0) {
     for (pid_t member : members) kill(member, signo);
   }

@@ -58,6 +58,8 @@ class Shell {
   // Stops the shell, so that it does not go on with the rest of a command that is given up.
   void Freeze();
   void Thaw();
+  // What the command has started and still runs.
+  std::vector<pid_t> CommandMembers() const;
   // SIGTERM or SIGKILL to what the command has started. False when nothing of it runs.
   bool SignalCommand(int signo);
   // Ends the shell itself, and waits for that.

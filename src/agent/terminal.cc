@@ -13,6 +13,7 @@
 
 #include "agent/spawn_session.h"
 #include "agent/thread.h"
+#include "agent/user.h"
 
 namespace atl::agent {
 namespace {
@@ -27,6 +28,7 @@ constexpr milliseconds kPatience{2'000};
 // Between SIGHUP and SIGKILL.
 constexpr milliseconds kHangUpGrace{2'000};
 constexpr milliseconds kCloseLimit{10'000};
+constexpr uint64_t kMostTimeoutMs = 1ULL << 40U;
 constexpr int kLongestNap = 1'000;
 
 protocol::Spawn ToSpawn(const protocol::OpenTerminal& request) {
@@ -37,24 +39,32 @@ protocol::Spawn ToSpawn(const protocol::OpenTerminal& request) {
           .gid = request.gid};
 }
 
+std::optional<std::chrono::steady_clock::time_point> DeadlineOf(uint64_t timeout_ms) {
+  if (timeout_ms == 0) return std::nullopt;
+  return std::chrono::steady_clock::now() + milliseconds(std::min(timeout_ms, kMostTimeoutMs));
+}
+
 }  // namespace
 
-Terminal::Terminal(Processes* processes, const protocol::OpenTerminal& request)
+Terminal::Terminal(Processes* processes, const protocol::OpenUserTerminal& request)
     : processes_(processes),
-      name_(request.name),
-      command_(request.argv[0]),
-      linger_(request.linger_ms),
-      cols_(request.cols),
-      rows_(request.rows) {}
+      name_(request.terminal.name),
+      command_(request.terminal.argv[0]),
+      linger_(request.terminal.linger_ms),
+      deadline_(DeadlineOf(request.timeout_ms)),
+      cols_(request.terminal.cols),
+      rows_(request.terminal.rows) {}
 
 Result<std::shared_ptr<Terminal>> Terminal::Start(Processes* processes,
-                                                  const protocol::OpenTerminal& request) {
-  ASSIGN(Program program, ToProgram(ToSpawn(request)));
+                                                  const protocol::OpenUserTerminal& request) {
+  const protocol::OpenTerminal& screen = request.terminal;
+  ASSIGN(Program program, ToProgram(ToSpawn(screen)));
+  if (!request.user.empty()) TRY(SetUser(request.user, &program));
   program.terminal = true;
   std::shared_ptr<Terminal> terminal(new Terminal(processes, request));
   terminal->attention_ = sys::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!terminal->attention_) return FailErrno(errno, "make an eventfd");
-  ASSIGN(terminal->pty_, OpenPty(request.cols, request.rows, request.uid));
+  ASSIGN(terminal->pty_, OpenPty(screen.cols, screen.rows, program.uid));
   int slave = terminal->pty_.slave.get();
   ASSIGN(terminal->child_, processes->Start(program, {.in = slave, .out = slave, .err = slave}));
   terminal->pty_.slave.Reset();
@@ -110,7 +120,10 @@ Terminal::Piece Terminal::Read(Viewer* viewer, size_t limit) {
   piece.bytes = ring_.Read(viewer->offset, limit);
   viewer->offset += piece.bytes.size();
   viewer->stalled = false;
-  if (piece.bytes.empty() && ended_) piece.exited = status_;
+  if (piece.bytes.empty() && ended_) {
+    piece.exited = status_;
+    piece.usage = usage_;
+  }
   changed_.notify_all();
   return piece;
 }
@@ -169,6 +182,11 @@ int Terminal::HangUpWhenDue(bool exited) {
     if (linger_.count() > 0 && alone_since_ && viewers_.empty()) {
       due = *alone_since_ + linger_;
       closing_ = closing_ || now >= *due;
+    }
+    if (deadline_) {
+      due = std::min(due.value_or(*deadline_), *deadline_);
+      usage_.timed_out = usage_.timed_out || (!closing_ && now >= *deadline_);
+      closing_ = closing_ || usage_.timed_out;
     }
     if (closing_) {
       if (!kill_at_) {
@@ -233,6 +251,9 @@ void Terminal::Pump() {
   if (told) processes_->Kill(*child_);
   std::lock_guard lock(mutex_);
   status_ = processes_->Status(*child_).value_or(protocol::Exited{});
+  protocol::Usage used = processes_->UsageOf(*child_);
+  used.timed_out = usage_.timed_out;
+  usage_ = used;
   ended_ = true;
   Wake();
   changed_.notify_all();

@@ -34,7 +34,7 @@ class Terminal {
 
   // Starts the program.
   static Result<std::shared_ptr<Terminal>> Start(Processes* processes,
-                                                 const protocol::OpenTerminal& request);
+                                                 const protocol::OpenUserTerminal& request);
 
   const std::string& name() const { return name_; }
   uint32_t pid() const { return child_->pid(); }
@@ -53,6 +53,7 @@ class Terminal {
     uint64_t skipped = 0;  // bytes that were lost before it
     std::string bytes;
     std::optional<protocol::Exited> exited;  // there is nothing more
+    protocol::Usage usage;                   // of what has exited
   };
   // What there is, at most `limit` bytes; maybe nothing.
   Piece Read(Viewer* viewer, size_t limit);
@@ -66,7 +67,7 @@ class Terminal {
  private:
   using Clock = std::chrono::steady_clock;
 
-  Terminal(Processes* processes, const protocol::OpenTerminal& request);
+  Terminal(Processes* processes, const protocol::OpenUserTerminal& request);
   void Pump();
   void WaitForViewers();
   bool ViewersAreBehind() const;
@@ -79,6 +80,7 @@ class Terminal {
   const std::string command_;
   const std::chrono::milliseconds linger_;
   const Clock::time_point born_ = Clock::now();
+  const std::optional<Clock::time_point> deadline_;
   Pty pty_;  // the slave only until the program runs
   std::shared_ptr<Child> child_;
   sys::Fd attention_;  // an eventfd: the pump looks at what has changed
@@ -95,6 +97,7 @@ class Terminal {
   std::optional<Clock::time_point> kill_at_;  // it was hung up
   bool ended_ = false;
   protocol::Exited status_;
+  protocol::Usage usage_;
 };
 
 }  // namespace atl::agent

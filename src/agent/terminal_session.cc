@@ -17,12 +17,14 @@ constexpr size_t kPieceBytes = 64U << 10U;
 
 class Session {
  public:
-  Session(TerminalView* view, int socket, protocol::FrameParser* parser, Outbox* outbox)
+  Session(TerminalView* view, int socket, protocol::FrameParser* parser, Outbox* outbox,
+          bool with_usage)
       : terminal_(view->terminal()),
         viewer_(view->viewer()),
         socket_(socket),
         parser_(parser),
         outbox_(outbox),
+        with_usage_(with_usage),
         replay_end_(terminal_.end()) {}
 
   Result<void> Run(bool created) {
@@ -59,7 +61,10 @@ class Session {
     Terminal::Piece piece = terminal_.Read(viewer_, kPieceBytes);
     if (piece.exited) {
       ended_ = true;
-      return outbox_->Put(*piece.exited);
+      ASSIGN(std::string end, protocol::Encode(*piece.exited));
+      if (!with_usage_) return outbox_->PutFrame(end);
+      ASSIGN(std::string usage, protocol::Encode(piece.usage));
+      return outbox_->PutFrame(usage + end);
     }
     if (piece.skipped > 0) {
       pending_ = std::move(piece.bytes);
@@ -127,6 +132,7 @@ class Session {
   int socket_;
   protocol::FrameParser* parser_;
   Outbox* outbox_;
+  bool with_usage_;
   uint64_t replay_end_;
   bool replayed_ = false;
   bool more_ = true;  // there may be something to say
@@ -139,8 +145,8 @@ class Session {
 }  // namespace
 
 Result<void> ShowTerminal(TerminalView* view, int socket, protocol::FrameParser* parser,
-                          Outbox* outbox) {
-  return Session(view, socket, parser, outbox).Run(view->created());
+                          Outbox* outbox, bool with_usage) {
+  return Session(view, socket, parser, outbox, with_usage).Run(view->created());
 }
 
 }  // namespace atl::agent

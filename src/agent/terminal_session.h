@@ -9,8 +9,8 @@
 namespace atl::agent {
 
 // Until the program has ended or the client is gone. `parser` may hold what the client sent after
-// its request.
+// its request. `with_usage`: at the end that is told, too.
 Result<void> ShowTerminal(TerminalView* view, int socket, protocol::FrameParser* parser,
-                          Outbox* outbox);
+                          Outbox* outbox, bool with_usage);
 
 }  // namespace atl::agent

@@ -53,8 +53,9 @@ Result<void> Terminals::MakeRoom() {
   return Fail(Code::kResourceExhausted, "the sandbox has too many terminals", "TOO_MANY_TERMINALS");
 }
 
-Result<std::shared_ptr<Terminal>> Terminals::FindOrStart(const protocol::OpenTerminal& request,
+Result<std::shared_ptr<Terminal>> Terminals::FindOrStart(const protocol::OpenUserTerminal& asked,
                                                          bool* created) {
+  const protocol::OpenTerminal& request = asked.terminal;
   std::unique_lock lock(mutex_);
   started_.wait(lock, [&] { return !starting_.contains(request.name); });
   auto found = std::ranges::find(all_, request.name, &Terminal::name);
@@ -68,7 +69,7 @@ Result<std::shared_ptr<Terminal>> Terminals::FindOrStart(const protocol::OpenTer
   TRY(MakeRoom());
   starting_.insert(request.name);
   lock.unlock();
-  auto terminal = Terminal::Start(processes_, request);
+  auto terminal = Terminal::Start(processes_, asked);
   lock.lock();
   starting_.erase(request.name);
   started_.notify_all();
@@ -78,7 +79,8 @@ Result<std::shared_ptr<Terminal>> Terminals::FindOrStart(const protocol::OpenTer
   return terminal;
 }
 
-Result<TerminalView> Terminals::Open(const protocol::OpenTerminal& request) {
+Result<TerminalView> Terminals::Open(const protocol::OpenUserTerminal& asked) {
+  const protocol::OpenTerminal& request = asked.terminal;
   if (request.name.empty() || request.name.size() > kMaxNameBytes) {
     return Fail(Code::kInvalidArgument, "a terminal needs a name of 1 to 64 characters");
   }
@@ -91,7 +93,7 @@ Result<TerminalView> Terminals::Open(const protocol::OpenTerminal& request) {
     ++views_;
   }
   bool created = false;
-  auto terminal = FindOrStart(request, &created);
+  auto terminal = FindOrStart(asked, &created);
   Terminal::Viewer* viewer = nullptr;
   Result<void> joined;
   if (!terminal) {

@@ -40,14 +40,14 @@ class Terminals {
   explicit Terminals(Processes* processes) : processes_(processes) {}
 
   // Joins the terminal of that name or starts it. TERMINAL_NOT_FOUND.
-  Result<TerminalView> Open(const protocol::OpenTerminal& request);
+  Result<TerminalView> Open(const protocol::OpenUserTerminal& request);
   protocol::Terminals List();
   // Ends it and forgets it.
   Result<void> Close(const std::string& name);
 
  private:
   friend class TerminalView;
-  Result<std::shared_ptr<Terminal>> FindOrStart(const protocol::OpenTerminal& request,
+  Result<std::shared_ptr<Terminal>> FindOrStart(const protocol::OpenUserTerminal& request,
                                                 bool* created);
   Result<std::shared_ptr<Terminal>> Find(const std::string& name);
   Result<void> MakeRoom();

@@ -78,6 +78,16 @@ struct WriteFile {
   bool operator==(const WriteFile&) const = default;
 };
 
+// The same, of a file that belongs to somebody: "user", "user:group" or ":group", as SetFile takes.
+struct WriteOwnedFile {
+  static constexpr FrameType kType = FrameType::kWriteOwnedFile;
+  static constexpr bool kRequest = true;
+  WriteFile file;
+  std::string owner;
+  void Fields(this auto& self, auto& io) { io(self.file), io(self.owner); }
+  bool operator==(const WriteOwnedFile&) const = default;
+};
+
 struct FileOpened {
   static constexpr FrameType kType = FrameType::kFileOpened;
   FileInfo info;            // WriteFile: of the file as it was, if there was one

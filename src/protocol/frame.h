@@ -127,6 +127,9 @@ enum class FrameType : uint8_t {
 
   // A request of watch.h; its answer is kTreeState.
   kReadTreePart = 173,
+  // A request of files.h and one of terminal.h.
+  kWriteOwnedFile = 174,
+  kOpenUserTerminal = 175,
   // Watches that outlast their clients: a request, its answer, data (watch.h).
   kKeepWatch = 170,
   kWatchKept = 171,

@@ -40,6 +40,18 @@ struct OpenTerminal {
   bool operator==(const OpenTerminal&) const = default;
 };
 
+// The same, but a new one is of a user, and has a time after which it is hung up (0: none). Usage
+// comes before Exited.
+struct OpenUserTerminal {
+  static constexpr FrameType kType = FrameType::kOpenUserTerminal;
+  static constexpr bool kRequest = true;
+  OpenTerminal terminal;
+  std::string user;  // as Exec takes it
+  uint64_t timeout_ms = 0;
+  void Fields(this auto& self, auto& io) { io(self.terminal), io(self.user), io(self.timeout_ms); }
+  bool operator==(const OpenUserTerminal&) const = default;
+};
+
 // Answers Terminals.
 struct ListTerminals {
   static constexpr FrameType kType = FrameType::kListTerminals;

@@ -78,6 +78,8 @@ bool IsKnown(FrameType type) {
     case FrameType::kTreeState:
     case FrameType::kFileEvents:
     case FrameType::kReadTreePart:
+    case FrameType::kWriteOwnedFile:
+    case FrameType::kOpenUserTerminal:
     case FrameType::kKeepWatch:
     case FrameType::kWatchKept:
     case FrameType::kKeptEvents:

@@ -94,9 +94,9 @@ struct Listening {
 
 class AgentClient {
  public:
-  // Whether the kernel has ended a program of the sandbox for want of memory since it was last
-  // asked.
-  using OomCheck = std::function<bool()>;
+  // Whether the kernel may have ended a program of the sandbox for want of memory in [from, to], in
+  // milliseconds of Unix time.
+  using OomCheck = std::function<bool(int64_t from_ms, int64_t to_ms)>;
 
   // `socket_path`: the agent's listening socket as the daemon sees it.
   explicit AgentClient(std::string socket_path,
@@ -143,6 +143,11 @@ class AgentClient {
   // A connection to the unix stream socket at an absolute path inside. The same error, and
   // AGENT_TOO_OLD.
   virtual async::Task<Result<async::Stream>> DialPath(std::string path);
+
+  // As OomCheck.
+  bool HadOom(int64_t from_ms, int64_t to_ms) const {
+    return oom_check_ && oom_check_(from_ms, to_ms);
+  }
 
   // Where operations that have a file of their own (files.h) connect to.
   const std::string& socket_path() const { return socket_path_; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "base/clock.h"
 #include "protocol/exec.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/agent_connection.h"
@@ -90,8 +91,8 @@ class AgentProcess : public Process {
     event.timed_out = usage_.timed_out;
     event.cpu_us = usage_.cpu_us;
     event.max_rss_bytes = usage_.max_rss_bytes;
-    // A shell says 137 of the program that it waited for.
-    event.out_of_memory = event.exit_code == kKilledCode && oom_check_ && oom_check_();
+    int64_t now = NowMs();
+    event.out_of_memory = event.exit_code == kKilledCode && oom_check_ && oom_check_(now, now);
     return event;
   }
 

@@ -18,6 +18,10 @@ constexpr std::string_view kZstdMagic = "\x28\xb5\x2f\xfd";
 constexpr std::string_view kGzipMagic = "\x1f\x8b";
 // A byte of zstd can stand for 30,000: this much makes at most 32 MiB.
 constexpr size_t kCompressedPiece = 1U << 10U;
+// Of a compressed archive that nobody has said a limit for. What people compress becomes a tenth,
+// logs a thirtieth.
+constexpr uint64_t kUsualUnpacked = 512ULL << 20U;
+constexpr uint64_t kUsualRatio = 100;
 
 Unexpected InvalidArchive(std::string why) {
   return Fail(Code::kInvalidArgument, "the archive is refused: " + std::move(why),
@@ -75,8 +79,9 @@ class AgentArchiveReader : public ArchiveReader {
 
 class AgentArchiveWriter : public ArchiveWriter {
  public:
-  AgentArchiveWriter(std::unique_ptr<AgentConnection> connection, async::BlockingPool& pool)
-      : connection_(std::move(connection)), pool_(pool) {}
+  AgentArchiveWriter(std::unique_ptr<AgentConnection> connection, async::BlockingPool& pool,
+                     bool bounded)
+      : connection_(std::move(connection)), pool_(pool), bounded_(bounded) {}
 
   async::Task<Result<void>> Write(std::string_view bytes) override {
     std::string joined;
@@ -133,6 +138,14 @@ class AgentArchiveWriter : public ArchiveWriter {
         auto decompress = [this, piece] { return decompressor_->Append(piece); };
         Result<void> done = co_await pool_.Run(std::move(decompress));
         if (!done) co_return InvalidArchive("its compressed content is damaged");
+        taken_ += piece.size();
+        unpacked_ += plain_.size();
+        if (!bounded_ && unpacked_ > kUsualUnpacked + kUsualRatio * taken_) {
+          co_return Fail(Code::kTooLarge,
+                         "the archive becomes more than a hundred times of what was sent: say how "
+                         "much it may become",
+                         "FILE_TOO_LARGE");
+        }
         piece = plain_;
       } else {
         bytes = {};
@@ -154,6 +167,9 @@ class AgentArchiveWriter : public ArchiveWriter {
 
   std::unique_ptr<AgentConnection> connection_;
   async::BlockingPool& pool_;
+  bool bounded_;  // the agent has a limit
+  uint64_t taken_ = 0;
+  uint64_t unpacked_ = 0;
   bool begun_ = false;
   std::string begin_;  // until the format is known
   std::optional<repository::StreamDecompressor> decompressor_;
@@ -175,10 +191,11 @@ async::Task<Result<std::unique_ptr<ArchiveWriter>>> Unpack(AgentClient& agent,
                                                            async::BlockingPool& pool,
                                                            UnpackFiles request) {
   CO_ASSIGN(request.path, AbsolutePath(request.path));
+  bool bounded = request.max_bytes != UINT64_MAX;
   CO_ASSIGN(auto connection, co_await BeginFileRequest(agent.socket_path(), request));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kFileLimit));
   CO_TRY(ExpectFileReply<protocol::Ok>(frame));
-  co_return std::make_unique<AgentArchiveWriter>(std::move(connection), pool);
+  co_return std::make_unique<AgentArchiveWriter>(std::move(connection), pool, bounded);
 }
 
 }  // namespace atl::sandbox

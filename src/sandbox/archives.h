@@ -36,6 +36,8 @@ class ArchiveReader {
   virtual const ArchiveTotals& totals() const = 0;  // at the end
 };
 
+// Takes an archive in. Where the request has no `max_bytes`, what is compressed may become 512 MiB
+// and a hundred times of what was sent (FILE_TOO_LARGE).
 class ArchiveWriter {
  public:
   virtual ~ArchiveWriter() = default;

@@ -54,7 +54,8 @@ std::string CommandLine(const std::vector<std::string>& argv) {
   return line;
 }
 
-async::Task<Result<std::unique_ptr<Process>>> Launch(AgentClient& agent, ExecRequest& request) {
+async::Task<Result<std::unique_ptr<Process>>> Launch(AgentClient& agent, ExecRequest& request,
+                                                     bool open_stdin) {
   auto timeout = request.timeout.value_or(std::chrono::milliseconds(0));
   if (!request.session.empty()) {
     SessionSpec spec{.session = std::move(request.session),
@@ -73,7 +74,7 @@ async::Task<Result<std::unique_ptr<Process>>> Launch(AgentClient& agent, ExecReq
   if (spec.program.argv.empty()) spec.program.argv = {"bash", "-c", std::move(request.command)};
   spec.program.env = std::move(request.env);
   spec.program.cwd = std::move(request.cwd);
-  spec.program.want_stdin = !request.stdin.empty();
+  spec.program.want_stdin = open_stdin || !request.stdin.empty();
   spec.user = std::move(request.user);
   spec.keep = request.keep;
   spec.timeout = timeout;
@@ -184,10 +185,25 @@ async::Task<Result<ExecOutcome>> Execution::Follow(OutputSink& sink) {
 async::Task<Result<std::unique_ptr<Execution>>> StartExec(AgentClient& agent, ExecRequest request) {
   CO_TRY(ValidateExec(request));
   metrics::Measure measure(metrics::Get().spawn_seconds);
-  Result<std::unique_ptr<Process>> process = co_await Launch(agent, request);
+  Result<std::unique_ptr<Process>> process = co_await Launch(agent, request, false);
   measure.Succeeded(process.has_value());
   if (!process) co_return Unexpected(std::move(process).error());
   co_return std::make_unique<Execution>(*std::move(process), std::move(request.stdin));
+}
+
+async::Task<Result<std::unique_ptr<Process>>> StartConversation(AgentClient& agent,
+                                                                ExecRequest request) {
+  CO_TRY(ValidateExec(request));
+  metrics::Measure measure(metrics::Get().spawn_seconds);
+  Result<std::unique_ptr<Process>> process = co_await Launch(agent, request, true);
+  measure.Succeeded(process.has_value());
+  if (!process) co_return Unexpected(std::move(process).error());
+  if (!request.stdin.empty()) {
+    // A program need not read it.
+    Result<void> written = co_await (*process)->WriteStdin(request.stdin);
+    (void)written;
+  }
+  co_return process;
 }
 
 async::Task<Result<Captured>> Capture(Execution& execution, size_t limit) {

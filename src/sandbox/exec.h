@@ -75,6 +75,11 @@ class Execution {
 // SESSION_TERMINATED or SESSION_DESTROYED (410). In a session this waits for its turn.
 async::Task<Result<std::unique_ptr<Execution>>> StartExec(AgentClient& agent, ExecRequest request);
 
+// The same, for who speaks with the program while it runs: its stdin stays open after the
+// request's. In a session it is the request's alone, and signals are not for single commands.
+async::Task<Result<std::unique_ptr<Process>>> StartConversation(AgentClient& agent,
+                                                                ExecRequest request);
+
 struct Captured {
   ExecOutcome outcome;
   std::string out;

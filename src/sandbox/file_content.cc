@@ -214,9 +214,16 @@ async::Task<Result<std::unique_ptr<FileReader>>> OpenFile(AgentClient& agent,
 
 async::Task<Result<std::unique_ptr<FileWriter>>> CreateFile(AgentClient& agent,
                                                             async::BlockingPool& pool,
-                                                            WriteFile request) {
+                                                            WriteFile request, std::string owner) {
   CO_ASSIGN(request.path, AbsolutePath(request.path));
-  CO_ASSIGN(auto connection, co_await BeginFileRequest(agent.socket_path(), request));
+  Result<std::unique_ptr<AgentConnection>> begun;
+  if (owner.empty()) {
+    begun = co_await BeginFileRequest(agent.socket_path(), request);
+  } else {
+    protocol::WriteOwnedFile owned{.file = std::move(request), .owner = std::move(owner)};
+    begun = co_await BeginFileRequest(agent.socket_path(), owned);
+  }
+  CO_ASSIGN(auto connection, std::move(begun));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kFileLimit));
   CO_ASSIGN(auto opened, ExpectFileReply<protocol::FileOpened>(frame));
   CO_ASSIGN(sys::Fd fd, TakePassed(*connection, opened.descriptor));

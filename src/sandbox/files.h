@@ -73,9 +73,11 @@ class FileWriter {
 async::Task<Result<std::unique_ptr<FileReader>>> OpenFile(AgentClient& agent,
                                                           async::BlockingPool& pool,
                                                           ReadFile request);
+// `owner`: whom it will belong to: "user", "user:group" or ":group"; empty: as it comes.
 async::Task<Result<std::unique_ptr<FileWriter>>> CreateFile(AgentClient& agent,
                                                             async::BlockingPool& pool,
-                                                            WriteFile request);
+                                                            WriteFile request,
+                                                            std::string owner = {});
 
 // A whole file of at most `limit` bytes (FILE_TOO_LARGE), and the whole of a new one.
 struct FileContent {

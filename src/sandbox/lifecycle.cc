@@ -17,31 +17,20 @@
 #include "sys/fd.h"
 
 namespace atl::sandbox {
-namespace {
-
-// Says whether the sandbox's count of programs that were ended for want of memory has grown.
-AgentClient::OomCheck MakeOomCheck(sys::Cgroup cgroup, uint64_t known,
-                                   std::function<void(uint64_t)> note) {
-  auto seen = std::make_shared<std::atomic<uint64_t>>(known);
-  return [cgroup = std::move(cgroup), seen = std::move(seen), note = std::move(note)] {
-    auto usage = cgroup.Usage();
-    if (!usage || usage->oom_kills <= seen->exchange(usage->oom_kills)) return false;
-    note(usage->oom_kills);
-    return true;
-  };
-}
-
-}  // namespace
+namespace {}  // namespace
 
 std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) {
   sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
   auto counted = cgroup.Usage();
   uint64_t known = counted ? counted->oom_kills : 0;
-  usage_book.Begin(row.iid, known);
-  auto note = [this, id = row.id, iid = row.iid](uint64_t count) { NoteOom(id, iid, count); };
+  usage_book.Begin(row.iid, known, NowMs());
+  auto had_oom = [this, cgroup = std::move(cgroup), id = row.id, iid = row.iid](int64_t from_ms,
+                                                                                int64_t to_ms) {
+    if (auto usage = cgroup.Usage()) NoteOom(id, iid, usage->oom_kills);
+    return usage_book.HadOom(iid, from_ms, to_ms);
+  };
   return std::make_unique<AgentClient>(launcher.RunDir(row.iid) + "/agent.sock",
-                                       ProgramEnv(options.env, row.env),
-                                       MakeOomCheck(std::move(cgroup), known, std::move(note)));
+                                       ProgramEnv(options.env, row.env), std::move(had_oom));
 }
 
 Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, const std::string& checkpoint,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/processes.h"
 
+#include <csignal>
 #include <utility>
 
 #include "crypto/bytes.h"
@@ -12,6 +13,8 @@ namespace {
 // SIGTERM and what follows are longer.
 constexpr std::chrono::milliseconds kStopLimit{30'000};
 constexpr uint32_t kStopGraceMs = 5000;
+// The agent may wait so long for the last output of a program before it says that it has ended.
+constexpr int64_t kNoticedWithinMs = 1000;
 
 }  // namespace
 
@@ -37,6 +40,13 @@ std::string_view StatusName(ProcessStatus status) {
       return "error";
   }
   return "error";
+}
+
+bool EndedForMemory(const AgentClient& agent, const ProcessInfo& info) {
+  bool killed = info.exited.signal == SIGKILL || info.exited.exit_code == 128 + SIGKILL;
+  if (info.ended_ms == 0 || !killed) return false;
+  auto ended = static_cast<int64_t>(info.ended_ms);
+  return agent.HadOom(ended - kNoticedWithinMs, ended);
 }
 
 std::string_view RestartName(Restart restart) {

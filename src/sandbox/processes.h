@@ -30,6 +30,8 @@ using protocol::Restart;
 // "running", "exited", "killed", "error"; "never", "on-failure", "always"
 std::string_view StatusName(ProcessStatus status);
 std::string_view RestartName(Restart restart);
+// Whether the kernel has ended it for want of memory, as far as this daemon knows.
+bool EndedForMemory(const AgentClient& agent, const ProcessInfo& info);
 std::optional<Restart> ParseRestart(std::string_view name);
 
 struct ProcessRequest {

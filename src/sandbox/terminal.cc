@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "protocol/exec.h"
 #include "protocol/terminal.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/agent_connection.h"
@@ -72,10 +73,17 @@ class AgentTerminal : public TerminalView {
         CO_ASSIGN(auto gap, ExpectFromAgent<protocol::TerminalSkipped>(frame));
         co_return TerminalEvent{.kind = Kind::kSkipped, .skipped = gap.bytes};
       }
+      if (frame.type == FrameType::kUsage) {
+        CO_ASSIGN(usage_, ExpectFromAgent<protocol::Usage>(frame));
+        continue;
+      }
       CO_ASSIGN(auto exited, ExpectFromAgent<protocol::Exited>(frame));
       co_return TerminalEvent{.kind = Kind::kExited,
                               .exit_code = CodeOf(exited),
-                              .signal = std::clamp(exited.signal, 0, 127)};
+                              .signal = std::clamp(exited.signal, 0, 127),
+                              .timed_out = usage_.timed_out,
+                              .cpu_us = usage_.cpu_us,
+                              .max_rss_bytes = usage_.max_rss_bytes};
     }
   }
 
@@ -94,10 +102,12 @@ class AgentTerminal : public TerminalView {
  private:
   std::unique_ptr<AgentConnection> connection_;
   protocol::TerminalOpened opened_;
+  protocol::Usage usage_;
 };
 
+template <class Request>
 async::Task<Result<std::unique_ptr<TerminalView>>> Open(std::string socket_path,
-                                                        const protocol::OpenTerminal& request) {
+                                                        const Request& request) {
   CO_ASSIGN(auto connection, co_await AgentConnection::Open(std::move(socket_path)));
   CO_TRY(co_await connection->Send(request));
   CO_ASSIGN(protocol::Frame frame, co_await connection->NextWithin(kOpenLimit));
@@ -145,6 +155,15 @@ Result<void> ValidateTerminal(const TerminalSpec& spec) {
 
 async::Task<Result<std::unique_ptr<TerminalView>>> AgentClient::OpenTerminal(TerminalSpec spec) {
   CO_TRY(ValidateTerminal(spec));
+  if (spec.of_user) {
+    protocol::OpenUserTerminal request{.terminal = {},
+                                       .user = std::move(spec.user),
+                                       .timeout_ms = static_cast<uint64_t>(spec.timeout.count())};
+    auto env = EnvironmentOf(request.user, {});
+    request.terminal = ToRequest(std::move(spec), std::move(env));
+    Result<std::unique_ptr<TerminalView>> view = co_await Open(socket_path_, request);
+    co_return view;
+  }
   bool any_shell = spec.argv.empty();
   if (any_shell) spec.argv = {"bash"};
   protocol::OpenTerminal request = ToRequest(std::move(spec), base_env_);

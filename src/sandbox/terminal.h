@@ -31,6 +31,10 @@ struct TerminalSpec {
   std::vector<std::pair<std::string, std::string>> env;  // added to the sandbox's own
   std::string cwd = "/workspace";
   std::chrono::milliseconds linger{0};  // is closed when nobody has looked for so long; 0: never
+  // Asks for what follows, and for what it has used. AGENT_TOO_OLD.
+  bool of_user = false;
+  std::string user;                      // as of ExecRequest
+  std::chrono::milliseconds timeout{0};  // then it is hung up; 0: never
 };
 
 // `[A-Za-z0-9._-]{1,64}` for the name, 1 to 1000 columns and rows, an absolute cwd.
@@ -46,6 +50,9 @@ struct TerminalEvent {
   uint64_t skipped = 0;   // bytes
   int exit_code = 0;      // 128+n for signal n
   int signal = 0;
+  bool timed_out = false;  // kExited, `of_user`
+  uint64_t cpu_us = 0;
+  uint64_t max_rss_bytes = 0;
 };
 
 // One viewer. Destroying it leaves the terminal as it is. One coroutine may wait for what comes

@@ -6,6 +6,7 @@
 namespace atl::sandbox {
 namespace {
 
+constexpr size_t kMostOomSpans = 256;
 constexpr double kWalkPause = 60;           // seconds
 constexpr uint64_t kIdleCpuUsec = 200'000;  // what an idle sandbox may use up meanwhile
 
@@ -18,12 +19,13 @@ double Cpus(const UsageCounts& before, const UsageCounts& after) {
 
 }  // namespace
 
-void UsageBook::Begin(const std::string& iid, uint64_t oom_kills) {
+void UsageBook::Begin(const std::string& iid, uint64_t oom_kills, int64_t at_ms) {
   std::lock_guard guard(mutex_);
   auto [found, fresh] = entries_.try_emplace(iid);
   Entry& entry = found->second;
   if (fresh) entry.oom_kills = oom_kills;
   entry.oom_seen = oom_kills;
+  entry.oom_looked_ms = at_ms;
   entry.sampled = false;
   entry.walked_cpu_usec = 0;
   entry.walked_at = 0;
@@ -75,12 +77,25 @@ bool UsageBook::WantsWalk(const std::string& iid, double at_seconds) const {
 bool UsageBook::NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_ms) {
   std::lock_guard guard(mutex_);
   auto found = entries_.find(iid);
-  if (found == entries_.end() || oom_kills <= found->second.oom_seen) return false;
+  if (found == entries_.end()) return false;
   Entry& entry = found->second;
+  int64_t looked_ms = std::exchange(entry.oom_looked_ms, at_ms);
+  if (oom_kills <= entry.oom_seen) return false;
+  entry.oom_spans.emplace_back(looked_ms, at_ms);
+  if (entry.oom_spans.size() > kMostOomSpans) entry.oom_spans.pop_front();
   entry.oom_kills += oom_kills - entry.oom_seen;
   entry.oom_seen = oom_kills;
   entry.last_oom_at_ms = at_ms;
   return true;
+}
+
+bool UsageBook::HadOom(const std::string& iid, int64_t from_ms, int64_t to_ms) const {
+  std::lock_guard guard(mutex_);
+  auto found = entries_.find(iid);
+  if (found == entries_.end()) return false;
+  return std::ranges::any_of(found->second.oom_spans, [&](const auto& span) {
+    return span.first <= to_ms && from_ms <= span.second;
+  });
 }
 
 std::optional<UsageReport> UsageBook::Of(const std::string& iid, bool with_history) const {

@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace atl::sandbox {
@@ -58,7 +59,7 @@ struct UsageReport {
 class UsageBook {
  public:
   // A sandbox runs from now on; `oom_kills`: what its cgroup has counted already.
-  void Begin(const std::string& iid, uint64_t oom_kills);
+  void Begin(const std::string& iid, uint64_t oom_kills, int64_t at_ms);
   // It runs no more: only what outlives that is kept.
   void End(const std::string& iid);
   void Add(const std::string& iid, const UsageCounts& counts);
@@ -68,6 +69,8 @@ class UsageBook {
   bool WantsWalk(const std::string& iid, double at_seconds) const;
   // True when there are more than were known.
   bool NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_ms);
+  // Whether one of those may have been in [from, to].
+  bool HadOom(const std::string& iid, int64_t from_ms, int64_t to_ms) const;
 
   std::optional<UsageReport> Of(const std::string& iid, bool with_history) const;
   // Forgets all others.
@@ -84,6 +87,9 @@ class UsageBook {
     uint64_t oom_seen = 0;   // of the cgroup that it has now
     uint64_t oom_kills = 0;  // of all
     int64_t last_oom_at_ms = 0;
+    int64_t oom_looked_ms = 0;  // when the count was looked at last
+    // Between which looks it has grown.
+    std::deque<std::pair<int64_t, int64_t>> oom_spans;
   };
 
   mutable std::mutex mutex_;

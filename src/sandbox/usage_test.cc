@@ -17,7 +17,7 @@ UsageCounts At(double seconds, uint64_t cpu_usec, uint64_t memory = 1000) {
 TEST(UsageTest, CpuIsARateAndTheRestIsAsItIs) {
   UsageBook book;
   EXPECT_FALSE(book.Of("a", true));
-  book.Begin("a", 0);
+  book.Begin("a", 0, 0);
   EXPECT_TRUE(book.Of("a", true)->history.empty());
   book.Add("a", At(10, 7'000'000));
   EXPECT_EQ(0, book.Of("a", false)->now.cpus) << "one count is no rate";
@@ -34,14 +34,14 @@ TEST(UsageTest, CpuIsARateAndTheRestIsAsItIs) {
 
 TEST(UsageTest, HistoryIsBoundedAndEndsWithTheSandbox) {
   UsageBook book;
-  book.Begin("a", 0);
+  book.Begin("a", 0, 0);
   for (int i = 1; i <= 500; ++i) book.Add("a", At(i, static_cast<uint64_t>(i)));
   EXPECT_EQ(kUsageSamples, book.Of("a", true)->history.size());
   EXPECT_EQ(500'000, book.Of("a", true)->now.at_ms);
   book.End("a");
   EXPECT_TRUE(book.Of("a", true)->history.empty());
   // Started again: its counters begin at 0.
-  book.Begin("a", 0);
+  book.Begin("a", 0, 0);
   book.Add("a", At(600, 5));
   EXPECT_EQ(0, book.Of("a", false)->now.cpus);
   book.Keep({"b"});
@@ -50,7 +50,7 @@ TEST(UsageTest, HistoryIsBoundedAndEndsWithTheSandbox) {
 
 TEST(UsageTest, AnIdleSandboxIsNotWalkedThrough) {
   UsageBook book;
-  book.Begin("a", 0);
+  book.Begin("a", 0, 0);
   book.Add("a", At(100, 1'000'000));
   EXPECT_TRUE(book.WantsWalk("a", 100));
   book.SetDisk("a", {.bytes = 4096, .inodes = 1}, 100);
@@ -66,15 +66,20 @@ TEST(UsageTest, AnIdleSandboxIsNotWalkedThrough) {
 TEST(UsageTest, EveryOomCountsOnce) {
   UsageBook book;
   EXPECT_FALSE(book.NoteOom("a", 1, 5)) << "nobody that is known";
-  book.Begin("a", 2);  // adopted
+  book.Begin("a", 2, 1);  // adopted
   EXPECT_FALSE(book.NoteOom("a", 2, 5));
   EXPECT_EQ(2U, book.Of("a", false)->oom_kills);
   EXPECT_EQ(0, book.Of("a", false)->last_oom_at_ms);
   EXPECT_TRUE(book.NoteOom("a", 3, 6));
   EXPECT_FALSE(book.NoteOom("a", 3, 7));
+  EXPECT_TRUE(book.HadOom("a", 5, 5)) << "between the looks";
+  EXPECT_TRUE(book.HadOom("a", 2, 6));
+  EXPECT_FALSE(book.HadOom("a", 4, 4)) << "before that";
+  EXPECT_FALSE(book.HadOom("a", 7, 9));
+  EXPECT_FALSE(book.HadOom("b", 5, 5));
   EXPECT_EQ(3U, book.Of("a", false)->oom_kills);
   EXPECT_EQ(6, book.Of("a", false)->last_oom_at_ms);
-  book.Begin("a", 0);  // stopped and started: the kernel counts anew
+  book.Begin("a", 0, 0);  // stopped and started: the kernel counts anew
   EXPECT_TRUE(book.NoteOom("a", 1, 8));
   EXPECT_EQ(4U, book.Of("a", false)->oom_kills);
 }

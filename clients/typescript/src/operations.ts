@@ -17,6 +17,12 @@ export interface Operations {
     query: Record<string, never>;
     body: undefined;
   };
+  /** Bridge: the same description. */
+  bridgeGetOpenApi: {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+  };
   /** This description. */
   getOpenApi: {
     path: Record<string, never>;
@@ -518,10 +524,10 @@ export interface Operations {
       timeoutMs?: number | null;
       /** Of each stream; the rest is dropped. 10 MiB in JSON unless said, at most 64 MiB. */
       maxOutputBytes?: number | null;
-      /** "utf-8": text, or base64 where it is none; "base64": always that. */
-      encoding?: string | null;
       /** false: it goes on when the client leaves. */
       killOnDisconnect?: boolean | null;
+      /** "utf-8": text, or base64 where it is none; "base64": always that. */
+      encoding?: string | null;
     };
   };
   /** Runs a command: the first message is its request, binary ones are stdin, and back come binary ones with a first byte of 1 (stdout) or 2 (stderr). */
@@ -559,6 +565,8 @@ export interface Operations {
     query: {
       /** Octal; that of the file as it was, or 0644. */
       mode?: string;
+      /** Whom it belongs to, "user", "user:group" or ":group"; as whom it is written when it is new and this is not there. */
+      owner?: string;
       /** Make the directories that are missing. */
       parents?: boolean;
       /** To the end of what is there. */
@@ -1585,6 +1593,7 @@ export interface Operations {
 export const operations = {
   callMcp: {method: 'POST', path: '/v1/mcp'},
   endMcpSession: {method: 'DELETE', path: '/v1/mcp'},
+  bridgeGetOpenApi: {method: 'GET', path: '/v1/openapi'},
   getOpenApi: {method: 'GET', path: '/v1/openapi.json'},
   primePool: {method: 'POST', path: '/v1/pool/prime'},
   shutdownPrewarmed: {method: 'POST', path: '/v1/pool/shutdown-prewarmed'},

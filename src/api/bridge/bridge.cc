@@ -20,6 +20,10 @@ constexpr Field kExecFields[] = {
      .min = 1},
     {.name = "cwd", .about = "/workspace or below it."},
 };
+constexpr Field kSessionHeader[] = {
+    {.name = "Session-Id", .about = "In whose shell, or as which terminal."}};
+constexpr Field kCreateHeaders[] = {
+    {.name = "Idempotency-Key", .about = "The same key gives the same id."}};
 constexpr Field kPersistQuery[] = {
     {.name = "excludes", .kind = Kind::kPath, .about = "Paths in the workspace, by comma."},
 };
@@ -60,6 +64,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeCreateSandbox",
      .summary = "Bridge: a new id. Its first use makes the sandbox.",
      .handler = bridge::Create,
+     .headers = kCreateHeaders,
      .errors = &kErrors},
     {.method = "DELETE",
      .pattern = kOne,
@@ -82,6 +87,7 @@ constexpr Route kRoutes[] = {
      .answer = Media::kEvents,
      .body = Media::kJson,
      .fields = kExecFields,
+     .headers = kSessionHeader,
      .errors = &kErrors},
     {.method = "GET",
      .pattern = kFile,
@@ -133,6 +139,7 @@ constexpr Route kRoutes[] = {
      .handler = bridge::Pty,
      .answer = Media::kWebSocket,
      .query = kPtyQuery,
+     .headers = kSessionHeader,
      .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/mount",

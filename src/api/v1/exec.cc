@@ -19,11 +19,9 @@
 namespace atl::api {
 namespace {
 
-// A week: what takes longer is a process.
-constexpr int64_t kMaxTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
 // Of each stream of an answer in JSON, which is put together in memory.
-constexpr int64_t kUsualOutput = 10LL << 20U;
-constexpr int64_t kMostOutput = 64LL << 20U;
+constexpr size_t kUsualOutput = 10UL << 20U;
+constexpr size_t kMostOutput = 64UL << 20U;
 
 enum class Shape : uint8_t { kJson, kEvents, kBytes };
 
@@ -50,25 +48,8 @@ Result<std::string> ParseStdin(const json::Object& body) {
 
 Result<Wanted> ParseExec(const json::Object& body, std::string_view accept) {
   Wanted wanted;
-  ASSIGN(ProgramFields program, ParseProgram(body));
-  sandbox::ExecRequest& request = wanted.request;
-  request.argv = std::move(program.argv);
-  request.command = std::move(program.command);
-  request.env = std::move(program.env);
-  request.user = std::move(program.user);
-  ASSIGN(std::optional<std::string> session, body.OptionalText("session"));
-  request.session = session.value_or("");
-  if (session) request.cwd.clear();  // where the shell is
-  if (program.cwd) request.cwd = *std::move(program.cwd);
-  ASSIGN(request.stdin, ParseStdin(body));
-  ASSIGN(std::optional<int64_t> timeout,
-         body.OptionalInt("timeoutMs", {.min = 1, .max = kMaxTimeoutMs}));
-  if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
-  ASSIGN(std::optional<bool> kill, body.OptionalBool("killOnDisconnect"));
-  request.keep = !kill.value_or(true);
-  ASSIGN(std::optional<int64_t> most,
-         body.OptionalInt("maxOutputBytes", {.min = 0, .max = 1LL << 50U}));
-  if (most) wanted.max_output = static_cast<size_t>(*most);
+  ASSIGN(wanted.request, ParseExecRequest(body));
+  ASSIGN(wanted.max_output, ParseMaxOutput(body));
   ASSIGN(std::optional<std::string> encoding, body.OptionalString("encoding"));
   wanted.base64 = encoding == "base64";
   if (encoding && *encoding != "utf-8" && *encoding != "base64") {
@@ -76,13 +57,12 @@ Result<Wanted> ParseExec(const json::Object& body, std::string_view accept) {
   }
   if (http::ListContains(accept, "text/event-stream")) wanted.shape = Shape::kEvents;
   if (http::ListContains(accept, "application/octet-stream")) wanted.shape = Shape::kBytes;
-  if (wanted.shape == Shape::kJson && most && *most > kMostOutput) {
+  if (wanted.shape == Shape::kJson && wanted.max_output.value_or(0) > kMostOutput) {
     return Invalid(
         fmt::format("\"maxOutputBytes\" is at most {} in an answer of JSON; ask for "
                     "text/event-stream or application/octet-stream for more",
                     kMostOutput));
   }
-  TRY(sandbox::ValidateExec(request));
   return wanted;
 }
 
@@ -278,31 +258,6 @@ async::Task<> Exec(const Services& services, Values values, http::Exchange& exch
   }
 }
 
-constexpr Field kExecFields[] = {
-    {.name = "command", .about = "A command line for bash."},
-    {.name = "argv", .kind = Kind::kTextList, .about = "A program and its arguments, instead."},
-    {.name = "stdin", .about = "What it reads; nothing when it is not there."},
-    {.name = "stdinBase64", .about = "The same as bytes, in base64."},
-    {.name = "env", .kind = Kind::kTextMap, .about = "Added to the sandbox's; null is skipped."},
-    {.name = "session", .about = "The id of a session: the command runs in its shell."},
-    {.name = "cwd", .about = "/workspace when it is not there; in a session, where that is."},
-    {.name = "user", .about = "name, uid, uid:gid or name:group; root when it is not there."},
-    {.name = "timeoutMs",
-     .kind = Kind::kInteger,
-     .about = "Then SIGTERM to its group, 5 s later SIGKILL; exitCode is 124.",
-     .min = 1,
-     .max = static_cast<double>(kMaxTimeoutMs)},
-    {.name = "maxOutputBytes",
-     .kind = Kind::kInteger,
-     .about = "Of each stream; the rest is dropped. 10 MiB in JSON unless said, at most 64 MiB.",
-     .min = 0},
-    {.name = "encoding",
-     .about = "\"utf-8\": text, or base64 where it is none; \"base64\": always that."},
-    {.name = "killOnDisconnect",
-     .kind = Kind::kBoolean,
-     .about = "false: it goes on when the client leaves."},
-};
-
 constexpr Route kRoutes[] = {
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/exec",
@@ -338,6 +293,34 @@ Result<ProgramFields> ParseProgram(const json::Object& body) {
   ASSIGN(std::optional<std::string> user, body.OptionalText("user"));
   program.user = user.value_or("");
   return program;
+}
+
+Result<sandbox::ExecRequest> ParseExecRequest(const json::Object& body) {
+  sandbox::ExecRequest request;
+  ASSIGN(ProgramFields program, ParseProgram(body));
+  request.argv = std::move(program.argv);
+  request.command = std::move(program.command);
+  request.env = std::move(program.env);
+  request.user = std::move(program.user);
+  ASSIGN(std::optional<std::string> session, body.OptionalText("session"));
+  request.session = session.value_or("");
+  if (!request.session.empty()) request.cwd.clear();  // where the shell is
+  if (program.cwd) request.cwd = *std::move(program.cwd);
+  ASSIGN(request.stdin, ParseStdin(body));
+  ASSIGN(std::optional<int64_t> timeout,
+         body.OptionalInt("timeoutMs", {.min = 1, .max = kMaxExecMs}));
+  if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
+  ASSIGN(std::optional<bool> kill, body.OptionalBool("killOnDisconnect"));
+  request.keep = !kill.value_or(true);
+  TRY(sandbox::ValidateExec(request));
+  return request;
+}
+
+Result<std::optional<size_t>> ParseMaxOutput(const json::Object& body) {
+  ASSIGN(std::optional<int64_t> most,
+         body.OptionalInt("maxOutputBytes", {.min = 0, .max = 1LL << 50U}));
+  if (!most) return std::optional<size_t>();
+  return std::optional(static_cast<size_t>(*most));
 }
 
 std::string SignalName(int signal) {

@@ -183,8 +183,9 @@ async::Task<Result<Written>> Receive(const Services& services, std::string id, s
                                      http::Exchange& exchange) {
   CO_ASSIGN(sandbox::WriteFile request, ParseWrite(std::move(path), exchange.request()));
   CO_ASSIGN(auto sandbox, co_await AcquireFor(services, std::move(id), exchange));
+  std::string owner = Query(exchange.request(), "owner");
   CO_ASSIGN(auto writer, co_await sandbox::CreateFile(sandbox->agent(), services.registry.streams(),
-                                                      std::move(request)));
+                                                      std::move(request), std::move(owner)));
   const http::RequestHead& head = exchange.request();
   bool small = head.framing == http::Framing::kLength && head.content_length < kUploadBytes;
   std::vector<char> buffer(small ? head.content_length + 1 : kUploadBytes);
@@ -233,6 +234,15 @@ async::Task<> Delete(const Services& services, Values values, http::Exchange& ex
 }
 
 constexpr Field kUser{.name = "user", .about = "As whom; root when it is not there."};
+constexpr Field kReadHeaders[] = {
+    {.name = "Range", .about = "bytes=0-99, bytes=100- or bytes=-100; one range."},
+    {.name = "If-Range", .about = "The ETag of what the range is of."},
+    {.name = "If-None-Match", .about = "The ETag of what is known: 304 when it still is that."},
+};
+constexpr Field kWriteHeaders[] = {
+    {.name = "If-None-Match", .about = "\"*\": only a file that is not there."}};
+constexpr int kReadStatuses[] = {206, 304};
+constexpr int kWriteStatuses[] = {201};
 constexpr Field kReadQuery[] = {
     {.name = "offset", .kind = Kind::kInteger, .about = "The first byte.", .min = 0},
     {.name = "length", .kind = Kind::kInteger, .about = "How many.", .min = 0},
@@ -241,6 +251,10 @@ constexpr Field kReadQuery[] = {
 };
 constexpr Field kWriteQuery[] = {
     {.name = "mode", .about = "Octal; that of the file as it was, or 0644."},
+    {.name = "owner",
+     .about =
+         "Whom it belongs to, \"user\", \"user:group\" or \":group\"; as whom it is written when "
+         "it is new and this is not there."},
     {.name = "parents", .kind = Kind::kBoolean, .about = "Make the directories that are missing."},
     {.name = "append", .kind = Kind::kBoolean, .about = "To the end of what is there."},
     kUser,
@@ -258,14 +272,18 @@ constexpr Route kRoutes[] = {
      .summary = "The content of a file, or a range of it; the path begins at the root.",
      .handler = Read,
      .answer = Media::kOctets,
-     .query = kReadQuery},
+     .query = kReadQuery,
+     .headers = kReadHeaders,
+     .statuses = kReadStatuses},
     {.method = "PUT",
      .pattern = kPattern,
      .operation = "writeFile",
      .summary = "Makes or replaces a file: 201 for a new one.",
      .handler = Write,
      .body = Media::kOctets,
-     .query = kWriteQuery},
+     .query = kWriteQuery,
+     .headers = kWriteHeaders,
+     .statuses = kWriteStatuses},
     {.method = "DELETE",
      .pattern = kPattern,
      .operation = "deleteFile",

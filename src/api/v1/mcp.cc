@@ -18,6 +18,12 @@ constexpr Field kQuery[] = {
     {.name = "sandbox", .about = "The tools work in this sandbox alone."},
 };
 
+constexpr Field kHeaders[] = {
+    {.name = "Mcp-Session-Id", .about = "As the answer to initialize has it."},
+    {.name = "MCP-Protocol-Version", .about = "2025-06-18"},
+};
+constexpr int kStatuses[] = {202};
+
 constexpr Route kRoutes[] = {
     {.method = "POST",
      .pattern = "/v1/mcp",
@@ -25,7 +31,9 @@ constexpr Route kRoutes[] = {
      .summary = "One message of the Model Context Protocol, 2025-06-18.",
      .handler = Post,
      .body = Media::kJson,
-     .query = kQuery},
+     .query = kQuery,
+     .headers = kHeaders,
+     .statuses = kStatuses},
     {.method = "DELETE",
      .pattern = "/v1/mcp",
      .operation = "endMcpSession",

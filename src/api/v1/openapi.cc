@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -10,6 +11,8 @@
 
 namespace atl::api {
 namespace {
+
+constexpr std::string_view kErrorName = "Error";
 
 void WriteBounds(json::Writer& writer, const Field& field) {
   if (field.min != std::numeric_limits<double>::lowest()) writer.Field("minimum", field.min);
@@ -61,6 +64,11 @@ void WriteSchema(json::Writer& writer, const Field& field, bool required) {
       break;
   }
   WriteBounds(writer, field);
+  if (!field.choices.empty()) {
+    writer.Key("enum").BeginArray();
+    for (std::string_view choice : field.choices) writer.String(choice);
+    writer.EndArray();
+  }
   if (!field.about.empty()) writer.Field("description", field.about);
   writer.EndObject();
 }
@@ -70,8 +78,9 @@ void WriteParameter(json::Writer& writer, const Field& field, std::string_view p
   writer.BeginObject().Field("name", field.name).Field("in", place).Field("required", required);
   if (!field.about.empty()) writer.Field("description", field.about);
   writer.Key("schema");
-  WriteSchema(writer, {.name = field.name, .kind = field.kind, .min = field.min, .max = field.max},
-              true);
+  Field schema = field;
+  schema.about = {};
+  WriteSchema(writer, schema, true);
   writer.EndObject();
 }
 
@@ -90,31 +99,42 @@ void WriteParameters(json::Writer& writer, const Route& route) {
     WriteParameter(writer, {.name = name}, "path");
   }
   for (const Field& field : route.query) WriteParameter(writer, field, "query");
+  for (const Field& field : route.headers) WriteParameter(writer, field, "header");
   writer.EndArray();
 }
 
+void WriteObjectSchema(json::Writer& writer, std::span<const Field> fields, bool required) {
+  writer.BeginObject().Field("type", "object").Key("properties").BeginObject();
+  for (const Field& field : fields) {
+    writer.Key(field.name);
+    WriteSchema(writer, field, field.required);
+  }
+  writer.EndObject();
+  if (required) {
+    writer.Key("required").BeginArray();
+    for (const Field& field : fields) {
+      if (field.required) writer.String(field.name);
+    }
+    writer.EndArray();
+  }
+  writer.EndObject();
+}
+
 void WriteBody(json::Writer& writer, const Route& route) {
+  if (route.answer == Media::kWebSocket && !route.fields.empty()) {
+    // OpenAPI has no word for it.
+    writer.Key("x-first-message");
+    WriteObjectSchema(writer, route.fields, false);
+  }
   if (route.body == Media::kNone) return;
   bool required = std::ranges::any_of(route.fields, &Field::required);
   writer.Key("requestBody").BeginObject().Field("required", required).Key("content").BeginObject();
   if (route.body == Media::kOctets) {
     writer.Key("application/octet-stream").BeginObject().EndObject();
   } else {
-    writer.Key("application/json").BeginObject().Key("schema").BeginObject();
-    writer.Field("type", "object").Key("properties").BeginObject();
-    for (const Field& field : route.fields) {
-      writer.Key(field.name);
-      WriteSchema(writer, field, field.required);
-    }
+    writer.Key("application/json").BeginObject().Key("schema");
+    WriteObjectSchema(writer, route.fields, required);
     writer.EndObject();
-    if (required) {
-      writer.Key("required").BeginArray();
-      for (const Field& field : route.fields) {
-        if (field.required) writer.String(field.name);
-      }
-      writer.EndArray();
-    }
-    writer.EndObject().EndObject();
   }
   writer.EndObject().EndObject();
 }
@@ -129,18 +149,33 @@ void WriteContent(json::Writer& writer, std::initializer_list<std::string_view> 
   writer.EndObject();
 }
 
-void WriteResponses(json::Writer& writer, const Route& route) {
-  writer.Key("responses").BeginObject();
-  switch (route.answer) {
-    case Media::kNone:
-      writer.Key("204").BeginObject().Field("description", "Done");
-      break;
-    case Media::kWebSocket:
-      writer.Key("101").BeginObject().Field("description", "A WebSocket");
-      break;
+std::string_view MeaningOf(int status) {
+  switch (status) {
+    case 101:
+      return "A WebSocket";
+    case 201:
+      return "Made";
+    case 202:
+      return "Taken";
+    case 206:
+      return "The range that was asked for";
+    case 304:
+      return "It is as the client knows it";
     default:
-      writer.Key("200").BeginObject().Field("description", "Done");
-      break;
+      return "Done";
+  }
+}
+
+int UsualStatus(Media answer) {
+  if (answer == Media::kNone) return 204;
+  return answer == Media::kWebSocket ? 101 : 200;
+}
+
+void WriteSuccess(json::Writer& writer, const Route& route, int status) {
+  writer.Key(std::to_string(status)).BeginObject().Field("description", MeaningOf(status));
+  if (status == 304) {
+    writer.EndObject();
+    return;
   }
   if (route.answer == Media::kJson) WriteContent(writer, {"application/json"});
   if (route.answer == Media::kEvents) {
@@ -149,7 +184,15 @@ void WriteResponses(json::Writer& writer, const Route& route) {
   if (route.answer == Media::kOctets) WriteContent(writer, {"application/octet-stream"});
   if (route.answer == Media::kText) WriteContent(writer, {"text/html"});
   writer.EndObject();
-  writer.Key("default").BeginObject().Field("$ref", "#/components/responses/Error").EndObject();
+}
+
+void WriteResponses(json::Writer& writer, const Route& route) {
+  writer.Key("responses").BeginObject();
+  WriteSuccess(writer, route, UsualStatus(route.answer));
+  for (int status : route.statuses) WriteSuccess(writer, route, status);
+  std::string errors = "#/components/responses/";
+  errors += route.errors != nullptr ? route.errors->schema : kErrorName;
+  writer.Key("default").BeginObject().Field("$ref", errors).EndObject();
   writer.EndObject();
 }
 
@@ -165,19 +208,45 @@ void WriteOperation(json::Writer& writer, const Route& route) {
   writer.EndObject();
 }
 
-void WriteComponents(json::Writer& writer) {
+constexpr Field kErrorFields[] = {
+    {.name = "code", .about = "The reason: SANDBOX_NOT_FOUND, ...", .required = true},
+    {.name = "message", .about = "What was tried, on what, and why it failed.", .required = true},
+    {.name = "context",
+     .kind = Kind::kObject,
+     .about = "Which request it was: requestId, method, path."},
+    {.name = "suggestion", .about = "What may help."},
+};
+constexpr Field kOtherErrorFields[] = {
+    {.name = "error", .about = "What was tried, on what, and why it failed.", .required = true},
+    {.name = "code", .about = "The reason.", .required = true},
+};
+
+// Of the API itself, and of every dialect that has its own.
+std::map<std::string_view, std::span<const Field>> ErrorsOf(const RouteTable& table) {
+  std::map<std::string_view, std::span<const Field>> all{{kErrorName, kErrorFields}};
+  for (const Route& route : table.routes()) {
+    if (route.errors != nullptr) all.emplace(route.errors->schema, kOtherErrorFields);
+  }
+  return all;
+}
+
+void WriteComponents(json::Writer& writer, const RouteTable& table) {
+  auto errors = ErrorsOf(table);
   writer.Key("components").BeginObject().Key("schemas").BeginObject();
-  writer.Key("Error").BeginObject().Field("type", "object");
-  writer.Key("required").BeginArray().String("code").String("message").EndArray();
-  writer.Key("properties").BeginObject();
-  writer.Key("code").BeginObject().Field("type", "string").EndObject();
-  writer.Key("message").BeginObject().Field("type", "string").EndObject();
-  writer.EndObject().EndObject().EndObject();
-  writer.Key("responses").BeginObject().Key("Error").BeginObject();
-  writer.Field("description", "What was tried and why it failed");
-  writer.Key("content").BeginObject().Key("application/json").BeginObject();
-  writer.Key("schema").BeginObject().Field("$ref", "#/components/schemas/Error").EndObject();
-  writer.EndObject().EndObject().EndObject().EndObject().EndObject();
+  for (const auto& [name, fields] : errors) {
+    writer.Key(name);
+    WriteObjectSchema(writer, fields, true);
+  }
+  writer.EndObject().Key("responses").BeginObject();
+  for (const auto& [name, fields] : errors) {
+    writer.Key(name).BeginObject();
+    writer.Field("description", "What was tried and why it failed");
+    writer.Key("content").BeginObject().Key("application/json").BeginObject();
+    writer.Key("schema").BeginObject();
+    writer.Field("$ref", "#/components/schemas/" + std::string(name)).EndObject();
+    writer.EndObject().EndObject().EndObject();
+  }
+  writer.EndObject().EndObject();
 }
 
 async::Task<> SendOpenApi(const Services& services, Values /*values*/, http::Exchange& exchange) {
@@ -189,6 +258,11 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/openapi.json",
      .operation = "getOpenApi",
      .summary = "This description.",
+     .handler = SendOpenApi},
+    {.method = "GET",
+     .pattern = "/v1/openapi",
+     .operation = "bridgeGetOpenApi",
+     .summary = "Bridge: the same description.",
      .handler = SendOpenApi},
 };
 
@@ -216,7 +290,7 @@ std::string OpenApiJson(const RouteTable& table) {
   }
   if (!path.empty()) writer.EndObject();
   writer.EndObject();
-  WriteComponents(writer);
+  WriteComponents(writer, table);
   writer.EndObject();
   return writer.Take();
 }

@@ -72,7 +72,7 @@ void WriteData(json::Writer& writer, std::string_view bytes) {
 
 using Reader = std::unique_ptr<sandbox::ProcessLogReader>;
 
-async::Task<Result<std::string>> ReadLogs(Reader reader) {
+async::Task<Result<std::string>> ReadLogs(sandbox::AgentClient& agent, Reader reader) {
   json::Writer writer;
   writer.BeginObject().Key("chunks").BeginArray();
   uint64_t next = 0;
@@ -82,7 +82,7 @@ async::Task<Result<std::string>> ReadLogs(Reader reader) {
     if (auto* info = std::get_if<sandbox::ProcessInfo>(&item)) {
       writer.EndArray().Field("nextOffset", chunks > 0 ? next : info->log_end);
       writer.Key("process");
-      WriteProcess(writer, *info);
+      WriteProcess(writer, agent, *info);
       writer.EndObject();
       co_return writer.Take();
     }
@@ -106,18 +106,19 @@ std::string EventOf(const sandbox::LogChunk& chunk) {
                      http::EventText(writer.Take()));
 }
 
-std::string EndEvent(const sandbox::ProcessInfo& info) {
+std::string EndEvent(const sandbox::AgentClient& agent, const sandbox::ProcessInfo& info) {
   int signal = info.exited.signal;
   json::Writer writer;
   writer.BeginObject().Field("type", "exit");
   writer.Field("exitCode", signal != 0 ? 128 + signal : info.exited.exit_code);
   writer.Key("process");
-  WriteProcess(writer, info);
+  WriteProcess(writer, agent, info);
   writer.EndObject();
   return http::EventText(writer.Take());
 }
 
-async::Task<> FollowInto(sandbox::ProcessLogReader& reader, SendQueue& queue) {
+async::Task<> FollowInto(sandbox::AgentClient& agent, sandbox::ProcessLogReader& reader,
+                         SendQueue& queue) {
   while (true) {
     Result<sandbox::ProcessLogReader::Item> item = co_await reader.Next();
     if (!item) {
@@ -129,7 +130,7 @@ async::Task<> FollowInto(sandbox::ProcessLogReader& reader, SendQueue& queue) {
       break;
     }
     if (auto* info = std::get_if<sandbox::ProcessInfo>(&*item)) {
-      queue.pending() += EndEvent(*info);
+      queue.pending() += EndEvent(agent, *info);
       break;
     }
     queue.pending() += EventOf(std::get<sandbox::LogChunk>(*item));
@@ -139,18 +140,19 @@ async::Task<> FollowInto(sandbox::ProcessLogReader& reader, SendQueue& queue) {
   queue.Close();
 }
 
-async::Task<> FollowAndSend(sandbox::ProcessLogReader& reader, SendQueue& queue) {
-  co_await async::Both(FollowInto(reader, queue), queue.Send());
+async::Task<> FollowAndSend(sandbox::AgentClient& agent, sandbox::ProcessLogReader& reader,
+                            SendQueue& queue) {
+  co_await async::Both(FollowInto(agent, reader, queue), queue.Send());
 }
 
-async::Task<> StreamLogs(Reader reader, http::Exchange& exchange) {
+async::Task<> StreamLogs(sandbox::AgentClient& agent, Reader reader, http::Exchange& exchange) {
   Result<void> begun = co_await exchange.StartResponse(http::EventStreamHead());
   if (!begun) {
     exchange.Abort();
     co_return;
   }
   SendQueue queue(exchange);
-  co_await async::Race(FollowAndSend(*reader, queue), exchange.WaitForHangup());
+  co_await async::Race(FollowAndSend(agent, *reader, queue), exchange.WaitForHangup());
   co_await FinishStream(exchange, queue.complete());
 }
 
@@ -183,9 +185,9 @@ async::Task<> RespondLogs(const Services& services, Values values, http::Exchang
   if (error != nullptr) {
     co_await http::RespondError(exchange, std::move(*error));
   } else if (wanted->follow) {
-    co_await StreamLogs(*std::move(reader), exchange);
+    co_await StreamLogs((*sandbox)->agent(), *std::move(reader), exchange);
   } else {
-    Result<std::string> json = co_await ReadLogs(*std::move(reader));
+    Result<std::string> json = co_await ReadLogs((*sandbox)->agent(), *std::move(reader));
     co_await RespondResult(exchange, std::move(json));
   }
 }

@@ -90,7 +90,7 @@ async::Task<Result<std::string>> WaitFor(sandbox::AgentClient& agent, std::strin
     int signal = info.exited.signal;
     writer.Field("exitCode", signal != 0 ? 128 + signal : info.exited.exit_code);
     writer.Key("process");
-    WriteProcess(writer, info);
+    WriteProcess(writer, agent, info);
   } else if (wanted.what == "log") {
     CO_ASSIGN(auto match, co_await sandbox::WaitForLog(agent, std::move(id), wanted.pattern,
                                                        wanted.regex, wanted.limit));

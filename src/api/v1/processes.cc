@@ -61,7 +61,7 @@ std::string ProcessJson(const Services& services, const SandboxPtr& sandbox,
                         const sandbox::ProcessInfo& info) {
   json::Writer writer;
   auto service = services.registry.services().Find(sandbox->iid(), info.id);
-  WriteProcess(writer, info, service ? &*service : nullptr);
+  WriteProcess(writer, sandbox->agent(), info, service ? &*service : nullptr);
   return writer.Take();
 }
 
@@ -111,10 +111,10 @@ async::Task<Result<std::string>> DoList(const Services& services, std::string id
   writer.BeginObject().Key("processes").BeginArray();
   for (const sandbox::ProcessInfo& info : all) {
     auto service = known.extract(info.id);
-    WriteProcess(writer, info, service.empty() ? nullptr : &service.mapped());
+    WriteProcess(writer, sandbox->agent(), info, service.empty() ? nullptr : &service.mapped());
   }
   for (const auto& [process, service] : known) {
-    WriteProcess(writer, sandbox::InfoOf(service), &service);
+    WriteProcess(writer, sandbox->agent(), sandbox::InfoOf(service), &service);
   }
   writer.EndArray().EndObject();
   co_return writer.Take();
@@ -245,7 +245,8 @@ constexpr Route kRoutes[] = {
      .summary = "What it has written, from an offset on.",
      .handler = RespondLogs,
      .answer = Media::kEvents,
-     .query = kLogQuery},
+     .query = kLogQuery,
+     .headers = kLastEventId},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/processes/{process}/wait",
      .operation = "waitForProcess",
@@ -258,8 +259,8 @@ constexpr Route kRoutes[] = {
 
 std::span<const Route> ProcessRoutes() { return kRoutes; }
 
-void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info,
-                  const sandbox::Service* service) {
+void WriteProcess(json::Writer& writer, const sandbox::AgentClient& agent,
+                  const sandbox::ProcessInfo& info, const sandbox::Service* service) {
   writer.BeginObject().Field("id", info.id).Field("command", info.display);
   writer.Field("status", sandbox::StatusName(info.status)).Field("pid", info.pid);
   writer.Field("cwd", info.cwd);
@@ -276,6 +277,7 @@ void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info,
     writer.Field("endTime", IsoTime(static_cast<int64_t>(info.ended_ms)));
     writer.Field("exitCode", signal != 0 ? 128 + signal : info.exited.exit_code);
     if (signal != 0) writer.Field("signal", SignalName(signal));
+    writer.Field("oomKilled", sandbox::EndedForMemory(agent, info));
     writer.Field("cpuMs", static_cast<double>(info.cpu_us) / 1000);
     writer.Field("maxRssBytes", info.max_rss_bytes);
   }

@@ -13,7 +13,7 @@ namespace atl::api {
 std::span<const Route> ProcessRoutes();
 
 // `service`: what it is when it is one.
-void WriteProcess(json::Writer& writer, const sandbox::ProcessInfo& info,
-                  const sandbox::Service* service = nullptr);
+void WriteProcess(json::Writer& writer, const sandbox::AgentClient& agent,
+                  const sandbox::ProcessInfo& info, const sandbox::Service* service = nullptr);
 
 }  // namespace atl::api

@@ -40,6 +40,10 @@ struct Field {
   std::span<const std::string_view> choices;  // of a text that is one of them; empty: any
 };
 
+inline constexpr Field kLastEventId[] = {
+    {.name = "Last-Event-ID",
+     .about = "The id of the last event that came: it goes on behind it."}};
+
 // What a request carries or an answer is.
 enum class Media : uint8_t {
   kNone,       // nothing: an answer is 204

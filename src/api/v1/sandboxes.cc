@@ -223,6 +223,10 @@ constexpr Field kEventQuery[] = {
     {.name = "follow", .kind = Kind::kBoolean, .about = "A stream that goes on."},
 };
 
+constexpr Field kNewHeaders[] = {
+    {.name = "Idempotency-Key",
+     .about = "The same key gives the same sandbox, while there is one."}};
+
 constexpr Route kRoutes[] = {
     {.method = "GET",
      .pattern = "/v1/sandboxes",
@@ -236,7 +240,8 @@ constexpr Route kRoutes[] = {
      .summary = "Makes a sandbox. The same Idempotency-Key gives the same one.",
      .handler = New,
      .body = Media::kJson,
-     .fields = kNewFields},
+     .fields = kNewFields,
+     .headers = kNewHeaders},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}",
      .operation = "getSandbox",
@@ -323,7 +328,8 @@ constexpr Route kRoutes[] = {
      .summary = "What happened to it and why.",
      .handler = OfSandbox<Events>,
      .answer = Media::kEvents,
-     .query = kEventQuery},
+     .query = kEventQuery,
+     .headers = kLastEventId},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/snapshots",
      .operation = "listSandboxSnapshots",

@@ -306,6 +306,9 @@ constexpr Field kTreeQuery[] = {
 constexpr Field kFileQuery[] = {
     {.name = "path", .kind = Kind::kPath, .about = "A file of the snapshot.", .required = true},
 };
+constexpr Field kFileHeaders[] = {
+    {.name = "Range", .about = "bytes=0-99, bytes=100- or bytes=-100; one range."}};
+constexpr int kFileStatuses[] = {206};
 constexpr Field kArchiveQuery[] = {
     {.name = "presign", .kind = Kind::kBoolean, .about = "Answer an expiring URL."},
     {.name = "valid",
@@ -358,7 +361,9 @@ constexpr Route kRoutes[] = {
      .summary = "The bytes of one of its files; Range is honoured.",
      .handler = OfSandbox<SendFile>,
      .answer = Media::kOctets,
-     .query = kFileQuery},
+     .query = kFileQuery,
+     .headers = kFileHeaders,
+     .statuses = kFileStatuses},
     {.method = "GET",
      .pattern = "/v1/snapshots/{snapshotId}/archive",
      .operation = "downloadSnapshot",
