@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts containers with crun alone, from the bundle that Atoll wrote for one of its sandboxes.
 
-bare_crun.py CONFIG_JSON IMAGE_ROOTFS WORK_DIR: for every line on stdin, one container: overlay mount,
+bare_crun.py CONFIG_JSON IMAGE_ROOTFS WORK_DIR [CRUN]: for every line on stdin, one container: overlay mount,
 `crun run`, first byte of `echo hi`; prints the milliseconds that took and cleans up. Runs in a mount
 namespace of its own.
 """
@@ -64,7 +64,7 @@ def id_mapped(image, target, base, size):
     holder.wait()
 
 
-def one(config, lower, work, number):
+def one(config, lower, work, number, program):
     base = config["linux"]["uidMappings"][0]["hostID"]
     home = os.path.join(work, str(number))
     begin = time.monotonic()
@@ -81,7 +81,7 @@ def one(config, lower, work, number):
     config["process"]["terminal"] = False
     with open(os.path.join(home, "config.json"), "w") as f:
         json.dump(config, f)
-    crun = ["crun", "--root", os.path.join(work, "crun")]
+    crun = [program, "--root", os.path.join(work, "crun")]
     output, write_end = os.pipe()
     with open(os.path.join(home, "log"), "wb") as log:
         child = subprocess.Popen(crun + ["run", "-d", "--bundle", home, name],
@@ -101,7 +101,7 @@ def one(config, lower, work, number):
 
 
 def main():
-    config_path, image, work = sys.argv[1:]
+    config_path, image, work, program = (sys.argv[1:] + ["crun"])[:4]
     with open(config_path) as f:
         config = json.load(f)
     os.makedirs(work, exist_ok=True)
@@ -113,7 +113,7 @@ def main():
     print(json.dumps({"ready": True}), flush=True)
     try:
         for number, _ in enumerate(sys.stdin):
-            print(json.dumps({"ms": one(config, lower, work, number)}), flush=True)
+            print(json.dumps({"ms": one(config, lower, work, number, program)}), flush=True)
     finally:
         for parent in glob.glob("/sys/fs/cgroup/atoll-bench") + glob.glob("/sys/fs/cgroup/*/atoll-bench"):
             try:

@@ -39,6 +39,6 @@ for (const part of options.parts) {
   reports.push(report);
   // At once: a later part that fails takes nothing away.
   console.log(report.text());
-  if (options.write) writeResults([report]);
+  if (options.write) writeResults([report], options.among !== undefined);
 }
 if (options.check && !reports.every((report) => report.allKept)) process.exitCode = 1;

@@ -59,6 +59,25 @@ export async function swapped({withDaemon, report, v1, times, p50, ms, now}) {
   }));
 }
 
+/** Members of the pool whose pages are on swap, and claims of them. */
+export async function pooled({withDaemon, times, now, report, p50, both, health, warmed, post}) {
+  await withDaemon({}, (empty) => withSwap(empty.stateDir, (what) =>
+    withDaemon({pool: {warm_target: 2, refresh_interval: '1s'}}, async (daemon) => {
+      const [resident, claims] = [[], []];
+      for (let i = 0; i < times(30) + 1; i++) {
+        await warmed(daemon, 2);
+        resident.push(insideMegabytes(daemon) / 2);
+        const begin = now();
+        await post(daemon, `swapped-${i}`, '/create', {opencode: true});
+        await health(daemon, `swapped-${i}`);
+        if (i > 0) claims.push(now() - begin);
+        await daemon.sandbox(`swapped-${i}`).delete();
+      }
+      report.row(`a member of a pool of two with OpenCode on ${what}: resident`, {atoll: `${p50(resident).toFixed(1)} MB`});
+      both(`claim of one of them, to health through the subdomain`, claims, 50, 150);
+    })));
+}
+
 export async function remembered({withDaemon, report, v1, times, p50, ms, now}) {
   await withDaemon({}, async (daemon) => {
     const box = daemon.sandbox('kept');

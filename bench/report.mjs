@@ -19,6 +19,7 @@ export function quantile(values, q) {
 }
 export const p50 = (values) => quantile(values, 0.5);
 export const p95 = (values) => quantile(values, 0.95);
+export const p99 = (values) => quantile(values, 0.99);
 export const ms = (value) => value >= 100 ? `${value.toFixed(0)} ms` : `${value.toFixed(2)} ms`;
 export const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 2 : 0)} MiB`;
 
@@ -74,8 +75,30 @@ function sections() {
   return found;
 }
 
-export function writeResults(reports) {
+/** A row's name without how often it was measured. */
+const bare = (name) => name.replace(/ \(n=\d+\)$/, '');
+
+/** A section with the rows of a report that measured a part of it in the place of the old ones. */
+function merged(section, report) {
+  const lines = section.trimEnd().split('\n');
+  const isRow = (line) => line.startsWith('| ');
+  for (const {name, cells} of report.rows) {
+    const row = `| ${[name, ...cells].join(' | ')} |`;
+    const at = lines.findIndex((line) => isRow(line) && bare(line.split(' | ')[0].slice(2)) === bare(name));
+    if (at >= 0) lines[at] = row;
+    else lines.splice(lines.findLastIndex(isRow) + 1, 0, row);
+  }
+  const names = report.rows.map(({name}) => bare(name)).join('; ');
+  const kept = lines.join('\n').split('\n\n').filter((one) => !one.startsWith(`Measured alone: ${names}.`));
+  return [...kept, `Measured alone: ${names}. ${machine(report.load)}`].join('\n\n') + '\n';
+}
+
+/** With `partial`, what was not measured stays as it is. */
+export function writeResults(reports, partial = false) {
   const all = sections();
-  for (const report of reports) all.set(report.title, report.text());
+  for (const report of reports) {
+    const old = partial && all.get(report.title);
+    all.set(report.title, old ? merged(old, report) : report.text());
+  }
   fs.writeFileSync(RESULTS, [HEAD, ...all.values(), FOOT].join('\n'));
 }

@@ -50,15 +50,15 @@ export function post(daemon, id, route, body, {wanted = () => true, keep = false
 
 export const isOutput = (part) => part.includes('"type":"stdout"');
 
-/** A helper that starts one container with crun alone for every line it is sent. */
-export async function bareCrun(daemon) {
+/** A helper that starts one container with crun alone, or another program of its kind, for every line it is sent. */
+export async function bareCrun(daemon, crun = 'crun') {
   await daemon.sandbox('bundle').create();
   const sandboxes = path.join(daemon.runDir, 'sandboxes');
   const [id] = fs.readdirSync(sandboxes);
   const config = path.join(daemon.dir, 'bare-config.json');
   fs.copyFileSync(path.join(sandboxes, id, 'bundle', 'config.json'), config);
   const image = path.join(preparedState, 'images', 'default', 'rootfs');
-  const child = spawn('python3', [path.join(here, 'bare_crun.py'), config, image, path.join(daemon.dir, 'bare')],
+  const child = spawn('python3', [path.join(here, 'bare_crun.py'), config, image, path.join(daemon.dir, 'bare'), crun],
                       {stdio: ['pipe', 'pipe', 'inherit']});
   const lines = readline.createInterface({input: child.stdout})[Symbol.asyncIterator]();
   const next = async () => {
