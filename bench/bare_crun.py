@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+USERS = {"containerID": 0, "hostID": 1_900_000_000, "size": 65536}
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442
@@ -65,7 +67,7 @@ def id_mapped(image, target, base, size):
 
 
 def one(config, lower, work, number, program):
-    base = config["linux"]["uidMappings"][0]["hostID"]
+    base = USERS["hostID"]
     home = os.path.join(work, str(number))
     begin = time.monotonic()
     for name in ("upper", "work", "rootfs"):
@@ -107,9 +109,12 @@ def main():
     os.makedirs(work, exist_ok=True)
     os.chmod(work, 0o711)
     enter_mount_namespace()
-    mapping = config["linux"]["uidMappings"][0]
+    # The user namespace of the sandbox has gone with it; crun makes one of its own.
+    linux = config["linux"]
+    linux["namespaces"] = [{"type": one["type"]} for one in linux["namespaces"]]
+    linux["uidMappings"] = linux["gidMappings"] = [USERS]
     lower = os.path.join(work, "lower")
-    id_mapped(image, lower, mapping["hostID"], mapping["size"])
+    id_mapped(image, lower, USERS["hostID"], USERS["size"])
     print(json.dumps({"ready": True}), flush=True)
     try:
         for number, _ in enumerate(sys.stdin):
