@@ -9,8 +9,10 @@ import {buildDir, eventually, sleep} from './daemon.mjs';
 export const alive = (pid) => {
   try {
     process.kill(pid, 0);
-    // One that has ended and is not yet reaped by whoever started it.
-    return !/^State:\s+Z/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
+    // One that has ended and is not yet reaped by whoever started it. While another of its threads is there, what
+    // it has open is, too.
+    const ended = /^State:\s+Z/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return !ended || fs.readdirSync(`/proc/${pid}/task`).length > 1;
   } catch {
     return false;
   }
