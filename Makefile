@@ -70,7 +70,9 @@ chaos: root setup build image opencode criu ## Kill everything in the middle of 
 	@ATOLL_BUILD_DIR=$(RELEASE) node tests/chaos/chaos.mjs --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(WRITE)
 
 soak: root setup build image opencode ## Use sandboxes again and again, for MINUTES (default 60)
-	@ATOLL_TEST_PROCESSES=100000 scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs tests/processes_many.test.mjs
+	@ATOLL_TEST_LONG=1 ATOLL_TEST_PROCESSES=100000 scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) \
+	  tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs tests/processes_many.test.mjs \
+	  tests/buckets.test.mjs
 
 clean: ## Remove what was built
 	@rm -rf build

@@ -37,8 +37,8 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # golang-github-containers-common's files.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS
     "crun (>= 1.8), nftables (>= 1.0), iproute2, procps, util-linux, e2fsprogs, golang-github-containers-common, ca-certificates")
-# For `atoll setup`: images are made and OpenCode is fetched on the host.
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "mmdebstrap, nodejs (>= 18), npm, python3, git")
+# For `atoll setup`: images are made and OpenCode is fetched on the host. s3fs: for buckets.
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "mmdebstrap, nodejs (>= 18), npm, python3, git, s3fs")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "restic")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(debian ${CMAKE_SOURCE_DIR}/packaging/debian)

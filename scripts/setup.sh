@@ -28,7 +28,8 @@ build=(
   libfmt-dev libcli11-dev libtomlplusplus-dev libseccomp-dev libcap-ng-dev libre2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-run=(crun mmdebstrap nftables iproute2 procps e2fsprogs golang-github-containers-common)
+run=(crun mmdebstrap nftables iproute2 procps e2fsprogs golang-github-containers-common
+     s3fs)  # buckets as directories of sandboxes
 test=(
   debootstrap chromium fonts-dejavu-core jq openssl zstd
   faketime                                        # a wall clock that jumps

@@ -124,9 +124,10 @@ describe('the API', () => {
     grepFiles: {path: '/etc/hostname', pattern: 'x'}, makeDirectory: {path: '/tmp/x', parents: true},
     moveFile: {from: '/none', to: '/tmp/x'}, copyFile: {from: '/none', to: '/tmp/x'}, removeFile: {path: '/none', missingOk: true},
     setFileAttributes: {path: '/tmp', mode: '1777'}, updateSandbox: {keepAlive: false},
+    mountBucket: {bucket: 'backups', path: '/workspace/b', endpoint: 'http://127.0.0.1:9', credentials: {accessKeyId: 'a', secretAccessKey: 'b'}},
   };
   // Where the sandbox would end, others would be made or the network asked: only what is refused is tried.
-  const untried = new Set(['gitClone', 'cloneRepository', 'stopSandbox', 'sleepSandbox', 'wakeSandbox', 'forkSandbox', 'primePool', 'shutdownPrewarmed']);
+  const untried = new Set(['gitClone', 'cloneRepository', 'mountBucket', 'stopSandbox', 'sleepSandbox', 'wakeSandbox', 'forkSandbox', 'primePool', 'shutdownPrewarmed']);
 
   it('refuses in every field what is not of its type, and names it', async () => {
     await json('POST', '/v1/sandboxes/typed/create', {opencode: false});

@@ -432,16 +432,6 @@ describe('bridge', () => {
     });
   });
 
-  it('says that there are no buckets', async () => {
-    for (const [name, code] of [['mount', 'mount_error'], ['unmount', 'unmount_error']]) {
-      const ask = (body, one = 'buckets') => at(`/${one}/${name}`, {method: 'POST', body: JSON.stringify(body)});
-      assertFailure(await ask({bucket: 'b', mountPath: '/data'}), 501, code);
-      assertFailure(await ask({bucket: 'b'}), 400, 'invalid_request');
-      assertFailure(await ask({mountPath: '/data'}, 'No_Id'), 400, 'invalid_request');
-    }
-    assert.ok(!(await daemon.ids()).includes('buckets'), 'nothing is made for it');
-  });
-
   it('stands in the description of the API', async () => {
     const {paths} = (await daemon.request('', {path: '/v1/openapi.json'})).json();
     assert.ok(paths['/v1/sandbox'].post);

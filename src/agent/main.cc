@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/fuse_descriptor.h"
 #include "agent/serve.h"
 #include "agent/settle.h"
 
@@ -48,6 +49,7 @@ int ServeMain(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 0 && atl::agent::IsFusermount(argv[0])) return atl::agent::FusermountMain();
   std::vector<std::string> arguments(argv, argv + argc);
   std::string_view verb = argc > 1 ? std::string_view(argv[1]) : std::string_view();
   if (verb == "serve") return ServeMain(arguments);

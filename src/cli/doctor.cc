@@ -7,6 +7,7 @@
 
 #include "cli/verbs.h"
 #include "json/writer.h"
+#include "oci/bucket_client.h"
 #include "oci/criu.h"
 #include "oci/probe.h"
 #include "sys/fd.h"
@@ -52,6 +53,12 @@ Result<int> Doctor(const Globals& globals) {
                     .ok = criu.has_value(),
                     .required = false,
                     .detail = criu ? *criu : criu.error().message});
+  Result<void> buckets = oci::BucketClients::Available();
+  checks.push_back({.name = "buckets (s3fs)",
+                    .ok = buckets.has_value(),
+                    .required = false,
+                    .detail = buckets ? "they can be mounted into sandboxes"
+                                      : buckets.error().message + ": apt-get install s3fs"});
   bool configured = !config.model.upstream.api_key.empty();
   checks.push_back({.name = "model provider",
                     .ok = configured,

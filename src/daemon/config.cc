@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 
+#include "daemon/bucket_config.h"
 #include "http/message.h"
 #include "opencode/server.h"
 #include "sandbox/registry.h"
@@ -221,6 +222,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(source.Read("sleep", "keep_memory", config.keep_memory));
   TRY(source.Read("sleep", "event_stream_is_activity", config.event_stream_is_activity));
   ASSIGN(config.pool, ReadPool(source));
+  ASSIGN(config.buckets, ReadBuckets(source));
   TRY(source.RefuseUnknown());
   if (config.images_dir.empty()) config.images_dir = config.state_dir + "/images";
   if (config.opencode_dir.empty()) config.opencode_dir = config.state_dir + "/opencode";

@@ -17,6 +17,7 @@
 #include "daemon/pool_config.h"
 #include "daemon/snapshot_config.h"
 #include "egress/model_gateway.h"
+#include "sandbox/buckets.h"
 #include "sandbox/sleep_policy.h"
 
 namespace atl::daemon {
@@ -61,6 +62,7 @@ struct Config {
   bool keep_memory = false;
 
   sandbox::PoolOptions pool;
+  sandbox::BucketSecrets buckets;
 
   std::string opencode_binary() const;
   std::string opencode_ui_dir() const;  // where its UI is kept, if it is

@@ -153,6 +153,7 @@ ResponseHead ErrorHead(const Error& error) {
   ResponseHead head;
   head.status = HttpStatus(error.code);
   if (ReasonOf(error) == "HEADERS_TOO_LARGE") head.status = 431;
+  if (ReasonOf(error) == "BUCKETS_UNAVAILABLE") head.status = 501;
   head.headers.Add("Content-Type", "application/json");
   head.headers.Add("Cache-Control", "no-store");
   head.headers.Add("X-Content-Type-Options", "nosniff");

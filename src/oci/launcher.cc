@@ -13,6 +13,7 @@
 #include <csignal>
 #include <ctime>
 
+#include "oci/bucket_client.h"
 #include "oci/bundle.h"
 #include "oci/image.h"
 #include "oci/rootfs.h"
@@ -84,6 +85,7 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   // Only root passes: what lies below belongs to sandboxes and their ids.
   TRY(sys::MakeDirs(config.state_dir, 0755));
   TRY(sys::MakeDirs(config.state_dir + "/sandboxes", 0700));
+  TRY(sys::MakeDirs(config.state_dir + "/buckets", 0700));
   ASSIGN(launcher->trash_, Trash::Open(config.state_dir + "/trash"));
   TRY(sys::MakeDirs(config.run_dir, 0755));
   TRY(sys::MakeDirs(config.run_dir + "/sandboxes", 0711));
@@ -224,6 +226,7 @@ Result<void> Launcher::Stop(const std::string& iid) {
   // First the processes: crun, finding some, sleeps ten milliseconds before it looks again.
   TRY(cgroups_.Find(iid).Remove());
   TRY(runtime_->Delete(iid));
+  buckets().EndAll(iid);
   TRY(sys::Unmount(RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
   TRY(layers_.Hide(iid));
   return sys::RemoveTree(RunDir(iid));
@@ -232,6 +235,7 @@ Result<void> Launcher::Stop(const std::string& iid) {
 Result<void> Launcher::Destroy(const std::string& iid) {
   TRY(Stop(iid));
   TRY(DropMemory(iid));
+  TRY(sys::RemoveTree(BucketsFile(iid)));
   TRY(layers_.Release(iid));
   return trash_->Put(LayerDir(iid), iid);
 }
@@ -240,9 +244,21 @@ Result<std::string> Launcher::SetAside(const std::string& iid) {
   std::string lost = config_.state_dir + "/lost";
   TRY(sys::MakeDirs(lost, 0700));
   TRY(DropMemory(iid));
+  TRY(sys::RemoveTree(BucketsFile(iid)));
   TRY(layers_.Release(iid));
   std::time_t now = std::time(nullptr);
   return MoveInto(LayerDir(iid), lost, fmt::format("{}-{:%Y%m%dT%H%M%SZ}", iid, fmt::gmtime(now)));
+}
+
+BucketClients Launcher::buckets() const {
+  return BucketClients({.run_dir = config_.run_dir + "/sandboxes",
+                        .spool_dir = config_.state_dir + "/buckets/spool",
+                        .agent_binary = config_.agent_binary,
+                        .seccomp_base64 = seccomp_base64_});
+}
+
+std::string Launcher::BucketsFile(const std::string& iid) const {
+  return fmt::format("{}/buckets/{}", config_.state_dir, iid);
 }
 
 size_t Launcher::agent_procs_count() const { return cgroups_.hierarchies(); }

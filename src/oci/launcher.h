@@ -58,6 +58,8 @@ struct LaunchSpec {
   std::string checkpoint;
 };
 
+class BucketClients;
+
 struct Launched {
   pid_t pid = 0;          // PID 1, in the host's numbers
   sys::Fd pidfd;          // readable when PID 1 has ended
@@ -146,6 +148,9 @@ class Launcher {
   // state_dir/sandboxes/<iid>. What is in it is a matter of `layers()`.
   std::string LayerDir(const std::string& iid) const { return layers_.Dir(iid); }
   const Layers& layers() const { return layers_; }
+  BucketClients buckets() const;  // bucket_client.h
+  // state_dir/buckets/<iid>: which buckets a sandbox has, and their credentials. Gone with it.
+  std::string BucketsFile(const std::string& iid) const;
   std::string RunDir(const std::string& iid) const;  // run_dir/sandboxes/<iid>
 
  private:

@@ -142,6 +142,15 @@ class Search {
       std::string iid = name.substr(0, name.find('.'));
       if (!live_.contains(iid)) Add("memory", config_.state_dir + "/memory/" + name, iid);
     }
+    for (const std::string& name : Names(config_.state_dir + "/buckets")) {
+      if (name == "spool" || live_.contains(name)) continue;
+      Add("directory", config_.state_dir + "/buckets/" + name, name);
+    }
+    for (const std::string& name : Names(config_.state_dir + "/buckets/spool")) {
+      std::string iid = name.substr(0, name.find('-'));
+      if (running_.contains(iid)) continue;
+      Add("temporary", config_.state_dir + "/buckets/spool/" + name, {});
+    }
     ASSIGN(auto stale, ImageStore(ImagesDir(config_)).Stale());
     for (const std::string& path : stale) Add("temporary", path, {});
     for (const std::string& path : StaleUploads(config_, daemon_)) Add("temporary", path, {});

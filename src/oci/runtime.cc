@@ -67,8 +67,8 @@ Error Late(Error error) {
 
 class CrunRuntime : public Runtime {
  public:
-  CrunRuntime(std::string root, std::chrono::milliseconds deadline)
-      : root_(std::move(root)), deadline_(deadline) {
+  CrunRuntime(std::string root, std::chrono::milliseconds deadline, bool cgroups)
+      : root_(std::move(root)), deadline_(deadline), cgroups_(cgroups) {
     auto program = FindProgram("crun");
     if (!program) return;
     auto copy = SealedCopy(*program);
@@ -157,7 +157,9 @@ class CrunRuntime : public Runtime {
 
  private:
   std::vector<std::string> Argv(std::initializer_list<std::string> arguments) const {
-    std::vector<std::string> argv = {program_, "--root", root_, "--cgroup-manager=cgroupfs"};
+    std::vector<std::string> argv = {
+        program_, "--root", root_,
+        cgroups_ ? "--cgroup-manager=cgroupfs" : "--cgroup-manager=disabled"};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     return argv;
   }
@@ -203,6 +205,7 @@ class CrunRuntime : public Runtime {
 
   std::string root_;
   std::chrono::milliseconds deadline_;
+  bool cgroups_;
   sys::Fd copy_;
   std::string program_ = "crun";
 };
@@ -221,8 +224,9 @@ std::string ReadTail(int log) {
   return text;
 }
 
-std::unique_ptr<Runtime> MakeCrunRuntime(std::string root, std::chrono::milliseconds deadline) {
-  return std::make_unique<CrunRuntime>(std::move(root), deadline);
+std::unique_ptr<Runtime> MakeCrunRuntime(std::string root, std::chrono::milliseconds deadline,
+                                         bool cgroups) {
+  return std::make_unique<CrunRuntime>(std::move(root), deadline, cgroups);
 }
 
 }  // namespace atl::oci

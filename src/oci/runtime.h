@@ -45,8 +45,10 @@ class Runtime {
 std::string ReadTail(int log);
 
 // `root`: where crun keeps its state (run_dir/crun). A call that has not ended by its deadline is
-// killed: kUnavailable, RUNTIME_TIMEOUT.
+// killed: kUnavailable, RUNTIME_TIMEOUT. `cgroups`: containers have groups of their own, which end
+// with them; otherwise they stay in the caller's.
 std::unique_ptr<Runtime> MakeCrunRuntime(
-    std::string root, std::chrono::milliseconds deadline = std::chrono::seconds(30));
+    std::string root, std::chrono::milliseconds deadline = std::chrono::seconds(30),
+    bool cgroups = true);
 
 }  // namespace atl::oci

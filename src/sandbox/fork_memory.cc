@@ -138,6 +138,13 @@ async::Task<Result<Registry::Impl::MemoryCopy>> Registry::Impl::CopyWithMemory(
     const Source& source, const std::vector<Row>& targets, ForkFacts& facts) {
   const Row& row = source.row;
   const bool asleep = row.state == State::kPaused;
+  auto look = [this, &row] { return LoadBuckets(launcher.BucketsFile(row.iid)); };
+  CO_ASSIGN(std::vector<KeptBucket> buckets, co_await runtime.blocking().Run(look));
+  if (!buckets.empty()) {
+    co_return Fail(Code::kFailedPrecondition,
+                   fmt::format("sandbox {} has buckets, which are no part of its memory", row.id),
+                   "FORK_MEMORY_FAILED");
+  }
   std::shared_ptr<Sandbox> sandbox = Living(source.held.entry);
   if (!sandbox) {
     co_return Fail(Code::kFailedPrecondition, fmt::format("sandbox {} has just ended", row.id),

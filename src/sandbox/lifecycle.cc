@@ -125,6 +125,7 @@ async::Task<Result<void>> Registry::Impl::Connect(EntryPtr entry, oci::Launched 
   CO_TRY(std::move(ready));
   CO_TRY(std::move(committed));
   sandbox->network_ = *std::move(network);
+  if (!IsMemberId(info.id)) co_await RestoreBuckets(entry->row, sandbox);
   std::lock_guard guard(mutex);
   entry->row.state = State::kRunning;
   entry->row.failure.clear();

@@ -19,6 +19,7 @@
 #include "oci/launcher.h"
 #include "sandbox/admission.h"
 #include "sandbox/agent_client.h"
+#include "sandbox/buckets.h"
 #include "sandbox/event_log.h"
 #include "sandbox/fork.h"
 #include "sandbox/limits.h"
@@ -101,6 +102,7 @@ struct Options {
   double busy_cpus = 0.1;
   // Who is stopped by itself is stopped with what runs in it (see Registry::Stop).
   bool keep_memory = false;
+  BucketSecrets buckets;
 };
 
 // What the launcher that goes with these options is opened with.
@@ -116,6 +118,7 @@ class Sandbox {
   const std::string& iid() const { return info_.iid; }
   AgentClient& agent() { return *agent_; }
   pid_t pid() const { return pid_; }  // of its PID 1, in the host's numbers
+  int pidfd() const { return pidfd_.get(); }
   // The TCP port inside on which Atoll itself listens; 0: none.
   uint16_t relay_port() const { return network_ ? network_->relay_port() : 0; }
 
@@ -239,6 +242,14 @@ class Registry {
   // Blocking work on what belongs to a sandbox, while nobody creates, deletes or hands it over.
   using LockedWork = std::function<Result<void>(const Info& info)>;
   async::Task<Result<void>> Locked(std::string id, LockedWork work);
+
+  // A bucket becomes a directory of the sandbox, now and at each of its starts until it is
+  // unmounted. BUCKETS_UNAVAILABLE, BUCKET_MOUNT_ERROR, INVALID_MOUNT_CONFIG, MISSING_CREDENTIALS,
+  // RESOURCE_BUSY, TOO_MANY_BUCKETS.
+  async::Task<Result<BucketState>> MountBucket(std::string id, BucketRequest request);
+  // BUCKET_NOT_MOUNTED.
+  async::Task<Result<void>> UnmountBucket(std::string id, std::string path);
+  async::Task<Result<std::vector<BucketState>>> Buckets(std::string id);
 
   // Nothing for one that does not exist or has not run since this daemon started.
   std::optional<UsageReport> Usage(std::string_view id, bool with_history) const;

@@ -300,6 +300,17 @@ struct Registry::Impl {
   // What runs in it, which has ended afterwards, for its next start.
   async::Task<Result<void>> KeepMemory(EntryPtr entry, std::shared_ptr<Sandbox> sandbox);
   async::Task<Result<void>> LaunchFromMemory(EntryPtr entry, Phases& phases);
+  // mount_buckets.cc. Those without a task block.
+  Result<void> AddBucket(const Row& row, const Sandbox& sandbox, const BucketRequest& request,
+                         std::stop_token given_up);
+  async::Task<> MountBucketInto(std::shared_ptr<Sandbox> sandbox, BucketRequest request,
+                                Result<BucketState>& result);
+  Result<BucketRequest> SettleKept(const BucketRequest& kept) const;
+  // Those that it has and that are not mounted, for a sandbox that has just started or been
+  // adopted.
+  async::Task<> RestoreBuckets(Row row, std::shared_ptr<Sandbox> sandbox);
+  // All of them, which stay its own. Fails when a program uses one.
+  Result<void> RemoveMounts(const Row& row, const Sandbox& sandbox);
   bool LayerIsGone(const Row& row) const;
   // Before a start: whether the layer has to be filled from snapshots.
   async::Task<Result<bool>> PrepareLayer(EntryPtr entry);

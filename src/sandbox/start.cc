@@ -31,7 +31,9 @@ async::Task<Result<void>> Registry::Impl::KeepMemory(EntryPtr entry,
   CO_TRY(co_await sandbox->agent().Park(options.agent_deadline));
   // What is connected to anything outside would have to be there again.
   sandbox->network_.reset();
-  auto keep = [this, &row]() -> Result<void> {
+  auto keep = [this, &row, &sandbox]() -> Result<void> {
+    // A file system that is served from outside cannot be kept with what runs inside.
+    TRY(RemoveMounts(row, *sandbox));
     ASSIGN(std::string key, MemoryKey(row));
     return launcher.KeepMemory({.iid = row.iid,
                                 .id_base = row.id_base(),

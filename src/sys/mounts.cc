@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <string_view>
 
@@ -147,7 +148,10 @@ Result<std::vector<MountEntry>> ListMounts(const std::string& pid, const std::st
     std::vector<std::string_view> fields = Split(line, ' ');
     auto dash = std::ranges::find(fields, std::string_view("-"));
     if (fields.size() < 5 || fields.end() - dash < 4) continue;
-    mounts.push_back(MountEntry{.target = Unescape(fields[4]),
+    uint64_t id = 0;
+    std::from_chars(fields[0].data(), fields[0].data() + fields[0].size(), id);
+    mounts.push_back(MountEntry{.id = id,
+                                .target = Unescape(fields[4]),
                                 .fs_type = std::string(dash[1]),
                                 .source = Unescape(dash[2]),
                                 .super_options = std::string(dash[3])});

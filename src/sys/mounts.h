@@ -2,6 +2,7 @@
 // Mounts, by the descriptor-based interface of Linux 5.2 and later. (Not mount.h: that is libc's.)
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +47,7 @@ class Mount {
 };
 
 struct MountEntry {
+  uint64_t id = 0;  // as statx names it
   std::string target;
   std::string fs_type;
   std::string source;

@@ -34,7 +34,9 @@ Result<void> RunInside(int fd, int kind, const char* what, const std::function<v
   std::exception_ptr thrown;
   try {
     std::thread([&] {
-      if (::setns(fd, kind) < 0) {
+      // Root and working directory are shared by threads, and belong to a mount namespace.
+      bool apart = kind != CLONE_NEWNS || ::unshare(CLONE_FS) == 0;
+      if (!apart || ::setns(fd, kind) < 0) {
         err = errno;
         return;
       }
@@ -56,6 +58,10 @@ Result<void> RunInside(int fd, int kind, const char* what, const std::function<v
 
 Result<void> RunInNetworkNamespaceErased(int net_namespace, const std::function<void()>& function) {
   return RunInside(net_namespace, CLONE_NEWNET, "a network namespace", function);
+}
+
+Result<void> RunInMountNamespaceErased(int pidfd, const std::function<void()>& function) {
+  return RunInside(pidfd, CLONE_NEWNS, "a sandbox's mount namespace", function);
 }
 
 Result<std::string> HostnameOf(int pidfd) {

@@ -36,4 +36,15 @@ auto RunInNetworkNamespace(int net_namespace, Function function) -> std::invoke_
   return *std::move(result);
 }
 
+// The same inside the mount namespace of the process that `pidfd` is open on: paths begin at its
+// root, the working directory is the thread's own.
+Result<void> RunInMountNamespaceErased(int pidfd, const std::function<void()>& function);
+
+template <class Function>
+auto RunInMountNamespace(int pidfd, Function function) -> std::invoke_result_t<Function> {
+  std::optional<std::invoke_result_t<Function>> result;
+  TRY(RunInMountNamespaceErased(pidfd, [&] { result.emplace(function()); }));
+  return *std::move(result);
+}
+
 }  // namespace atl::sys

@@ -102,7 +102,7 @@ export interface Operations {
     query: Record<string, never>;
     body: undefined;
   };
-  /** Bridge: answers 501, for there are no buckets. */
+  /** Bridge: makes a bucket of an S3 store a directory. */
   bridgeMountBucket: {
     path: {
       sandbox: string;
@@ -110,10 +110,10 @@ export interface Operations {
     query: Record<string, never>;
     body: {
       /** Its name. */
-      bucket?: string | null;
-      /** Where it would be. */
+      bucket: string;
+      /** Where it appears. */
       mountPath: string;
-      /** As of the bridge. */
+      /** endpoint, region, provider, prefix, readOnly, credentials, secret. */
       options?: Record<string, unknown> | null;
     };
   };
@@ -198,14 +198,14 @@ export interface Operations {
     query: Record<string, never>;
     body: undefined;
   };
-  /** Bridge: answers 501, for there are no buckets. */
+  /** Bridge: takes it out again. */
   bridgeUnmountBucket: {
     path: {
       sandbox: string;
     };
     query: Record<string, never>;
     body: {
-      /** Where it would be. */
+      /** Where it is mounted. */
       mountPath: string;
     };
   };
@@ -325,6 +325,52 @@ export interface Operations {
       maxEntries?: number;
       /** As whom; root when it is not there. */
       user?: string;
+    };
+    body: undefined;
+  };
+  /** The buckets that it has as directories. */
+  listBuckets: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: undefined;
+  };
+  /** Makes a bucket of an S3 store a directory, now and at each start. */
+  mountBucket: {
+    path: {
+      id: string;
+    };
+    query: Record<string, never>;
+    body: {
+      /** Its name. */
+      bucket: string;
+      /** An empty directory, or one that is made, where it appears. */
+      path: string;
+      /** https://host:port of the store; Amazon's without. */
+      endpoint?: string | null;
+      /** us-east-1 without. */
+      region?: string | null;
+      /** "r2" means the region "auto"; others mean nothing. */
+      provider?: string | null;
+      /** Only what is below it: "some/where". */
+      prefix?: string | null;
+      /** Nobody inside can change anything. */
+      readOnly?: boolean | null;
+      /** {"accessKeyId", "secretAccessKey"}: they never enter the sandbox. */
+      credentials?: Record<string, unknown> | null;
+      /** The name of [buckets.<name>] in the daemon's configuration. */
+      secret?: string | null;
+    };
+  };
+  /** Takes a bucket out again; what is in it stays in the store. */
+  unmountBucket: {
+    path: {
+      id: string;
+    };
+    query: {
+      /** Where it is mounted. */
+      path: string;
     };
     body: undefined;
   };
@@ -1620,6 +1666,9 @@ export const operations = {
   deleteSandbox: {method: 'DELETE', path: '/v1/sandboxes/{id}'},
   packFiles: {method: 'GET', path: '/v1/sandboxes/{id}/archive'},
   unpackFiles: {method: 'PUT', path: '/v1/sandboxes/{id}/archive'},
+  listBuckets: {method: 'GET', path: '/v1/sandboxes/{id}/buckets'},
+  mountBucket: {method: 'POST', path: '/v1/sandboxes/{id}/buckets'},
+  unmountBucket: {method: 'DELETE', path: '/v1/sandboxes/{id}/buckets'},
   checkChanges: {method: 'POST', path: '/v1/sandboxes/{id}/changes'},
   runCode: {method: 'POST', path: '/v1/sandboxes/{id}/code'},
   listContexts: {method: 'GET', path: '/v1/sandboxes/{id}/contexts'},

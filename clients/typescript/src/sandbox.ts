@@ -21,6 +21,17 @@ import {WebSocketClient} from './websocket.js';
 
 type Body<Name extends keyof Operations> = Exclude<Operations[Name]['body'], undefined>;
 
+export interface MountBucketOptions {
+  endpoint?: string;
+  region?: string;
+  provider?: string;
+  prefix?: string;
+  readOnly?: boolean;
+  credentials?: {accessKeyId: string; secretAccessKey: string};
+  /** The name of a credential that the daemon has. */
+  secret?: string;
+}
+
 /** One sandbox. Nothing is asked of Atoll before a method is called; its first use wakes or starts it. */
 export class Sandbox {
   readonly git: Git;
@@ -355,6 +366,17 @@ export class Sandbox {
     const done = await this.transport.call<{snapshotId: string; dir: string}, 'restoreSnapshot'>('restoreSnapshot', {
       path: {id: this.id, snapshotId: backup.id}, json: backup.dir === undefined ? {} : {dir: backup.dir}});
     return {success: true, id: done.snapshotId, dir: done.dir};
+  }
+
+  // Buckets
+
+  /** Makes a bucket of an S3 store a directory. The credential stays outside of the sandbox. */
+  async mountBucket(bucket: string, mountPath: string, options: MountBucketOptions = {}): Promise<void> {
+    await this.transport.call('mountBucket', {path: this.path, json: {...options, bucket, path: mountPath}});
+  }
+
+  async unmountBucket(mountPath: string): Promise<void> {
+    await this.transport.call('unmountBucket', {path: this.path, query: {path: mountPath}});
   }
 
   // Ports

@@ -40,12 +40,15 @@ constexpr Field kPtyQuery[] = {
      .about = "A terminal of this name; without, one that ends with the client."},
 };
 constexpr Field kMountFields[] = {
-    {.name = "bucket", .about = "Its name."},
-    {.name = "mountPath", .about = "Where it would be.", .required = true},
-    {.name = "options", .kind = Kind::kObject, .about = "As of the bridge."},
+    {.name = "bucket", .about = "Its name.", .required = true},
+    {.name = "mountPath", .about = "Where it appears.", .required = true},
+    {.name = "options",
+     .kind = Kind::kObject,
+     .about = "endpoint, region, provider, prefix, readOnly, credentials, secret."},
 };
 constexpr Field kUnmountFields[] = {
-    {.name = "mountPath", .about = "Where it would be.", .required = true}};
+    {.name = "mountPath", .about = "Where it is mounted.", .required = true},
+};
 constexpr Field kTunnelFields[] = {{.name = "name", .about = "For people."}};
 
 constexpr std::string_view kOne = "/v1/sandbox/{sandbox}";
@@ -142,22 +145,6 @@ constexpr Route kRoutes[] = {
      .headers = kSessionHeader,
      .errors = &kErrors},
     {.method = "POST",
-     .pattern = "/v1/sandbox/{sandbox}/mount",
-     .operation = "bridgeMountBucket",
-     .summary = "Bridge: answers 501, for there are no buckets.",
-     .handler = bridge::Mount,
-     .body = Media::kJson,
-     .fields = kMountFields,
-     .errors = &kErrors},
-    {.method = "POST",
-     .pattern = "/v1/sandbox/{sandbox}/unmount",
-     .operation = "bridgeUnmountBucket",
-     .summary = "Bridge: answers 501, for there are no buckets.",
-     .handler = bridge::Unmount,
-     .body = Media::kJson,
-     .fields = kUnmountFields,
-     .errors = &kErrors},
-    {.method = "POST",
      .pattern = kTunnel,
      .operation = "bridgeCreateTunnel",
      .summary = "Bridge: the preview URL of a port.",
@@ -171,6 +158,22 @@ constexpr Route kRoutes[] = {
      .summary = "Bridge: takes the preview URL of a port back.",
      .handler = bridge::CloseTunnel,
      .answer = Media::kNone,
+     .errors = &kErrors},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/mount",
+     .operation = "bridgeMountBucket",
+     .summary = "Bridge: makes a bucket of an S3 store a directory.",
+     .handler = bridge::MountBucket,
+     .body = Media::kJson,
+     .fields = kMountFields,
+     .errors = &kErrors},
+    {.method = "POST",
+     .pattern = "/v1/sandbox/{sandbox}/unmount",
+     .operation = "bridgeUnmountBucket",
+     .summary = "Bridge: takes it out again.",
+     .handler = bridge::UnmountBucket,
+     .body = Media::kJson,
+     .fields = kUnmountFields,
      .errors = &kErrors},
 };
 

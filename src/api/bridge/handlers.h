@@ -32,12 +32,12 @@ async::Task<> CloseSession(const Services& services, Values values, http::Exchan
 // A terminal as a WebSocket.
 async::Task<> Pty(const Services& services, Values values, http::Exchange& exchange);
 
-// 501: there are no buckets.
-async::Task<> Mount(const Services& services, Values values, http::Exchange& exchange);
-async::Task<> Unmount(const Services& services, Values values, http::Exchange& exchange);
-
 // A port's preview URL.
 async::Task<> OpenTunnel(const Services& services, Values values, http::Exchange& exchange);
 async::Task<> CloseTunnel(const Services& services, Values values, http::Exchange& exchange);
+
+// {"bucket","mountPath","options"?}, {"mountPath"} -> {"ok":true}
+async::Task<> MountBucket(const Services& services, Values values, http::Exchange& exchange);
+async::Task<> UnmountBucket(const Services& services, Values values, http::Exchange& exchange);
 
 }  // namespace atl::api::bridge

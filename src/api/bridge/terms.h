@@ -20,6 +20,8 @@ inline constexpr std::string_view kRoot = "/workspace";
 inline constexpr std::string_view kExecFailed = "exec_transport_error";
 inline constexpr std::string_view kArchiveReadFailed = "workspace_archive_read_error";
 inline constexpr std::string_view kArchiveWriteFailed = "workspace_archive_write_error";
+inline constexpr std::string_view kMountFailed = "mount_error";
+inline constexpr std::string_view kUnmountFailed = "unmount_error";
 inline constexpr std::string_view kTunnelFailed = "tunnel_error";
 inline constexpr std::string_view kReadNotFound = "workspace_read_not_found";
 

@@ -8,7 +8,7 @@
 namespace atl::api {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kSuggestions = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kSuggestions = {{
     {"SANDBOX_NOT_FOUND", "POST /create on the sandbox's host makes it."},
     {"INVALID_SANDBOX_ID", "Use 1 to 39 of a-z, 0-9 and single hyphens, as \"my-agent-2\"."},
     {"AGENT_TOO_OLD", "Stop the sandbox and start it again; its files stay."},
@@ -24,6 +24,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kSuggest
     {"FORK_MEMORY_FAILED", "Fork it without \"memory\": its files and conversations are copied."},
     {"BACKUP_NOT_FOUND", "GET /v1/snapshots lists those that exist."},
     {"SNAPSHOT_PINNED", "PATCH it with {\"pinned\": false} first."},
+    {"BUCKETS_UNAVAILABLE", "Install s3fs on the daemon's host: apt-get install s3fs."},
+    {"BUCKET_MOUNT_ERROR", "Check endpoint, region, bucket and credentials, and whether it is up."},
     {"INVALID_JSON", "Send one JSON object in UTF-8 with Content-Type: application/json."},
     {"SERVICE_NOT_RESPONDING", "Start a server inside that listens on 127.0.0.1 or 0.0.0.0."},
 }};

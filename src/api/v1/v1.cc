@@ -7,6 +7,7 @@
 
 #include "api/v1/archive.h"
 #include "api/v1/assets.h"
+#include "api/v1/buckets.h"
 #include "api/v1/code.h"
 #include "api/v1/exec.h"
 #include "api/v1/exec_socket.h"
@@ -54,8 +55,8 @@ async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
 RouteTable AllRoutes(std::span<const Route> more) {
   return RouteTable({SandboxRoutes(), ExecRoutes(), ExecSocketRoutes(), ProcessRoutes(),
                      SessionRoutes(), CodeRoutes(), FileRoutes(), FsRoutes(), ArchiveRoutes(),
-                     GitRoutes(), WatchRoutes(), SnapshotRoutes(), PoolRoutes(), PortRoutes(),
-                     TerminalRoutes(), McpRoutes(), OpenApiRoutes(), more});
+                     GitRoutes(), WatchRoutes(), SnapshotRoutes(), BucketRoutes(), PoolRoutes(),
+                     PortRoutes(), TerminalRoutes(), McpRoutes(), OpenApiRoutes(), more});
 }
 
 V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& ports,
