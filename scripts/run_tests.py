@@ -11,6 +11,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as xml
 
@@ -92,25 +93,57 @@ def test_unit():
     return passed, failed
 
 
-def make_notebook(state):
-    """The image with which plots are tested: made once, as somebody who wants plots would."""
-    if (pathlib.Path(state) / "images" / "notebook" / "image.json").exists():
-        return True
-    say("Making the image notebook, once")
-    return run("env", f"ATOLL_STATE_DIR={state}", str(RELEASE / "atoll"), "image", "build", "notebook") == 0
-
-
-def test_e2e():
-    # The tests borrow the prepared image and OpenCode from there; their own state is elsewhere.
+def state_dir():
+    """Where the prepared images and OpenCode are: the tests borrow them, their own state is elsewhere."""
     if "ATOLL_TEST_STATE" not in os.environ:
         found = subprocess.run(["scripts/state_dir.sh"], cwd=ROOT, check=True, capture_output=True)
         os.environ["ATOLL_TEST_STATE"] = found.stdout.decode().strip()
-    state = os.environ["ATOLL_TEST_STATE"]
-    if run("env", f"ATOLL_STATE_DIR={state}", "make", "image", "opencode", "criu") != 0:
-        say("end-to-end: without an image and OpenCode nothing can be tested")
-        return 0, 1
-    if not make_notebook(state):
-        say("end-to-end: the image notebook cannot be made, so plots cannot be tested")
+    return os.environ["ATOLL_TEST_STATE"]
+
+
+class Preparation:
+    """What the end-to-end tests need, made beside the steps before them; mostly it waits for the network."""
+
+    def __init__(self):
+        self.environment = dict(os.environ, ATOLL_STATE_DIR=state_dir())
+        self.output = ""
+        self.error = None
+        say("Images, OpenCode and CRIU are made beside what follows")
+        self.thread = threading.Thread(target=self.prepare, daemon=True)
+        self.thread.start()
+
+    def make(self, *command):
+        done = subprocess.run(
+            ["nice", "-n", "10", *command], cwd=ROOT, env=self.environment, check=False, text=True,
+            errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.output += done.stdout
+        return done.returncode == 0
+
+    def prepare(self):
+        if not self.make("make", "image", "opencode", "criu"):
+            self.error = "without an image and OpenCode nothing can be tested"
+            return
+        # The image with which plots are tested: made once, as somebody who wants plots would.
+        image = pathlib.Path(self.environment["ATOLL_STATE_DIR"]) / "images" / "notebook" / "image.json"
+        if not image.exists() and not self.make(str(RELEASE / "atoll"), "image", "build", "notebook"):
+            self.error = "the image notebook cannot be made, so plots cannot be tested"
+
+    def wait(self):
+        if self.thread.is_alive():
+            say("Waiting until images, OpenCode and CRIU are made")
+        self.thread.join()
+        if self.error:
+            print(self.output, flush=True)
+            say(f"end-to-end: {self.error}")
+        return self.error is None
+
+
+preparation = None
+
+
+def test_e2e():
+    if not preparation.wait():
         return 0, 1
     code, output = run_and_read("tests/run.sh", str(RELEASE))
     counts = {"pass": 0, "fail": 0, "cancelled": 0}
@@ -166,6 +199,9 @@ def main():
     if not build(steps):
         failed = 1
         steps = [step for step in steps if step == "setup"]
+    if "e2e" in steps:
+        global preparation
+        preparation = Preparation()
     for step in steps:
         say(TITLES[step])
         started = time.monotonic()
