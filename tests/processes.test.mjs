@@ -122,7 +122,7 @@ describe('processes', () => {
   });
 
   it('start again as they are told to', async () => {
-    await start({id: 'again', command: 'echo run; [ $(wc -l < /var/log/atoll/again.log) -ge 3 ]', restart: 'on-failure'});
+    await start({id: 'again', command: 'echo run; echo >> /tmp/again; [ $(wc -l < /tmp/again) -ge 3 ]', restart: 'on-failure'});
     const process = await ended('again');
     assert.deepEqual([process.restarts, process.exitCode], [2, 0]);
     assert.equal(text((await ok('GET', '/again/logs')).chunks, 'stdout'), 'run\n'.repeat(3));
