@@ -233,7 +233,7 @@ async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOption
       inserted = co_await runtime.blocking().Run(insert);
     }
   } else {
-    inserted = Unexpected(std::move(records).error());
+    inserted = Unexpected(records.error());
   }
   Result<void> launched;
   double row_ms = watch.Lap();
