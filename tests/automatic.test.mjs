@@ -2,7 +2,6 @@
 // What is saved and put back without anybody asking.
 
 import assert from 'node:assert/strict';
-import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,6 +10,7 @@ import {after, before, describe, it} from 'node:test';
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
 import {assertError} from './support/http.mjs';
 import {assertSound} from './support/restic.mjs';
+import {SmallStore} from './support/stores.mjs';
 import {finalText, StubModel} from './support/stub_model.mjs';
 
 const v1 = (daemon, id, what, json) =>
@@ -388,15 +388,12 @@ describe('a stop that cannot save', () => {
   let store;
 
   before(async () => {
-    store = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-full-'));
-    const made = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', store]);
-    assert.equal(made.status, 0, String(made.stderr));
-    daemon = await Daemon.start({sections: {snapshots: {store}}});
+    store = new SmallStore();
+    daemon = await Daemon.start({sections: {snapshots: {store: store.dir}}});
   });
   after(async () => {
     await daemon?.cleanup();
-    spawnSync('umount', [store]);
-    fs.rmdirSync(store);
+    store?.remove();
   });
 
   it('keeps the files, says so, and saves them when there is room', async () => {
@@ -415,8 +412,7 @@ describe('a stop that cannot save', () => {
     assert.match(cli.stderr, /not saved/);
     await daemon.restart();
     assert.equal((await infoOf(daemon, 'large')).unsaved, true, 'the next daemon knows it too');
-    const more = spawnSync('mount', ['-o', 'remount,size=100m', store]);
-    assert.equal(more.status, 0, String(more.stderr));
+    store.grow();
     await eventually('it is saved', async () => !(await infoOf(daemon, 'large')).unsaved, 90_000);
     const {events} = (await daemon.request('', {path: '/v1/sandboxes/large/events'})).json();
     const told = events.filter((one) => one.kind === 'save').map((one) => one.detail);

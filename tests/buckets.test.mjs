@@ -10,6 +10,7 @@ import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, preparedState} from './support/daemon.mjs';
 import {FaultyProxy} from './support/faulty_proxy.mjs';
+import {ofProcess, processesOf} from './support/host.mjs';
 import {assertError} from './support/http.mjs';
 import {aws} from './support/processes.mjs';
 import {atoll, missing, RGW_PROGRAMS} from './support/remote_store.mjs';
@@ -18,18 +19,8 @@ import {startRgw} from './support/rgw.mjs';
 const LIMIT = {timeout: 240_000};
 const noCriu = fs.existsSync(path.join(preparedState, 'criu', 'criu')) ? false : "there is no CRIU: 'make criu' builds it";
 
-/** Programs of the host whose command line names a client of a bucket of this daemon. */
-function clientsOf(daemon) {
-  return fs.readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
-    try {
-      const line = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      if (!line.startsWith('/usr/bin/s3fs\0')) return false;
-      return fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(`/${daemon.cgroup}/`);
-    } catch {
-      return false;
-    }
-  });
-}
+/** The clients of buckets of this daemon. */
+const clientsOf = (daemon) => processesOf(daemon).filter((pid) => ofProcess(pid, 'cmdline').startsWith('/usr/bin/s3fs\0'));
 
 const LONG = process.env.ATOLL_TEST_LONG !== undefined;
 
@@ -93,9 +84,12 @@ describe('buckets', {skip: missing('s3fs', ...RGW_PROGRAMS)}, () => {
     await put('shared/private.txt', 'beside the prefix');
   }, LIMIT);
   after(async () => {
-    await daemon?.cleanup();
-    await proxy?.stop();
-    await server?.stop();
+    try {
+      await daemon?.cleanup();
+    } finally {
+      await proxy?.stop();
+      await server?.stop();
+    }
   }, LIMIT);
 
   it('shows what is below a prefix, and nothing else, to whoever is inside', async () => {
@@ -198,7 +192,7 @@ print(json.dumps({'places': places, 's3fs': 's3fs' in names, 'dev': os.path.exis
   });
 
   it('takes large files in flat memory and a file system of its own', async () => {
-    const client = clientsOf(daemon).find((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('made/by agents'));
+    const client = clientsOf(daemon).find((pid) => ofProcess(pid, 'cmdline').includes('made/by agents'));
     const mib = 1200;
     const made = await box.run(`set -o pipefail; cd /workspace/out && openssl rand 1048576 > /tmp/one &&
       for i in $(seq ${mib}); do cat /tmp/one; done | tee huge | sha256sum`, {limitMs: 240_000});
@@ -365,13 +359,14 @@ print(json.dumps({'places': places, 's3fs': 's3fs' in names, 'dev': os.path.exis
     ]) {
       it(`stops without memory when a program ${how}, and says why`, async () => {
         await run(command);
-        await eventually('it runs', () => runs('sleep 7654[1]'));
+        // Itself, not the shell that is about to become it.
+        await eventually('it runs', () => runs('^sleep 7654[1]'));
         const stopped = await stop();
         assert.equal(stopped.memoryKept, false, JSON.stringify(stopped));
         assert.match(JSON.stringify(stopped), /bucket/);
         assert.deepEqual(clientsOf(daemon), []);
         assert.equal(await box.sh('cat /workspace/data/a.txt'), 'a in data');
-        assert.equal(await runs('sleep 7654[1]'), false);
+        assert.equal(await runs('^sleep 7654[1]'), false);
       });
     }
 
@@ -457,7 +452,7 @@ db.commit()`, path.join(daemon.stateDir, 'atoll.db')]);
     assert.equal(forget.status, 0, forget.stderr.toString());
     const look = () => JSON.parse(daemon.cli('doctor', '--leaks', '--json', '--config', daemon.config).stdout).leaks;
     const what = look().map((leak) => leak.what);
-    for (const one of [client, path.join(daemon.stateDir, 'buckets', iid)]) assert.ok(what.includes(one), `${one}: ${what}`);
+    for (const one of [`${client}`, path.join(daemon.stateDir, 'buckets', iid)]) assert.ok(what.includes(one), `${one}: ${what}`);
     const fixed = daemon.cli('doctor', '--leaks', '--fix', '--config', daemon.config);
     assert.equal(fixed.status, 0, fixed.stdout + fixed.stderr);
     assert.deepEqual(clientsOf(daemon), []);

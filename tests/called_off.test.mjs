@@ -5,11 +5,11 @@
 import assert from 'node:assert/strict';
 import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
+import {SilentStore} from './support/stores.mjs';
 
 function must(command, ...args) {
   const done = spawnSync(command, args, {encoding: 'utf8'});
@@ -18,28 +18,16 @@ function must(command, ...args) {
 }
 
 describe('a stop that cannot be called off', () => {
-  let silent;
+  let store;
   let daemon;
-  const sockets = new Set();
   before(async () => {
-    // A store that takes connections and says nothing, so that saving lasts.
-    silent = net.createServer((socket) => {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => sockets.delete(socket));
-    });
-    await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
-    const endpoint = `http://127.0.0.1:${silent.address().port}`;
-    daemon = await Daemon.start({sections: {
-      sleep: {after: '1s', stop_after: '1s'},
-      snapshots: {store: 's3://bucket/prefix', endpoint, region: 'auto', style: 'path', access_key: 'a', secret_key: 'b',
-                  password: 'secret', deadline: '5s'},
-    }});
+    // Saving to it lasts.
+    store = await SilentStore.start();
+    daemon = await Daemon.start({sections: {sleep: {after: '1s', stop_after: '1s'}, snapshots: store.snapshots}});
   });
   after(async () => {
     await daemon?.cleanup();
-    for (const socket of sockets) socket.destroy();
-    silent.close();
+    store?.stop();
   });
 
   it('leaves the sandbox marked as unsaved, and serves who wanted it', async () => {
@@ -48,7 +36,9 @@ describe('a stop that cannot be called off', () => {
     await box.create({opencode: false, snapshots: {onStart: false}});
     await box.sh('echo kept > /workspace/file');
     const [iid] = fs.readdirSync(path.join(daemon.runDir, 'sandboxes'));
-    const controls = must('find', '/sys/fs/cgroup/', '-path', `*/${daemon.cgroup}/${iid}/work/*`,
+    // Of the group of its programs, beside which the agent has one.
+    const programs = path.join('*', daemon.cgroup, iid, 'work', '*');
+    const controls = must('find', '/sys/fs/cgroup/', '-path', programs,
                           '(', '-name', 'freezer.state', '-o', '-name', 'cgroup.freeze', ')').trim().split('\n');
     assert.equal(controls.length, 1);
     const [control] = controls;

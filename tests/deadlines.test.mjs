@@ -5,13 +5,13 @@
 import assert from 'node:assert/strict';
 import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, preparedState} from './support/daemon.mjs';
 import {assertError} from './support/http.mjs';
+import {SilentStore} from './support/stores.mjs';
 
 const SHORT = {runtime_deadline: '2s', checkpoint_deadline: '2s', agent_deadline: '2s'};
 const AWAKE = {after: 'off', stop_after: 'off'};
@@ -145,7 +145,7 @@ describe('what stands still', () => {
     const killed = (words, work) => crun.during(words, work, 'KILL');
     await killed('run', async () => {
       const answer = await daemon.sandbox('shot').post('/create', {opencode: false});
-      assert.ok(answer.status >= 500, answer.text);
+      assertError(answer, 503, 'CONTAINER_UNAVAILABLE');
       assert.match(answer.text, /crun run/);
       assert.equal(await on.stateOf('shot'), undefined);
       daemon.assertNoLeaks();
@@ -160,7 +160,7 @@ describe('what stands still', () => {
     await eventually('it is stopped', async () => await on.stateOf('shot') === 'stopped');
     await killed('run', async () => {
       const answer = await on.v1('shot', 'POST', '/wake');
-      assert.ok(answer.status >= 500, answer.text);
+      assertError(answer, 503, 'CONTAINER_UNAVAILABLE');
       assert.equal(await on.stateOf('shot'), 'stopped');
     });
     assert.equal(await box.sh('cat /workspace/file'), 'kept\n');
@@ -319,30 +319,17 @@ describe('what stands still', () => {
 });
 
 describe('a store that says nothing', () => {
-  let silent;
-  let sockets;
+  let store;
   let daemon;
   let on;
   before(async () => {
-    sockets = new Set();
-    silent = net.createServer((socket) => {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => sockets.delete(socket));
-    });
-    await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
-    const endpoint = `http://127.0.0.1:${silent.address().port}`;
-    daemon = await Daemon.start({sections: {
-      limits: SHORT, sleep: AWAKE,
-      snapshots: {store: 's3://bucket/prefix', endpoint, region: 'auto', style: 'path', access_key: 'a', secret_key: 'b',
-                  password: 'secret', deadline: '5s'},
-    }});
+    store = await SilentStore.start();
+    daemon = await Daemon.start({sections: {limits: SHORT, sleep: AWAKE, snapshots: store.snapshots}});
     on = handle(daemon);
   });
   after(async () => {
     await daemon?.cleanup();
-    for (const socket of sockets) socket.destroy();
-    silent.close();
+    store?.stop();
   });
   const alone = {snapshots: {onStart: false}};
 

@@ -9,22 +9,13 @@ import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, preparedState} from './support/daemon.mjs';
+import {processesOf} from './support/host.mjs';
 
 const criu = path.join(preparedState, 'criu', 'criu');
 const pool = {warm_target: 1, max: 1, opencode: false, refresh_interval: '1s', max_load: 100_000, free_memory: '64M'};
 
 const groups = (daemon) => spawnSync('find', ['/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*/${daemon.cgroup}*`],
                                      {encoding: 'utf8'}).stdout.split('\n').filter(Boolean);
-
-function processes(daemon) {
-  return fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).filter((pid) => {
-    try {
-      return fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(`/${daemon.cgroup}/`);
-    } catch {
-      return false;
-    }
-  }).map(Number);
-}
 
 async function endHost(daemon) {
   await daemon.kill9();
@@ -34,14 +25,14 @@ async function endHost(daemon) {
     else if (fs.existsSync(path.join(dir, 'cgroup.freeze'))) fs.writeFileSync(path.join(dir, 'cgroup.freeze'), '0');
   }
   await eventually('nothing runs', () => {
-    for (const pid of processes(daemon)) {
+    for (const pid of processesOf(daemon)) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
         // It has ended with another one.
       }
     }
-    return processes(daemon).length === 0;
+    return processesOf(daemon).length === 0;
   });
   for (const dir of groups(daemon)) fs.rmdirSync(dir);
   const loops = JSON.parse(spawnSync('losetup', ['--json', '-O', 'NAME,BACK-FILE'], {encoding: 'utf8'}).stdout || '{"loopdevices":[]}');

@@ -3,14 +3,13 @@
 // a sandbox whose memory cannot be used starts all the same, with its files.
 
 import assert from 'node:assert/strict';
-import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually, preparedState} from './support/daemon.mjs';
+import {SmallStore} from './support/stores.mjs';
 
 const criu = path.join(preparedState, 'criu', 'criu');
 const skip = fs.existsSync(criu) ? false : "there is no CRIU: 'make criu' builds it";
@@ -219,15 +218,12 @@ describe('one that could not be saved', {skip}, () => {
   let daemon;
   let store;
   before(async () => {
-    store = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-full-'));
-    const made = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', store]);
-    assert.equal(made.status, 0, String(made.stderr));
-    daemon = await Daemon.start({sections: {snapshots: {store}}});
+    store = new SmallStore();
+    daemon = await Daemon.start({sections: {snapshots: {store: store.dir}}});
   });
   after(async () => {
     await daemon?.cleanup();
-    spawnSync('umount', [store]);
-    fs.rmdirSync(store);
+    store?.remove();
   });
 
   it('still has its memory when it has been saved later', async () => {
@@ -239,8 +235,7 @@ describe('one that could not be saved', {skip}, () => {
     const stopped = await call(daemon, 'POST', 'large/stop', {keepMemory: true});
     assert.equal(stopped.saved, false, JSON.stringify(stopped));
     assert.equal(stopped.memoryKept, true, JSON.stringify(stopped));
-    const more = spawnSync('mount', ['-o', 'remount,size=100m', store]);
-    assert.equal(more.status, 0, String(more.stderr));
+    store.grow();
     const info = async () => (await daemon.list())[0];
     await eventually('it is saved', async () => !(await info()).unsaved, 90_000);
     await eventually('it is stopped again', async () => (await info()).state === 'stopped');

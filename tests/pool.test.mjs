@@ -10,6 +10,7 @@ import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {buildDir, Daemon, eventually, preparedState} from './support/daemon.mjs';
+import {ofProcess, processesOf} from './support/host.mjs';
 
 // The host is busy with other tests: that is no reason here.
 const pool = (more = {}) => ({warm_target: 1, max: 4, refresh_interval: '2s', max_load: 100_000,
@@ -42,17 +43,7 @@ function agents(daemon) {
 }
 
 /** Processes of the host that are OpenCode in sandboxes of the daemon. */
-function serversOf(daemon) {
-  const read = (pid, name) => {
-    try {
-      return fs.readFileSync(`/proc/${pid}/${name}`, 'utf8');
-    } catch {
-      return '';
-    }
-  };
-  return fs.readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) &&
-    read(pid, 'cgroup').includes(`/${daemon.cgroup}/`) && /opencode\0serve/.test(read(pid, 'cmdline')));
-}
+const serversOf = (daemon) => processesOf(daemon).filter((pid) => /opencode\0serve/.test(ofProcess(pid, 'cmdline')));
 
 describe('a member with OpenCode', () => {
   let daemon;

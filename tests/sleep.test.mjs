@@ -2,26 +2,16 @@
 // Sandboxes that nobody uses: asleep, awake again, stopped, started again, and nothing lost.
 
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import {after, before, describe, it} from 'node:test';
 
 import WebSocket from 'ws';
 
 import {Daemon, eventually, sleep} from './support/daemon.mjs';
+import {ofProcess, processesOf} from './support/host.mjs';
 import {assertError, open} from './support/http.mjs';
 
 /** PID 1 of every sandbox of the daemon, in the host's numbers. */
-function pidOneOf(daemon) {
-  const read = (pid, name) => {
-    try {
-      return fs.readFileSync(`/proc/${pid}/${name}`, 'utf8');
-    } catch {
-      return '';
-    }
-  };
-  return fs.readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) &&
-    read(pid, 'cgroup').includes(`/${daemon.cgroup}/`) && /^NSpid:.*\t1$/m.test(read(pid, 'status'))).map(Number);
-}
+const pidOneOf = (daemon) => processesOf(daemon).filter((pid) => /^NSpid:.*\t1$/m.test(ofProcess(pid, 'status')));
 
 const timingOf = (answer) => answer.headers['server-timing'] ?? '';
 

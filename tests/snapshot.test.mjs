@@ -2,15 +2,14 @@
 // A restored directory equals the one that was kept.
 
 import assert from 'node:assert/strict';
-import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
 import {assertError} from './support/http.mjs';
 import {assertSound} from './support/restic.mjs';
+import {SmallStore} from './support/stores.mjs';
 import {ATTRIBUTES, DESCRIBE, makeTree} from './support/tree.mjs';
 
 describe('snapshots', () => {
@@ -311,15 +310,12 @@ describe('a full store', () => {
   let store;
 
   before(async () => {
-    store = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-full-'));
-    const made = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', store]);
-    assert.equal(made.status, 0, String(made.stderr));
-    daemon = await Daemon.start({sections: {snapshots: {dir: store}}});
+    store = new SmallStore();
+    daemon = await Daemon.start({sections: {snapshots: {dir: store.dir}}});
   });
   after(async () => {
     await daemon?.cleanup();
-    spawnSync('umount', [store]);
-    fs.rmdirSync(store);
+    store?.remove();
   });
 
   it('is an error, keeps no half snapshot, and keeps the older ones', async () => {
@@ -327,8 +323,8 @@ describe('a full store', () => {
     await box.create();
     await box.sh('echo small > /workspace/small');
     const small = await box.snapshot('/workspace');
-    const files = () => fs.readdirSync(store, {recursive: true}).filter((name) =>
-      fs.statSync(path.join(store, name)).isFile()).sort();
+    const files = () => fs.readdirSync(store.dir, {recursive: true}).filter((name) =>
+      fs.statSync(path.join(store.dir, name)).isFile()).sort();
     const kept = files();
     await box.sh('head -c 20000000 /dev/urandom > /workspace/large');
     const answer = await box.post('/snapshot', {dir: '/workspace'});

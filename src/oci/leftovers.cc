@@ -13,12 +13,11 @@
 #include <string_view>
 
 #include "oci/trash.h"
+#include "sys/idmap.h"
 
 namespace atl::oci {
 namespace {
 
-constexpr uint32_t kFirstId = 0x10000000;
-constexpr uint32_t kIdRange = 65536;
 constexpr std::string_view kPart = ".part";
 constexpr std::string_view kView = "view-";
 
@@ -91,7 +90,9 @@ class OwnerSearch {
 
 }  // namespace
 
-uint32_t RangeOf(uint32_t id) { return id < kFirstId ? 0 : id - id % kIdRange; }
+uint32_t RangeOf(uint32_t id) {
+  return id < sys::kFirstSandboxId ? 0 : id - (id - sys::kFirstSandboxId) % sys::kIdsOfSandbox;
+}
 
 std::set<uint32_t> RangesOfLayers(const std::string& dir) {
   std::set<uint32_t> ranges;

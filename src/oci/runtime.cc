@@ -57,6 +57,9 @@ Result<sys::Fd> SealedCopy(const std::string& program) {
   return copy;
 }
 
+// Above it are exit codes of programs that a signal has ended.
+constexpr int kSignalled = 128;
+
 // The client's own time is not what has passed.
 Error Late(Error error) {
   if (error.code != Code::kTimeout) return error;
@@ -97,8 +100,12 @@ class CrunRuntime : public Runtime {
     // What has been made of it by then, crun itself knows best how to take away.
     (void)Delete(spec.iid);
     if (!finished) return Unexpected(Late(std::move(finished).error()).Wrap("crun run"));
-    return Fail(Code::kInternal, fmt::format("crun run ended with code {}: {}", finished->exit_code,
-                                             ReadTail(spec.output_fd)));
+    // One that was killed says nothing of what it was asked for: another try may succeed.
+    bool killed = finished->exit_code > kSignalled;
+    return Fail(killed ? Code::kUnavailable : Code::kInternal,
+                fmt::format("crun run ended with code {}: {}", finished->exit_code,
+                            ReadTail(spec.output_fd)),
+                killed ? "CONTAINER_UNAVAILABLE" : "");
   }
 
   Result<void> Kill(const std::string& iid, int signal) override {

@@ -86,11 +86,11 @@ async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wai
 
 // What of a wait that took `took` was for the sandbox; the rest was for OpenCode.
 sandbox::Waited Shares(sandbox::Waited waited, Clock::duration took) {
-  double rest = std::chrono::duration<double, std::milli>(took).count();
-  rest -= waited.queue_ms + waited.wake_ms + waited.start_ms;
-  // Whoever came while it was under way has waited for a part.
-  if (rest < 0) waited = {};
-  waited.opencode_ms = std::abs(rest);
+  double all = std::chrono::duration<double, std::milli>(took).count();
+  double sandbox = waited.queue_ms + waited.wake_ms + waited.start_ms;
+  // Whoever came while it was under way has waited for a part, nobody knows of what.
+  if (sandbox > all) return {.opencode_ms = all};
+  waited.opencode_ms = all - sandbox;
   return waited;
 }
 

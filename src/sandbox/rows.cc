@@ -13,8 +13,8 @@ namespace bj = boost::json;
 
 namespace {
 
-// 0x10000000 + index * 65536 must stay below 2^32 - 1, which is no id.
-constexpr int64_t kMaxIndex = (0xFFFFFFFFLL - 0x10000000LL) / 65536 - 1;
+// The last id of all must stay below 2^32 - 1, which is none.
+constexpr int64_t kMaxIndex = (0xFFFFFFFFLL - sys::kFirstSandboxId) / sys::kIdsOfSandbox - 1;
 
 std::string EncodeEnv(const Environment& env) {
   bj::array list;

@@ -13,6 +13,7 @@
 #include "sandbox/event_log.h"
 #include "sandbox/limits.h"
 #include "sandbox/state.h"
+#include "sys/idmap.h"
 
 namespace atl::sandbox {
 
@@ -34,7 +35,7 @@ struct Row {
   std::string pool_key;  // of a member of the warm pool; empty: it is somebody's
 
   // The first of its 65,536 user and group ids.
-  uint32_t id_base() const { return 0x10000000U + id_index * 65536U; }
+  uint32_t id_base() const { return sys::kFirstSandboxId + id_index * sys::kIdsOfSandbox; }
 };
 
 // The internal ids, and user ids, that a look for leaks has to spare.

@@ -10,10 +10,14 @@
 
 namespace atl::sys {
 
+// Each sandbox has so many ids, and the ranges of all lie one behind the other from the first on.
+inline constexpr uint32_t kFirstSandboxId = 0x10000000;
+inline constexpr uint32_t kIdsOfSandbox = 65536;
+
 // Ids 0..size-1 inside are base..base+size-1 on the host.
 struct IdRange {
   uint32_t base = 0;
-  uint32_t size = 65536;
+  uint32_t size = kIdsOfSandbox;
 };
 
 // A user namespace with this mapping that has no process: it lives as long as the descriptor and
