@@ -88,6 +88,27 @@ for (const transport of transports) {
         assert.deepEqual(ran.map(({stdout}) => stdout), Array.from({length: 30}, (_, i) => `${i}\n`));
       });
 
+      it('streams with all that the session has, and leaves that as it is', async () => {
+        await client.commands.execute(
+          `cd /usr; shopt -s extglob; greet() { echo "hi $1 $MINE"; }; alias hey='greet there'; MINE="it's"; list=(a "b c"); export OUT=out`, 'beside');
+        const stream = async (command, options) => all(await client.commands.executeStream(command, 'beside', options));
+        const told = await stream('hey; echo "${list[1]} $OUT $PWD"; cd /; MINE=changed; compgen -v __atoll; echo $0; cat; nothing-here',
+                                  {env: {OUT: "o'u\nt"}});
+        assert.equal(joined(told, 'stdout'), "hi there it's\nb c o'u\nt /usr\nbash\n");
+        assert.equal(joined(told, 'stderr'), 'bash: line 1: nothing-here: command not found\n');
+        assert.equal(told.at(-1).exitCode, 127);
+        const later = await client.commands.execute('hey; pwd', 'beside');
+        assert.equal(later.stdout, "hi there it's\n/usr\n");
+        assert.equal(joined(await stream('set -e; false; echo no'), 'stdout'), '');
+        // A function as long as this would be too long for an argument; functions may have any name.
+        await client.commands.execute(
+          `x=$(head -c 200000 /dev/zero | tr '\\0' x); eval "long() { : $x; echo long; }"; unset x; eval() { echo mine; }; unset OUT HOME; set -u; set -x`, 'beside');
+        const last = await stream('long; echo "${OUT-none} ${HOME-none} $#"; (eval); nothing=$unset; echo no');
+        assert.equal(joined(last, 'stdout'), 'long\nnone none 0\nmine\n');
+        assert.match(joined(last, 'stderr'), /^\++ long\n/, 'traced are its own commands');
+        assert.notEqual(last.at(-1).exitCode, 0);
+      });
+
       it('calls back', async () => {
         const called = [];
         const own = new CommandClient({

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands. What is waited for runs in the session's shell itself; what is streamed runs beside it,
-// where the session is and with what it exports, so that the session is free meanwhile.
+// as a subshell of it would, so that the session is free meanwhile.
 #include <fmt/format.h>
 
 #include <array>
@@ -210,9 +210,9 @@ struct Streaming {
   Started execution;
 };
 
-async::Task<> StateInto(sandbox::AgentClient& agent, std::string session,
-                        Result<ShellState>& state) {
-  state = co_await StateOf(agent, std::move(session));
+async::Task<> BesideInto(sandbox::AgentClient& agent, const std::string& session,
+                         sandbox::ExecRequest& request, Result<void>& begun) {
+  begun = co_await BeginBeside(agent, session, request);
 }
 
 async::Task<Result<Streaming>> BeginStream(Call& call) {
@@ -224,14 +224,13 @@ async::Task<Result<Streaming>> BeginStream(Call& call) {
   CO_TRY(sandbox::ValidateExec(command.request));
   CO_ASSIGN(streaming.sandbox, co_await Use(call));
   sandbox::AgentClient& agent = streaming.sandbox->agent();
-  // Commands before it may take any time.
-  Result<ShellState> state = Fail(Code::kCancelled, "the client has gone away");
-  co_await async::Race(StateInto(agent, command.session, state), call.exchange.WaitForHangup());
-  if (!state) co_return Unexpected(std::move(state).error());
   sandbox::ExecRequest request = command.request;
-  request.cwd = Joined(state->cwd, command.cwd.value_or(""));
-  request.env = std::move(state->env);
-  for (const auto& variable : command.request.env) request.env.push_back(variable);
+  request.cwd = command.cwd.value_or("");
+  // Commands before it may take any time.
+  Result<void> begun = Fail(Code::kCancelled, "the client has gone away");
+  co_await async::Race(BesideInto(agent, command.session, request, begun),
+                       call.exchange.WaitForHangup());
+  if (!begun) co_return Unexpected(std::move(begun).error());
   request.keep = true;
   streaming.execution = co_await sandbox::StartExec(agent, std::move(request));
   if (!streaming.execution && !IsNoDirectory(streaming.execution.error(), command)) {

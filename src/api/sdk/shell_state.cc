@@ -23,6 +23,20 @@ constexpr size_t kMostState = 2UL << 20U;
 // In a subshell, which changes nothing, and leaves `$?` as it is.
 constexpr std::string_view kTellState =
     "( __atoll_r=$?; builtin printf '%s\\0' \"$PWD\"; command -p env -0; builtin exit $__atoll_r )";
+// Where it is, and a script that makes another shell like it. What traps are set is not for a
+// subshell.
+constexpr std::string_view kTellAll =
+    "( __atoll_r=$?; { builtin printf '%s\\0' \"$PWD\"; builtin shopt -p; builtin declare -p; "
+    "builtin declare -f; builtin declare -F; builtin alias -p; builtin umask -p; builtin set +o; "
+    "} 2>/dev/null; builtin exit $__atoll_r )";
+// Makes itself so from its stdin, and runs its first argument. What cannot be set again, as UID, is
+// what it is anyway. The command is on the first line, for bash counts the lines of its messages.
+constexpr std::string_view kBeside =
+    "__atoll_c=$1; __atoll_s=$(command -p cat); exec 250>&1 251>&2 0</dev/null 1>/dev/null "
+    "2>/dev/null; builtin set --; builtin unset -v $(builtin compgen -e); "
+    "builtin shopt -s expand_aliases; builtin eval \"$__atoll_s\"; builtin unset -f __atoll_f; "
+    "builtin eval \"{ builtin unset -v \\\"\\${!__atoll_@}\\\"; } 2>/dev/null; $__atoll_c\" "
+    "1>&250 2>&251 250>&- 251>&-";
 // What every shell sets for itself.
 constexpr std::array<std::string_view, 4> kOwnNames = {"PWD", "OLDPWD", "SHLVL", "_"};
 
@@ -38,15 +52,22 @@ bool IsVariable(std::string_view name) {
          std::ranges::find(kOwnNames, name) == kOwnNames.end();
 }
 
-Result<ShellState> ParseState(std::string_view said) {
+// Where it is, and behind that what else it has said.
+Result<std::pair<std::string_view, std::string_view>> ParsePlace(std::string_view said) {
   size_t end = said.find('\0');
   if (end == std::string_view::npos || !said.starts_with('/')) {
     return Fail(Code::kInternal, "the session's shell does not say where it is",
                 "COMMAND_EXECUTION_ERROR");
   }
+  return std::pair(said.substr(0, end), said.substr(end + 1));
+}
+
+Result<ShellState> ParseState(std::string_view all) {
+  ASSIGN(auto place, ParsePlace(all));
   ShellState state;
-  state.cwd = said.substr(0, end);
-  for (said.remove_prefix(end + 1); !said.empty(); said.remove_prefix(end + 1)) {
+  state.cwd = place.first;
+  std::string_view said = place.second;
+  for (size_t end = 0; !said.empty(); said.remove_prefix(end + 1)) {
     end = said.find('\0');
     if (end == std::string_view::npos) break;
     std::string_view variable = said.substr(0, end);
@@ -57,20 +78,34 @@ Result<ShellState> ParseState(std::string_view said) {
   return state;
 }
 
-async::Task<Result<ShellState>> Ask(Started started) {
+// For bash, whatever the text has in it.
+std::string Quoted(std::string_view text) {
+  std::string quoted = "'";
+  for (char c : text) {
+    if (c == '\'') {
+      quoted += R"('\'')";
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "'";
+}
+
+async::Task<Result<std::string>> Ask(Started started) {
   CO_ASSIGN(auto execution, std::move(started));
   CO_ASSIGN(sandbox::Captured captured, co_await sandbox::Capture(*execution, kMostState));
   if (captured.out_truncated) {
-    co_return Fail(Code::kTooLarge,
-                   fmt::format("the session's variables have more than {} bytes", kMostState),
-                   "COMMAND_EXECUTION_ERROR");
+    co_return Fail(
+        Code::kTooLarge,
+        fmt::format("the session's variables and functions have more than {} bytes", kMostState),
+        "COMMAND_EXECUTION_ERROR");
   }
-  co_return ParseState(captured.out);
+  co_return std::move(captured.out);
 }
 
-sandbox::ExecRequest TellState(std::string session) {
+sandbox::ExecRequest TellState(std::string session, std::string_view how) {
   sandbox::ExecRequest request;
-  request.command = kTellState;
+  request.command = how;
   request.cwd.clear();
   request.session = std::move(session);
   return request;
@@ -110,19 +145,41 @@ async::Task<Started> StartInSession(sandbox::AgentClient& agent, sandbox::ExecRe
 
 async::Task<Result<ShellState>> StateOf(sandbox::AgentClient& agent, std::string session) {
   if (session.empty()) co_return ShellState();
-  Started started = co_await StartInSession(agent, TellState(std::move(session)));
-  Result<ShellState> state = co_await Ask(std::move(started));
-  co_return state;
+  Started started = co_await StartInSession(agent, TellState(std::move(session), kTellState));
+  CO_ASSIGN(std::string said, co_await Ask(std::move(started)));
+  co_return ParseState(said);
+}
+
+async::Task<Result<void>> BeginBeside(sandbox::AgentClient& agent, std::string session,
+                                      sandbox::ExecRequest& request) {
+  if (session.empty()) {
+    request.cwd = Joined(kWorkspace, request.cwd);
+    co_return Result<void>();
+  }
+  Started started = co_await StartInSession(agent, TellState(std::move(session), kTellAll));
+  CO_ASSIGN(std::string said, co_await Ask(std::move(started)));
+  CO_ASSIGN(auto place, ParsePlace(said));
+  request.cwd = Joined(place.first, request.cwd);
+  request.stdin = place.second;
+  // Behind the session's own.
+  for (const auto& [name, value] : request.env) {
+    request.stdin += fmt::format("\nbuiltin export {}={}", name, Quoted(value));
+  }
+  request.env.clear();
+  request.argv = {"bash", "-c", std::string(kBeside), "bash", std::move(request.command)};
+  request.command.clear();
+  co_return Result<void>();
 }
 
 async::Task<Result<std::string>> PathFrom(sandbox::AgentClient& agent, std::string session,
                                           std::string path) {
   if (path.starts_with('/') || session.empty()) co_return path;
-  Started started = co_await sandbox::StartExec(agent, TellState(std::move(session)));
+  Started started = co_await sandbox::StartExec(agent, TellState(std::move(session), kTellState));
   // Where it would begin.
   if (!started && ReasonOf(started.error()) == "SESSION_NOT_FOUND") co_return path;
-  CO_ASSIGN(ShellState state, co_await Ask(std::move(started)));
-  co_return Joined(state.cwd, path);
+  CO_ASSIGN(std::string said, co_await Ask(std::move(started)));
+  CO_ASSIGN(auto place, ParsePlace(said));
+  co_return Joined(place.first, path);
 }
 
 std::string Joined(std::string_view dir, std::string_view path) {

@@ -31,6 +31,11 @@ struct ShellState {
 // Of a session, once what it runs has ended; the first use opens it. Without a session: /workspace.
 async::Task<Result<ShellState>> StateOf(sandbox::AgentClient& agent, std::string session);
 
+// Makes `request`, a command line, one that begins where the session is, with its variables,
+// functions, aliases and options, as a subshell of it would: what it changes is its own.
+async::Task<Result<void>> BeginBeside(sandbox::AgentClient& agent, std::string session,
+                                      sandbox::ExecRequest& request);
+
 // `path`, or where it is seen from the session when it is relative.
 async::Task<Result<std::string>> PathFrom(sandbox::AgentClient& agent, std::string session,
                                           std::string path);
