@@ -5,8 +5,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "db/database.h"
 #include "db/migrations.h"
@@ -101,6 +106,74 @@ TEST_F(DamageTest, RowsOfTheSecondSchemaAreKept) {
                 "FROM sandboxes"),
             "old7why{\"x\":1}11");
   EXPECT_EQ(Ask(path_, "SELECT id || deleted_at_ms FROM deleted_sandboxes"), "gone5");
+}
+
+TEST_F(DamageTest, RowsOfTheThirdSchemaAreKept) {
+  MakeOld(3,
+          std::string(kOldRow) +
+              "; UPDATE sandboxes SET state='paused', changed_at_ms=9, disk_bytes=11, inodes=12, "
+              "weight=13, sleep_policy='{\"y\":2}', pool_key='key', recover=1;"
+              "INSERT INTO events (at_ms, iid, id, kind, state, detail) VALUES "
+              "(3, '00112233aabbccdd', 'old', 'state', 'paused', 'nobody')");
+  {
+    ASSERT_TRUE(Database::Open(path_));
+  }
+  EXPECT_EQ(Ask(path_,
+                "SELECT id || id_index || state || changed_at_ms || disk_bytes || inodes || weight "
+                "|| sleep_policy || pool_key || recover FROM sandboxes"),
+            "old7paused9111213{\"y\":2}key1");
+  EXPECT_EQ(Ask(path_, "SELECT seq || at_ms || iid || id || kind || state || detail FROM events"),
+            "1300112233aabbccddoldstatepausednobody");
+}
+
+TEST_F(DamageTest, RowsOfTheFourthSchemaAreKept) {
+  MakeOld(4, std::string(kOldRow) +
+                 "; INSERT INTO exposed_ports VALUES ('00112233aabbccdd', 3000, 'old', 'name', "
+                 "'token', 'generation', 1, 5, 6)");
+  {
+    ASSERT_TRUE(Database::Open(path_));
+  }
+  EXPECT_EQ(Ask(path_, "SELECT id || id_index || failure FROM sandboxes"), "old7why");
+  EXPECT_EQ(Ask(path_,
+                "SELECT iid || port || id || name || token || generation || signed || "
+                "created_at_ms || expires_at_ms FROM exposed_ports"),
+            "00112233aabbccdd3000oldnametokengeneration156");
+}
+
+TEST_F(DamageTest, RowsOfTheFifthSchemaAreKept) {
+  MakeOld(5, std::string(kOldRow) +
+                 "; INSERT INTO services VALUES ('00112233aabbccdd', 'svc', '{}', 1, 5)");
+  {
+    ASSERT_TRUE(Database::Open(path_));
+  }
+  EXPECT_EQ(Ask(path_, "SELECT id || id_index || failure FROM sandboxes"), "old7why");
+  EXPECT_EQ(
+      Ask(path_, "SELECT iid || process || program || keep_awake || created_at_ms FROM services"),
+      "00112233aabbccddsvc{}15");
+}
+
+// FNV-1a, of the statements without comments: what they do.
+uint64_t HashOf(std::string_view sql) {
+  uint64_t hash = 0xcbf29ce484222325U;
+  for (size_t at = 0; at < sql.size(); ++at) {
+    if (sql.substr(at, 2) == "--") at = std::min(sql.find('\n', at), sql.size());
+    if (at < sql.size()) hash = (hash ^ static_cast<unsigned char>(sql[at])) * 0x100000001b3U;
+  }
+  return hash;
+}
+
+TEST_F(DamageTest, AMigrationThatSomebodyHasHadIsNotEdited) {
+  const std::pair<std::string_view, uint64_t> had[] = {
+      {"0001_sandboxes", 0x9931597189ca3e7eU}, {"0002_snapshots", 0x5c152a3536d63d48U},
+      {"0003_lifecycle", 0xd97249578577924bU}, {"0004_ports", 0x036942c179d9da29U},
+      {"0005_services", 0xe5105631ced760e3U},
+  };
+  ASSERT_GE(Migrations().size(), std::size(had));
+  for (size_t i = 0; i < std::size(had); ++i) {
+    EXPECT_EQ(Migrations()[i].name, had[i].first);
+    EXPECT_EQ(HashOf(Migrations()[i].sql), had[i].second)
+        << Migrations()[i].name << ": databases that have had it stay as it was; make another one";
+  }
 }
 
 TEST_F(DamageTest, AMigratedDatabaseIsThatOfANewOne) {
