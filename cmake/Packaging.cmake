@@ -42,6 +42,6 @@ set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "mmdebstrap, nodejs (>= 18), npm, python3, g
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "restic")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(debian ${CMAKE_SOURCE_DIR}/packaging/debian)
-set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${debian}/conffiles ${debian}/postinst ${debian}/prerm
-    ${debian}/postrm)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${debian}/conffiles ${debian}/preinst ${debian}/postinst
+    ${debian}/prerm ${debian}/postrm)
 include(CPack)

@@ -61,7 +61,7 @@ for package in crun nftables libc6 libsqlite3-0; do
   [[ $depends == *"$package"* ]] || fail "the package does not depend on $package: $depends"
 done
 if command -v systemd-analyze > /dev/null; then
-  sed "s|^ExecStart=/usr/bin/atoll|ExecStart=$build/atoll|" packaging/atoll.service > "$work/atoll.service"
+  sed "s|=/usr/bin/atoll|=$build/atoll|" packaging/atoll.service > "$work/atoll.service"
   said=$(systemd-analyze verify "$work/atoll.service" 2>&1) && [ -z "$said" ] || fail "the unit: $said"
 fi
 echo "ok: the package is complete"

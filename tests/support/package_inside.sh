@@ -95,7 +95,79 @@ install
 [ "$(cat /run/atoll/lock)" = "$daemon" ] && [ -d "/proc/$daemon" ] || fail "an upgrade ends the daemon"
 grep -q "^cgroup = \"$CGROUP\"" /etc/atoll/atoll.toml || fail "an upgrade changes the configuration"
 [ -z "$IMAGES" ] || [ "$(atoll run demo 'cat /workspace/file')" = kept ] || fail "an upgrade ends sandboxes"
-echo "ok: an upgrade leaves the daemon and sandboxes alone"
+echo "ok: without systemd an upgrade leaves the daemon and sandboxes alone"
+
+# What an upgrade asks systemd for, which does as the unit says.
+unit=/usr/lib/systemd/system/atoll.service
+mkdir -p /run/systemd/system
+mv /usr/sbin/policy-rc.d /tmp/policy-rc.d
+cat > /usr/local/bin/systemctl << 'STUB'
+#!/bin/bash
+words=()
+for word; do [[ $word == -* ]] || words+=("$word"); done
+echo "${words[*]}" >> /tmp/asked
+case ${words[0]} in
+  is-active | is-enabled) [ ! -e /tmp/inactive ] ;;
+  reload)
+    [ ! -e /tmp/no-reload ] || exit 1
+    MAINPID=$(cat /run/atoll/lock)
+    eval "$(sed -n 's/^ExecReload=//p' /usr/lib/systemd/system/atoll.service)" ;;
+esac
+STUB
+chmod +x /usr/local/bin/systemctl
+
+# What the daemon was asked to do by an upgrade.
+asked() { grep -E '^(start|stop|reload|restart|try-restart|reload-or-restart) ' /tmp/asked || true; }
+upgrade() { : > /tmp/asked && install; }
+
+# A client that asks again and again, on a new connection each time.
+( while [ ! -e /tmp/enough ]; do
+    answer=$(get localhost /health 2>&1) && [[ $answer == 200$'\n'* ]] || echo "$answer" >> /tmp/refused
+    echo >> /tmp/answers
+  done ) &
+client=$!
+upgrade
+sleep 0.5
+touch /tmp/enough
+wait $client
+[ "$(asked)" = "reload atoll.service" ] || fail "an upgrade asks for: $(cat /tmp/asked)"
+[ ! -e /tmp/refused ] || fail "an upgrade refuses connections: $(head -n 3 /tmp/refused)"
+[ "$(wc -l < /tmp/answers)" -gt 20 ] || fail "the client asked only $(wc -l < /tmp/answers) times"
+[ "$(cat /run/atoll/lock)" != "$daemon" ] || fail "no newer daemon has taken over"
+[ -z "$IMAGES" ] || [ "$(atoll run demo 'cat /workspace/file')" = kept ] || fail "an upgrade ends sandboxes"
+echo "ok: an upgrade lets the new daemon take over, and refuses nobody"
+
+# `dpkg -i` puts the package's unit in the place of each of these.
+sed -i 's/^# Sandboxes outlive.*/# Another remark./; s/^RestartSec=.*/RestartSec=7/' $unit
+upgrade
+[ "$(asked)" = "reload atoll.service" ] || fail "another remark in the unit asks for: $(cat /tmp/asked)"
+sed -i 's/^LimitNOFILE=.*/LimitNOFILE=1024/' $unit
+upgrade
+[ "$(asked)" = "try-restart atoll.service" ] || fail "another limit in the unit asks for: $(cat /tmp/asked)"
+upgrade
+[ "$(asked)" = "reload atoll.service" ] || fail "a unit that has not changed asks for: $(cat /tmp/asked)"
+touch /tmp/no-reload
+upgrade
+[ "$(asked)" = $'reload atoll.service\ntry-restart atoll.service' ] ||
+  fail "a daemon that does not take over leads to: $(cat /tmp/asked)"
+touch /tmp/inactive
+upgrade
+[ -z "$(asked)" ] || fail "a daemon that does not run leads to: $(cat /tmp/asked)"
+rm /tmp/no-reload /tmp/inactive
+
+# A program that cannot start: the reload says so soon, and the one that runs goes on.
+daemon=$(cat /run/atoll/lock)
+cp /etc/atoll/atoll.toml /tmp/atoll.toml
+sed -i '1i no_such_key = 1' /etc/atoll/atoll.toml
+if atoll --config /tmp/atoll.toml upgrade > /dev/null 2>&1; then
+  fail "an upgrade to a daemon that cannot start succeeds"
+fi
+mv /tmp/atoll.toml /etc/atoll/atoll.toml
+[ "$(cat /run/atoll/lock)" = "$daemon" ] && [[ $(get localhost /health) == 200* ]] ||
+  fail "the running daemon does not go on"
+rm -r /run/systemd /usr/local/bin/systemctl
+mv /tmp/policy-rc.d /usr/sbin/policy-rc.d
+echo "ok: it is restarted where only that helps"
 
 dpkg -r atoll > /tmp/dpkg.log 2>&1 || { cat /tmp/dpkg.log; fail "dpkg -r fails"; }
 assert_nothing_runs "a removal"
