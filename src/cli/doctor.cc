@@ -10,6 +10,7 @@
 #include "oci/bucket_client.h"
 #include "oci/criu.h"
 #include "oci/probe.h"
+#include "sys/cgroup_moves.h"
 #include "sys/fd.h"
 
 namespace atl::cli {
@@ -42,6 +43,13 @@ std::vector<oci::Check> ProbeWhereSandboxesAre(const std::string& state_dir) {
 Result<int> Doctor(const Globals& globals) {
   ASSIGN(daemon::Config config, ConfigOf(globals));
   std::vector<oci::Check> checks = ProbeWhereSandboxesAre(config.state_dir);
+  Result<bool> favored = sys::FavorsCgroupMoves();
+  checks.push_back({.name = "quick moves between cgroups",
+                    .ok = favored && *favored,
+                    .required = false,
+                    .detail = !favored   ? favored.error().message
+                              : *favored ? "favordynmods"
+                                         : "the daemon switches favordynmods on when it starts"});
   AddFile(checks, "default image", fmt::format("{}/{}/rootfs", config.images_dir, config.image),
           fmt::format("not there: make it with `atoll image build {}`", config.image));
   AddFile(checks, "OpenCode", config.opencode_binary(),

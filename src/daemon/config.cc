@@ -206,6 +206,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(source.Read("sandbox", "pids", pids, 16, 4'000'000));
   config.pids = static_cast<uint64_t>(pids);
   TRY(source.Read("sandbox", "cgroup", config.cgroup));
+  TRY(source.Read("sandbox", "cgroup_favordynmods", config.cgroup_favordynmods));
   TRY(source.Read("sandbox", "images_dir", config.images_dir));
   TRY(source.Read("sandbox", "opencode_dir", config.opencode_dir));
   TRY(ReadPorts(source, config.host_ports));

@@ -42,6 +42,7 @@ struct Config {
   double cpus = 2;
   uint64_t pids = 2048;
   std::string cgroup = "atoll";
+  bool cgroup_favordynmods = true;
   std::string images_dir;    // default: <state_dir>/images
   std::string opencode_dir;  // default: <state_dir>/opencode
 

@@ -24,6 +24,7 @@
 #include "daemon/pool_setup.h"
 #include "daemon/ready.h"
 #include "metrics/atoll.h"
+#include "sys/cgroup_moves.h"
 #include "sys/mounts.h"
 
 namespace atl::daemon {
@@ -286,6 +287,11 @@ Result<void> Serve(Config config) {
   ::mallopt(M_ARENA_MAX, 4);
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
+  if (config.cgroup_favordynmods) {
+    // Before the mount is hidden from this process.
+    Result<void> favored = sys::FavorCgroupMoves();
+    if (!favored) log::Info("sandboxes are made more slowly: {}", favored.error().message);
+  }
   TRY(sys::EnterPrivateMountNamespace());
   Result<std::unique_ptr<Daemon>> daemon = Daemon::Make(
       std::move(config), std::move(origin), std::move(predecessor), std::move(notifier), endpoints);

@@ -29,13 +29,13 @@ constexpr milliseconds kAgentLimit{2'000};
 async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }
 
 // Nobody works in it: it stands still, and takes no more than the memory that it has.
-Result<void> LayToRest(const sys::Cgroup& cgroup, uint64_t weight) {
+Result<void> LayToRest(const sys::Cgroup& cgroup, uint64_t weight, bool reclaim) {
   TRY(cgroup.SetLimits({.weight = weight}));
   TRY(cgroup.AwaitAgent(kAgentLimit));
   Result<void> frozen = cgroup.Freeze(true);
   // It waits just as well where the host cannot freeze.
   if (!frozen && ReasonOf(frozen.error()) == "FREEZE_UNSUPPORTED") return {};
-  if (frozen) TRY(cgroup.Reclaim());
+  if (frozen && reclaim) TRY(cgroup.Reclaim());
   return frozen;
 }
 
@@ -191,11 +191,24 @@ async::Task<Result<void>> Registry::WarmPool::Prepare(EntryPtr member) {
     CO_TRY(co_await impl.runtime.blocking().Run(lower));
     CO_TRY(co_await hooks.warm(member->sandbox));
   }
+  CO_TRY(co_await Rest(member, cgroup, true));
+  if (!options.opencode || !hooks.warm || !sys::HostHasSwap()) co_return Result<void>();
+  // All of it is on swap now. What an answer needs comes back before somebody waits for it; the
+  // rest, by far the most, stays there.
+  auto thaw = [&cgroup] { return cgroup.Freeze(false); };
+  CO_TRY(co_await impl.runtime.blocking().Run(thaw));
+  CO_TRY(co_await hooks.warm(member->sandbox));
+  CO_TRY(co_await Rest(member, cgroup, false));
+  co_return Result<void>();
+}
+
+async::Task<Result<void>> Registry::WarmPool::Rest(EntryPtr member, sys::Cgroup cgroup,
+                                                   bool reclaim) {
   // A daemon that took over meanwhile has it now, and may have given it away.
   async::Mutex::Lock lock = co_await member->lifecycle.Acquire();
   if (impl.retired) co_return Fail(Code::kCancelled, "a newer daemon has it");
   uint64_t weight = member->row.limits.weight;
-  auto rest = [&cgroup, weight] { return LayToRest(cgroup, weight); };
+  auto rest = [&cgroup, weight, reclaim] { return LayToRest(cgroup, weight, reclaim); };
   CO_TRY(co_await impl.runtime.blocking().Run(rest));
   co_return Result<void>();
 }

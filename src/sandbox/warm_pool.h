@@ -60,6 +60,7 @@ struct Registry::WarmPool {
   async::Task<bool> RoundOf(std::string image);
   async::Task<> MakeOne(std::string image, std::string key);
   async::Task<Result<void>> Prepare(EntryPtr member);
+  async::Task<Result<void>> Rest(EntryPtr member, sys::Cgroup cgroup, bool reclaim);
   // One entry in the state that its row announces, with a row. The lock is the caller's.
   async::Task<Result<void>> Launch(EntryPtr member, Row row, std::string checkpoint = {});
   // template.cc. A template is a checkpoint of a sandbox that was prepared as a member and that

@@ -301,10 +301,14 @@ Result<void> ReclaimV1(const std::string& work) {
 
 }  // namespace
 
-Result<void> Cgroup::Reclaim() const {
+bool HostHasSwap() {
   // A header line, and a line for every swap area.
   auto swaps = ReadFile("/proc/swaps", 1U << 16U);
-  if (!swaps || std::ranges::count(*swaps, '\n') < 2) return {};
+  return swaps && std::ranges::count(*swaps, '\n') >= 2;
+}
+
+Result<void> Cgroup::Reclaim() const {
+  if (!HostHasSwap()) return {};
   std::string work = WorkOf("memory");
   if (work.empty()) return {};
   std::set<int> pids;

@@ -34,6 +34,9 @@ struct CgroupUsage {
   uint64_t oom_kills = 0;  // processes of `work` ended for want of memory, since it was made
 };
 
+// Whether what stands still can be moved out of memory.
+bool HostHasSwap();
+
 // The groups of one sandbox. A plain value: it owns nothing, the groups stay until Remove.
 class Cgroup {
  public:
