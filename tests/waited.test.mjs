@@ -36,6 +36,8 @@ describe('the first request', () => {
   };
 
   const requests = {
+    create: () => daemon.sandbox('box').post('/create', {opencode: false}, {limitMs: 100_000}),
+    wake: () => v1('POST', '/wake', {json: {}}),
     run: () => daemon.sandbox('box').post('/run', {command: 'true'}, {limitMs: 100_000}),
     exec: () => v1('POST', '/exec', {json: {argv: ['true']}}),
     'exec/ws': socket('/exec/ws'),

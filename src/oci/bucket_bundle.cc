@@ -102,6 +102,7 @@ json::object Config(const BucketBundleSpec& spec) {
         {{"type", "RLIMIT_NPROC"}, {"hard", 256}, {"soft", 256}},
         {{"type", "RLIMIT_NOFILE"}, {"hard", 1024}, {"soft", 1024}},
         {{"type", "RLIMIT_CORE"}, {"hard", 0}, {"soft", 0}}}},
+      {"oomScoreAdj", 1},
       {"noNewPrivileges", true}};
   json::object config{{"ociVersion", "1.0.2"},
                       {"process", std::move(process)},

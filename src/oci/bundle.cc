@@ -75,6 +75,9 @@ json::object Process(const BundleSpec& spec) {
       {"rlimits",
        {{{"type", "RLIMIT_NOFILE"}, {"hard", most}, {"soft", usual}},
         {{"type", "RLIMIT_CORE"}, {"hard", 0}, {"soft", 0}}}},
+      // The service manager may have made the daemon less likely to be ended for want of memory.
+      // crun takes 0 for nothing.
+      {"oomScoreAdj", 1},
       {"noNewPrivileges", true}};
 }
 

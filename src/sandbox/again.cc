@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is tried again by itself: deletes and stops that failed, rows that could not be written, and
-// saving what could not be saved. Each has a pause, which grows.
+// What is done by itself about what went wrong: sandboxes whose first process has ended are cleared
+// away; deletes and stops that failed, rows that could not be written, and saving what could not be
+// saved are tried again. Each has a pause, which grows.
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "sandbox/pid_one.h"
 #include "sandbox/registry_impl.h"
 
 namespace atl::sandbox {
@@ -18,6 +21,14 @@ constexpr std::chrono::seconds kLongestStopAgainPause{600};
 constexpr std::chrono::seconds kSaveAgainPause{30};
 constexpr std::chrono::seconds kLongestSaveAgainPause{3600};
 constexpr size_t kSavesAtOnce = 4;
+// Each keeps a thread for as long as it takes to see that nothing ends.
+constexpr int kEndsAtOnce = 4;
+constexpr std::chrono::milliseconds kTick{1'000};
+constexpr std::chrono::hours kPruneEvents{1};
+constexpr std::chrono::milliseconds kKeepEvents = std::chrono::hours(24 * 30);
+constexpr int64_t kMaxEvents = 1'000'000;
+
+async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
 
 }  // namespace
 
@@ -28,27 +39,116 @@ Error Late(Error error) {
   return error;
 }
 
-async::Task<> Registry::Impl::DeleteAgainRound() {
+async::Task<> Registry::RunAgain() {
+  auto prune_at = steady_clock::now() + kTick;
+  while (!impl_->automatic_stops.is_set()) {
+    co_await async::WithTimeout(kTick, WaitFor(impl_->automatic_stops));
+    if (impl_->automatic_stops.is_set()) break;
+    impl_->DeadRound();
+    impl_->DeleteAgainRound();
+    impl_->StopAgainRound();
+    impl_->WriteAgainRound();
+    if (steady_clock::now() < prune_at) continue;
+    prune_at = steady_clock::now() + kPruneEvents;
+    auto prune = [this] {
+      // While the clock is doubted only their number counts.
+      ClockReading now = ReadClock();
+      bool doubted = impl_->clock.WhyNotToRemove(now).has_value();
+      return impl_->events.Prune(doubted ? 0 : now.wall_ms - kKeepEvents.count(), kMaxEvents);
+    };
+    Result<void> pruned = co_await impl_->runtime.blocking().Run(prune);
+    if (!pruned) log::Warning("forget old events: {}", pruned.error().message);
+  }
+}
+
+void Registry::Impl::DeleteAgainRound() {
   std::vector<EntryPtr> due;
   {
     std::lock_guard guard(mutex);
     for (const auto& [id, entry] : entries) {
       bool failed = entry->exists && entry->row.state == State::kDeleting &&
                     entry->delete_again_at != steady_clock::time_point();
-      if (failed && steady_clock::now() >= entry->delete_again_at) due.push_back(entry);
+      if (!failed || steady_clock::now() < entry->delete_again_at) continue;
+      if (ending_again >= kEndsAtOnce) continue;
+      ++ending_again;
+      // Not again before this try has ended.
+      entry->delete_again_at = steady_clock::time_point::max();
+      due.push_back(entry);
     }
   }
-  for (const EntryPtr& entry : due) {
-    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-    if (entry->removed || entry->row.state != State::kDeleting) continue;
+  // Side by side: what cannot be ended keeps nobody else waiting.
+  for (EntryPtr& entry : due) {
+    ++resting;
+    async::Spawn(runtime.NextShard(), DeleteAgain(std::move(entry)), "delete again");
+  }
+}
+
+async::Task<> Registry::Impl::DeleteAgain(EntryPtr entry) {
+  co_await async::DisableCancellation();
+  async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+  if (!retired && !entry->removed && entry->row.state == State::kDeleting) {
     std::string id = entry->row.id;
     Result<void> deleted = co_await DestroyAll(entry);
     if (deleted) log::Info("sandbox {} is deleted now", id);
     if (!deleted) log::Warning("sandbox {}: {}", id, deleted.error().message);
   }
+  lock.Unlock();
+  --ending_again;
+  --resting;
 }
 
-void Registry::Impl::NoteFailed(const EntryPtr& entry, const std::string& why) {
+void Registry::Impl::DeadRound() {
+  std::vector<EntryPtr> dead;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [id, entry] : entries) {
+      State state = entry->row.state;
+      bool lives = entry->exists && (state == State::kRunning || state == State::kPaused);
+      bool somebodys = entry->row.pool_key.empty() && !entry->reserved && !entry->clearing;
+      if (!lives || !somebodys || !entry->sandbox) continue;
+      if (!HasEnded(entry->sandbox->pidfd_.get())) continue;
+      entry->clearing = true;
+      dead.push_back(entry);
+    }
+  }
+  for (EntryPtr& entry : dead) {
+    ++resting;
+    async::Spawn(runtime.NextShard(), ClearOne(std::move(entry)), "clear a dead sandbox");
+  }
+}
+
+async::Task<> Registry::Impl::ClearOne(EntryPtr entry) {
+  co_await async::DisableCancellation();
+  async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+  // Somebody who wants it may have started it meanwhile.
+  bool dead = !retired && !entry->removed && IsUp(entry) && !Living(entry);
+  if (dead) {
+    log::Warning("sandbox {} has ended by itself", entry->row.id);
+    Result<void> ended = co_await ClearDead(entry, "its first process has ended");
+    if (!ended) {
+      log::Error("sandbox {}: {}", entry->row.id, ended.error().message);
+      co_await NoteFailed(entry, ended.error().message);
+    }
+  }
+  {
+    std::lock_guard guard(mutex);
+    entry->clearing = false;
+  }
+  lock.Unlock();
+  --resting;
+}
+
+async::Task<> Registry::Impl::NoteFailed(EntryPtr entry, std::string why) {
+  bool known = false;
+  {
+    std::lock_guard guard(mutex);
+    known = entry->row.state == State::kFailed && entry->row.failure == why;
+  }
+  auto write = [this, &entry, &why] { return rows.SetState(entry->row.iid, State::kFailed, why); };
+  if (!known) {
+    Result<void> written = co_await runtime.blocking().Run(write);
+    if (!written) log::Error("sandbox {}: {}", entry->row.id, written.error().message);
+  }
   std::lock_guard guard(mutex);
   entry->row.state = State::kFailed;
   entry->row.failure = why;
@@ -57,30 +157,30 @@ void Registry::Impl::NoteFailed(const EntryPtr& entry, const std::string& why) {
   entry->stop_again_at = steady_clock::now() + entry->stop_again_pause;
 }
 
-async::Task<> Registry::Impl::StopAgainRound() {
+void Registry::Impl::StopAgainRound() {
   std::vector<EntryPtr> due;
   {
     std::lock_guard guard(mutex);
     for (const auto& [id, entry] : entries) {
       bool failed = entry->exists && entry->row.state == State::kFailed;
       if (!failed || steady_clock::now() < entry->stop_again_at) continue;
+      if (ending_again >= kEndsAtOnce) continue;
+      ++ending_again;
       // Not again before this try has ended.
       entry->stop_again_at = steady_clock::time_point::max();
       due.push_back(entry);
     }
   }
-  // Side by side: what cannot be ended keeps nobody else waiting.
   for (EntryPtr& entry : due) {
     ++resting;
     async::Spawn(runtime.NextShard(), StopAgain(std::move(entry)), "stop again");
   }
-  co_return;
 }
 
 async::Task<> Registry::Impl::StopAgain(EntryPtr entry) {
   co_await async::DisableCancellation();
   async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-  if (!entry->removed && IsFailed(entry)) {
+  if (!retired && !entry->removed && IsFailed(entry)) {
     Result<void> ended = co_await ClearDead(entry, "its stop, which had failed, is finished");
     if (ended) {
       log::Info("sandbox {} is stopped now", entry->row.id);
@@ -88,23 +188,44 @@ async::Task<> Registry::Impl::StopAgain(EntryPtr entry) {
       entry->stop_again_pause = {};
     } else {
       log::Warning("sandbox {} still cannot be stopped: {}", entry->row.id, ended.error().message);
-      NoteFailed(entry, ended.error().message);
+      co_await NoteFailed(entry, ended.error().message);
     }
   }
   lock.Unlock();
+  --ending_again;
   --resting;
 }
 
-async::Task<> Registry::Impl::WriteAgainRound() {
+void Registry::Impl::WriteAgainRound() {
   std::vector<EntryPtr> due;
   {
     std::lock_guard guard(mutex);
+    // One round at a time: whoever holds one of the locks may do so for long.
+    if (writing_again) return;
     for (const auto& [id, entry] : entries) {
       if (entry->exists && entry->wake_unwritten) due.push_back(entry);
     }
+    if (due.empty()) return;
+    writing_again = true;
   }
+  ++resting;
+  async::Spawn(runtime.NextShard(), WriteAgain(std::move(due)), "write again");
+}
+
+async::Task<> Registry::Impl::WriteAgain(std::vector<EntryPtr> due) {
+  co_await async::DisableCancellation();
+  co_await WriteAgainEach(std::move(due));
+  {
+    std::lock_guard guard(mutex);
+    writing_again = false;
+  }
+  --resting;
+}
+
+async::Task<> Registry::Impl::WriteAgainEach(std::vector<EntryPtr> due) {
   for (const EntryPtr& entry : due) {
     async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
+    if (retired) co_return;
     {
       std::lock_guard guard(mutex);
       // Another state has been written since.
@@ -177,7 +298,8 @@ async::Task<Result<void>> Registry::Impl::SaveAgainOne(std::string id, EntryPtr 
   if (held.entry != entry || !rests || !entry->row.unsaved) co_return Result<void>();
   Phases phases;
   bool keep_memory = launcher.HasMemory(entry->row.iid);
-  CO_TRY(co_await StartAgain(entry, phases));
+  // Nobody has asked for its services: it is started to be read.
+  CO_TRY(co_await StartAgain(entry, phases, nullptr, false));
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
@@ -200,7 +322,7 @@ async::Task<Result<void>> Registry::Impl::SaveAgainOne(std::string id, EntryPtr 
   Result<void> stopped = co_await StopContainer(entry);
   Reserve(entry, false);
   if (!stopped) {
-    NoteFailed(entry, stopped.error().message);
+    co_await NoteFailed(entry, stopped.error().message);
     co_return Unexpected(std::move(stopped).error());
   }
   if (!saved) co_return Unexpected(std::move(saved).error());

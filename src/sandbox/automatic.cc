@@ -102,11 +102,12 @@ void Registry::StartAutomatic() {
                "open the repository");
   async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunAutomatic(),
                "automatic snapshots");
+  async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunAgain(), "try again");
+  async::Spawn(impl_->runtime.NextShard(), RunUsage(), "look at what sandboxes use");
 }
 
 void Registry::StartIdle() {
   async::Spawn(impl_->runtime.shard(impl_->runtime.shard_count() - 1), RunIdle(), "idleness");
-  async::Spawn(impl_->runtime.NextShard(), RunUsage(), "look at what sandboxes use");
 }
 
 namespace {

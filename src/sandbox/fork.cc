@@ -98,7 +98,8 @@ async::Task<Result<void>> Registry::Impl::ClaimAll(Row source, ForkRequest reque
 }
 
 // What a copy is taken of: it exists, and nothing is begun with it meanwhile.
-async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::string id, bool up) {
+async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::string id, bool up,
+                                                                       Waited& waited) {
   Source source;
   for (int round = 0; round < 2; ++round) {
     EntryPtr entry = Lookup(id);
@@ -133,15 +134,15 @@ async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::stri
     // What is in snapshots only, or in memory that was kept, it gets by its start.
     source = {};
     Result<std::shared_ptr<Sandbox>> started;
-    co_await StartFor(id, started);
+    co_await StartFor(id, started, waited);
     if (!started) co_return Unexpected(std::move(started).error());
   }
   co_return Fail(Code::kFailedPrecondition, fmt::format("sandbox {} cannot be started", id),
                  "CONTAINER_UNAVAILABLE");
 }
 
-async::Task<> Registry::Impl::StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result) {
-  Waited waited;
+async::Task<> Registry::Impl::StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result,
+                                       Waited& waited) {
   co_await AcquireInto(std::move(id), result, &waited);
 }
 
@@ -166,7 +167,7 @@ async::Task<Result<void>> Registry::Impl::CopyFiles(const Source& source,
 async::Task<Result<void>> Registry::Impl::ForkSteps(std::string id, ForkRequest request,
                                                     std::vector<Held>& claimed, Forked& forked) {
   const bool memory = request.memory;
-  CO_ASSIGN(Source source, co_await HoldSource(id, memory));
+  CO_ASSIGN(Source source, co_await HoldSource(id, memory, forked.waited));
   CO_TRY(co_await ClaimAll(source.row, std::move(request), claimed));
   std::vector<Row> targets;
   targets.reserve(claimed.size());
@@ -195,7 +196,8 @@ async::Task<Result<void>> Registry::Impl::ForkSteps(std::string id, ForkRequest 
     }
     phases.emplace_back("total", forked.facts.copy_ms + watch.Lap());
     std::lock_guard guard(mutex);
-    forked.made.push_back({.info = InfoOf(*entry), .phases = std::move(phases), .recovered = {}});
+    forked.made.push_back(
+        {.info = InfoOf(*entry), .phases = std::move(phases), .recovered = {}, .waited = {}});
   }
   co_return Result<void>();
 }

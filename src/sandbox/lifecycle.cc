@@ -161,11 +161,11 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
   }
   Phases phases;
   std::vector<Recovered> recovered;
+  Waited waited;
   Result<void> done;
   if (entry->exists && create.only_from_pool) {
     done = PoolIsEmpty();  // somebody else has made it meanwhile
   } else if (entry->exists) {
-    Waited waited;
     done = co_await MakeRun(entry, phases, &recovered, &waited);
   } else {
     entry->row.id = id;
@@ -178,8 +178,10 @@ async::Task<> Registry::Impl::CreateInto(std::string id, CreateOptions create,
   entry->activity->Touch();
   phases.emplace_back("total", watch.Lap());
   std::lock_guard guard(mutex);
-  result = Created{
-      .info = InfoOf(*entry), .phases = std::move(phases), .recovered = std::move(recovered)};
+  result = Created{.info = InfoOf(*entry),
+                   .phases = std::move(phases),
+                   .recovered = std::move(recovered),
+                   .waited = waited};
 }
 
 Row Registry::Impl::NewRow(std::string id, CreateOptions create) const {

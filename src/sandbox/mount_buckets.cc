@@ -132,10 +132,11 @@ async::Task<> Registry::Impl::MountBucketInto(std::shared_ptr<Sandbox> sandbox,
   result->mounted = true;
 }
 
-async::Task<Result<BucketState>> Registry::MountBucket(std::string id, BucketRequest request) {
+async::Task<Result<BucketState>> Registry::MountBucket(std::string id, BucketRequest request,
+                                                       Waited* waited) {
   CO_ASSIGN(request, SettleBucket(std::move(request), impl_->options.buckets));
   CO_TRY(oci::BucketClients::Available());
-  CO_ASSIGN(std::shared_ptr<Sandbox> sandbox, co_await Acquire(std::move(id)));
+  CO_ASSIGN(std::shared_ptr<Sandbox> sandbox, co_await Acquire(std::move(id), waited));
   CO_ASSIGN(std::vector<BucketState> known, co_await Buckets(sandbox->id()));
   // Where one is already, nothing is made, for that would be in the bucket; nor would one whose
   // client has died answer.

@@ -113,13 +113,13 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
       log::Info("sandbox {} was not yet restored: it is at its next start", id);
     } else {
       log::Error("sandbox {}: {}", id, emptied.error().message);
-      NoteFailed(entry, emptied.error().message);
+      co_await NoteFailed(entry, emptied.error().message);
     }
     co_return;
   }
   // The next use of one that failed tries to start it.
   if (state == State::kStopped || state == State::kFailed) {
-    if (state == State::kFailed) NoteFailed(entry, entry->row.failure);
+    if (state == State::kFailed) co_await NoteFailed(entry, entry->row.failure);
     co_return;
   }
   if (lives) {
@@ -150,7 +150,7 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
     Result<void> stopped = co_await ClearDead(entry, adopted.error().message);
     if (!stopped) {
       log::Error("sandbox {}: {}", id, stopped.error().message);
-      NoteFailed(entry, stopped.error().message);
+      co_await NoteFailed(entry, stopped.error().message);
     }
     co_return;
   }

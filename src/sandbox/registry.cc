@@ -339,8 +339,8 @@ async::Task<Result<void>> Registry::Sleep(std::string id, bool force) {
   co_return result;
 }
 
-async::Task<Result<void>> Registry::Wake(std::string id) {
-  CO_TRY(co_await Acquire(std::move(id)));
+async::Task<Result<void>> Registry::Wake(std::string id, Waited* waited) {
+  CO_TRY(co_await Acquire(std::move(id), waited));
   co_return Result<void>();
 }
 

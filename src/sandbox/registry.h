@@ -214,6 +214,7 @@ class Registry {
     Info info;
     Phases phases;
     std::vector<Recovered> recovered;
+    Waited waited;  // one that existed
   };
   async::Task<Result<Created>> Create(std::string id, CreateOptions options);
   // New sandboxes with the files, environment, limits and policies of `id`, all or none. A running
@@ -223,6 +224,7 @@ class Registry {
   struct Forked {
     std::vector<Created> made;
     ForkFacts facts;
+    Waited waited;  // for the source
   };
   async::Task<Result<Forked>> Fork(std::string id, ForkRequest request);
   // Works from any state. kNotFound for an id that does not exist.
@@ -237,7 +239,7 @@ class Registry {
   // somebody uses it, unless `force`.
   async::Task<Result<void>> Sleep(std::string id, bool force);
   // Wakes or starts it.
-  async::Task<Result<void>> Wake(std::string id);
+  async::Task<Result<void>> Wake(std::string id, Waited* waited = nullptr);
   async::Task<Result<Info>> Change(std::string id, Changes changes);
   // Blocking work on what belongs to a sandbox, while nobody creates, deletes or hands it over.
   using LockedWork = std::function<Result<void>(const Info& info)>;
@@ -246,7 +248,8 @@ class Registry {
   // A bucket becomes a directory of the sandbox, now and at each of its starts until it is
   // unmounted. BUCKETS_UNAVAILABLE, BUCKET_MOUNT_ERROR, INVALID_MOUNT_CONFIG, MISSING_CREDENTIALS,
   // RESOURCE_BUSY, TOO_MANY_BUCKETS.
-  async::Task<Result<BucketState>> MountBucket(std::string id, BucketRequest request);
+  async::Task<Result<BucketState>> MountBucket(std::string id, BucketRequest request,
+                                               Waited* waited = nullptr);
   // BUCKET_NOT_MOUNTED.
   async::Task<Result<void>> UnmountBucket(std::string id, std::string path);
   async::Task<Result<std::vector<BucketState>>> Buckets(std::string id);
@@ -336,6 +339,7 @@ class Registry {
   async::Task<> OpenVault();
   async::Task<> RunAutomatic();
   async::Task<> RunIdle();
+  async::Task<> RunAgain();
   async::Task<> RunUsage();
   async::Task<> SaveSome(const std::vector<std::string>& ids, size_t begin, size_t step);
   async::Task<> SaveEach(const std::vector<std::string>& ids, size_t begin, size_t step);

@@ -67,6 +67,7 @@ struct Registry::Entry {
   std::chrono::steady_clock::time_point quiet_since;  // as far as that shows in CPU time
   bool delete_wanted = false;                         // by its owner
   bool idles = false;                                 // it is being put to rest by itself
+  bool clearing = false;                              // it has ended, and is being cleared away
   std::stop_source deleting;                          // who saves it before its stop need not go on
   std::optional<std::stop_source> wanted;             // the same, of a stop because nobody uses it
   std::chrono::steady_clock::time_point looked_at;    // for an interval snapshot, last
@@ -183,8 +184,10 @@ struct Registry::Impl {
 
   async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases,
                                       std::vector<Recovered>& recovered);
+  // `with_services`: those that are to run in it are started.
   async::Task<Result<void>> StartAgain(EntryPtr entry, Phases& phases,
-                                       std::vector<Recovered>* recovered = nullptr);
+                                       std::vector<Recovered>* recovered = nullptr,
+                                       bool with_services = true);
   // A member of the pool for the sandbox that `row` describes, in the place of a new one. kBroken:
   // it is `entry`'s, whose row is written, but does not work.
   enum class FromPool { kNone, kWorks, kBroken };
@@ -219,8 +222,8 @@ struct Registry::Impl {
   async::Task<Result<void>> ForkSteps(std::string id, ForkRequest request,
                                       std::vector<Held>& claimed, Forked& forked);
   // `up`: it runs or sleeps.
-  async::Task<Result<Source>> HoldSource(std::string id, bool up);
-  async::Task<> StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result);
+  async::Task<Result<Source>> HoldSource(std::string id, bool up, Waited& waited);
+  async::Task<> StartFor(std::string id, Result<std::shared_ptr<Sandbox>>& result, Waited& waited);
   bool Exists(std::string_view id) const;
   async::Task<Result<Held>> Claim(std::string id, Row source);
   async::Task<Result<void>> ClaimAll(Row source, ForkRequest request, std::vector<Held>& claimed);
@@ -343,17 +346,26 @@ struct Registry::Impl {
   async::Task<> SleepByItself(EntryPtr entry);
   async::Task<> StopByItself(EntryPtr entry);
   async::Task<> PutToRest(EntryPtr entry, bool stop);
-  std::atomic<int> resting = 0;  // how many of those are under way
+  bool writing_again = false;         // guarded by mutex
+  std::atomic<int> ending_again = 0;  // deletes and stops that are tried again
+  std::atomic<int> resting = 0;       // how many of those are under way
   // `after`: the idle time that is asked for.
   bool IsBusy(const EntryPtr& entry, std::chrono::seconds after);
   // A service of it runs that is to keep it awake; this counts as a use.
   async::Task<bool> StaysAwake(EntryPtr entry);
-  async::Task<> DeleteAgainRound();
+  void DeleteAgainRound();
+  async::Task<> DeleteAgain(EntryPtr entry);
   // Those whose stop failed, and rows that could not be written, are tried again.
-  async::Task<> StopAgainRound();
+  void StopAgainRound();
   async::Task<> StopAgain(EntryPtr entry);
-  async::Task<> WriteAgainRound();
-  void NoteFailed(const EntryPtr& entry, const std::string& why);
+  void WriteAgainRound();
+  async::Task<> WriteAgain(std::vector<EntryPtr> due);
+  async::Task<> WriteAgainEach(std::vector<EntryPtr> due);
+  // Those whose first process has ended while nobody looked.
+  void DeadRound();
+  async::Task<> ClearOne(EntryPtr entry);
+  // With the lifecycle lock: in its row, too.
+  async::Task<> NoteFailed(EntryPtr entry, std::string why);
 
   async::Task<> LoadInto(Result<void>& result);
 

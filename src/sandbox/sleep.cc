@@ -19,9 +19,6 @@ using std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kTick{1'000};
 constexpr std::chrono::milliseconds kRestingPause{20};
 constexpr std::chrono::minutes kQuiet{1};
-constexpr std::chrono::hours kPruneEvents{1};
-constexpr std::chrono::milliseconds kKeepEvents = std::chrono::hours(24 * 30);
-constexpr int64_t kMaxEvents = 1'000'000;
 constexpr const char* kWanted = "somebody wants it";
 
 Unexpected InUse(const std::string& id, int uses) {
@@ -297,24 +294,10 @@ async::Task<> WaitFor(async::Event& event) { co_await event.Wait(); }
 }  // namespace
 
 async::Task<> Registry::RunIdle() {
-  auto prune_at = steady_clock::now() + kTick;
   while (!impl_->automatic_stops.is_set()) {
     co_await async::WithTimeout(kTick, WaitFor(impl_->automatic_stops));
     if (impl_->automatic_stops.is_set()) break;
     co_await impl_->IdleRound();
-    co_await impl_->DeleteAgainRound();
-    co_await impl_->StopAgainRound();
-    co_await impl_->WriteAgainRound();
-    if (steady_clock::now() < prune_at) continue;
-    prune_at = steady_clock::now() + kPruneEvents;
-    auto prune = [this] {
-      // While the clock is doubted only their number counts.
-      ClockReading now = ReadClock();
-      bool doubted = impl_->clock.WhyNotToRemove(now).has_value();
-      return impl_->events.Prune(doubted ? 0 : now.wall_ms - kKeepEvents.count(), kMaxEvents);
-    };
-    Result<void> pruned = co_await impl_->runtime.blocking().Run(prune);
-    if (!pruned) log::Warning("forget old events: {}", pruned.error().message);
   }
   while (impl_->resting > 0) co_await async::Sleep(kRestingPause);
 }

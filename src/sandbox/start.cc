@@ -77,7 +77,8 @@ async::Task<Result<void>> Registry::Impl::LaunchFromMemory(EntryPtr entry, Phase
 }
 
 async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& phases,
-                                                     std::vector<Recovered>* recovered) {
+                                                     std::vector<Recovered>* recovered,
+                                                     bool with_services) {
   metrics::Measure measure(metrics::Get().start_seconds);
   Stopwatch watch;
   bool at_rest = false;
@@ -112,7 +113,7 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
     phases.emplace_back("recover", watch.Lap());
     if (recovered != nullptr) *recovered = std::move(found);
   }
-  if (launched) {
+  if (launched && with_services) {
     co_await StartServices(services, entry->sandbox);
     phases.emplace_back("services", watch.Lap());
   }
@@ -122,8 +123,12 @@ async::Task<Result<void>> Registry::Impl::StartAgain(EntryPtr entry, Phases& pha
   Error error =
       Late(std::move(launched).error()).Wrap(fmt::format("start sandbox {}", entry->row.id));
   Result<void> stopped = co_await StopContainer(entry, error.message);
-  if (!stopped) log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
-  if (recover) co_await DropLayer(entry);
+  if (!stopped) {
+    log::Error("sandbox {}: {}", entry->row.id, stopped.error().message);
+    co_await NoteFailed(entry, stopped.error().message);
+  } else if (recover) {
+    co_await DropLayer(entry);
+  }
   co_return Unexpected(std::move(error));
 }
 

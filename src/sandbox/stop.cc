@@ -190,7 +190,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     if (IsUp(entry) || IsFailed(entry)) {
       Result<void> ended = co_await ClearDead(entry, "it had ended");
       if (!ended) {
-        NoteFailed(entry, ended.error().message);
+        co_await NoteFailed(entry, ended.error().message);
         result = Unexpected(Late(std::move(ended).error()));
         co_return;
       }
@@ -274,11 +274,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     result = std::move(stopped);
   } else {
     // Tried again by itself, and by whoever uses it next.
-    auto note = [this, &entry, &ended] {
-      return rows.SetState(entry->row.iid, State::kFailed, ended.error().message);
-    };
-    (void)co_await runtime.blocking().Run(note);
-    NoteFailed(entry, ended.error().message);
+    co_await NoteFailed(entry, ended.error().message);
     result = Unexpected(Late(std::move(ended).error()).Wrap(fmt::format("stop sandbox {}", id)));
   }
 }

@@ -128,6 +128,7 @@ async::Task<Result<Output>> CreateSandbox(Call call) {
   CO_TRY(sandbox::ValidateId(id));
   CO_ASSIGN(sandbox::Registry::Created created,
             co_await call.services.registry.Create(id, std::move(request.options)));
+  if (call.waited != nullptr) call.waited->Add(created.waited);
   json::Writer writer;
   std::string url = SandboxUrl(call.services, id, call.request);
   writer.BeginObject().Field("sandbox", id).Field("url", url);

@@ -51,6 +51,7 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
     result = co_await services.registry.Create(id, std::move(request.options));
   }
   CO_ASSIGN(sandbox::Registry::Created created, std::move(result));
+  sandbox::Waited waited = created.waited;
   if (!request.opencode) {
     services.servers.Start(id);
   } else if (*request.opencode) {
@@ -58,7 +59,9 @@ async::Task<Result<std::string>> DoCreate(const Services& services, std::string 
     CO_TRY(co_await services.servers.WaitReady(id, kOpencodeLimit));
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
     AddPhase(created.phases, "opencode", took.count());
+    waited.opencode_ms += took.count();
   }
+  waited.SayIn(exchange);
   co_return CreatedJson(services, created, exchange.request());
 }
 

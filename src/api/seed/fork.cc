@@ -32,6 +32,7 @@ async::Task<Result<std::string>> DoFork(const Services& services, std::string id
   CO_ASSIGN(ForkBody fork, ParseFork(body));
   CO_ASSIGN(sandbox::Registry::Forked forked,
             co_await services.registry.Fork(std::move(id), std::move(fork.request)));
+  forked.waited.SayIn(exchange);
   // All begin, then the answer waits for each if that is wanted.
   for (sandbox::Registry::Created& created : forked.made) {
     if (fork.opencode.value_or(true)) services.servers.Start(created.info.id);

@@ -46,8 +46,11 @@ async::Task<Result<std::string>> DoMount(const Services& services, std::string i
                                          http::Exchange& exchange) {
   CO_ASSIGN(std::string text, co_await exchange.ReadBody(kMaxBody));
   CO_ASSIGN(sandbox::BucketRequest request, Parse(text));
-  CO_ASSIGN(sandbox::BucketState state,
-            co_await services.registry.MountBucket(std::move(id), std::move(request)));
+  sandbox::Waited waited;
+  Result<sandbox::BucketState> mounted =
+      co_await services.registry.MountBucket(std::move(id), std::move(request), &waited);
+  waited.SayIn(exchange);
+  CO_ASSIGN(sandbox::BucketState state, std::move(mounted));
   json::Writer writer;
   WriteBucket(writer, state);
   co_return writer.Take();

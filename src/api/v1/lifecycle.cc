@@ -136,7 +136,9 @@ async::Task<> Sleep(const Services& services, std::string id, http::Exchange& ex
 }
 
 async::Task<> Wake(const Services& services, std::string id, http::Exchange& exchange) {
-  Result<void> awake = co_await services.registry.Wake(id);
+  sandbox::Waited waited;
+  Result<void> awake = co_await services.registry.Wake(id, &waited);
+  waited.SayIn(exchange);
   if (awake) {
     co_await RespondState(services, id, exchange);
   } else {

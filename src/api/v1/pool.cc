@@ -17,6 +17,7 @@ std::string StatsJson(const sandbox::PoolStats& stats) {
   writer.Key("config").BeginObject();
   writer.Field("warmTarget", uint64_t{options.warm_target});
   writer.Field("refreshInterval", static_cast<uint64_t>(options.refresh_interval.count()));
+  writer.Field("min", uint64_t{options.min}).Field("max", uint64_t{options.max});
   writer.Field("maxInstances", uint64_t{options.max_instances});
   writer.Field("scaleBatchSize", uint64_t{options.scale_batch_size});
   writer.EndObject();
