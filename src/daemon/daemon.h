@@ -64,6 +64,7 @@ class Daemon {
   async::Task<> Drain();
   async::Task<> Upgrade();
   async::Task<Result<void>> HandOver(Successor& successor);
+  async::Task<bool> PassOn(http::Exchange& exchange, const Error& error);
   async::Task<> StartIdle();
   Result<void> Serve(std::span<const BoundListener> listeners);
 
@@ -71,6 +72,7 @@ class Daemon {
   Origin origin_;
   std::optional<Predecessor> predecessor_;
   std::vector<BoundListener> bound_;  // kept, for a successor
+  async::Endpoint own_;               // the first of them
   Notifier notifier_;
   RunDirLock lock_;
   async::Runtime runtime_;

@@ -49,6 +49,7 @@ Result<std::vector<BoundListener>> Daemon::Bind(const std::vector<async::Endpoin
 }
 
 Result<void> Daemon::Listen() {
+  ASSIGN(own_, async::ParseEndpoint(bound_.front().address));
   TRY(WriteAddress(config_.run_dir, bound_.front().address));
   uint16_t port = bound_.front().port;
   // First: as long as the earlier daemon has not heard it, nobody was served, and it can go on with

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/host_state.h"
+#include "gateway/reverse_proxy.h"
 
 namespace atl::daemon {
 namespace {
@@ -17,6 +18,7 @@ constexpr std::chrono::milliseconds kTrashLimit{3'000};
 // What streams have that began before a newer daemon took over.
 constexpr std::chrono::minutes kReplacedLimit{15};
 constexpr std::chrono::seconds kSuccessorLimit{60};
+constexpr std::chrono::seconds kPassOnLimit{60};
 constexpr int kLockAttempts = 200;
 // What requests have that are under way when the newer daemon can run.
 constexpr std::chrono::milliseconds kRequestsLimit{500};
@@ -70,6 +72,19 @@ async::Task<Result<void>> Daemon::HandOver(Successor& successor) {
   log::Error("the newer daemon holds {} and does not end: this one gives up", config_.run_dir);
   std::fflush(nullptr);
   ::_exit(1);
+}
+
+// A request that came to this daemon, and of which it does nothing any more, is the newer one's. It
+// waits where it connects to until that one serves; or this one again, if that does not come to it.
+async::Task<bool> Daemon::PassOn(http::Exchange& exchange, const Error& error) {
+  if (ReasonOf(error) != "DAEMON_REPLACED" || !exchange.Rewind()) co_return false;
+  Result<async::Stream> newer = co_await async::ConnectTcp(own_, kPassOnLimit);
+  if (!newer) {
+    log::Warning("pass a request on to the newer daemon: {}", newer.error().message);
+    co_return false;
+  }
+  co_await gateway::ProxyTo(exchange, *std::move(newer), {});
+  co_return true;
 }
 
 async::Task<> Daemon::Upgrade() {

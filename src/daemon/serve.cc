@@ -189,6 +189,8 @@ void Daemon::MakeRoutes() {
   options.ui = ui_.get();
   gateway_ =
       std::make_unique<gateway::Gateway>(options, *registry_, *servers_, *ports_, seed, sdk, bare);
+  http::SetElsewhere(
+      [this](http::Exchange& exchange, const Error& error) { return PassOn(exchange, error); });
   auto handle = [this](http::Exchange& exchange) { return gateway_->Handle(exchange); };
   server_ = std::make_unique<http::Server>(handle, http::ServerOptions());
 }

@@ -158,6 +158,8 @@ async::Task<bool> Gateway::HoldUntilReady(const std::string& id, http::Exchange&
   Result<void> ready = Fail(Code::kCancelled, "the client has gone away");
   co_await async::Race(WaitReadyInto(servers_, id, ready, waited), exchange.WaitForHangup());
   if (ready) co_return true;
+  bool answered = co_await http::AnsweredElsewhere(exchange, ready.error());
+  if (answered) co_return false;
   if (navigation) {
     co_await RespondHolding(exchange, id, std::move(ready).error().message);
   } else {

@@ -28,6 +28,8 @@ constexpr std::chrono::milliseconds kFresh{300};
 // How much of a request body that nobody wants is read so that the answer is not lost to a reset.
 constexpr size_t kLingerBytes = 4UL << 20U;
 constexpr std::chrono::milliseconds kLingerTime{2'000};
+// A body that has been read as a whole is kept up to this size, for Rewind.
+constexpr size_t kKeptBody = 1UL << 20U;
 
 void WatchPeer(int fd, std::chrono::milliseconds limit) {
   int on = 1;
@@ -54,6 +56,17 @@ class Connection::ExchangeImpl : public Exchange {
   }
 
   async::Task<Result<size_t>> ReadSome(std::span<char> buffer) override {
+    if (replayed_ < kept_.size()) {
+      size_t again = kept_.copy(buffer.data(), buffer.size(), replayed_);
+      replayed_ += again;
+      co_return again;
+    }
+    Result<size_t> n = co_await ReadNew(buffer);
+    lost_ = lost_ || !n || *n > 0;
+    co_return n;
+  }
+
+  async::Task<Result<size_t>> ReadNew(std::span<char> buffer) {
     if (!continued_ && !started_ && head_.minor_version == 1 && !body_.at_end() &&
         ListContains(head_.headers.Joined("Expect"), "100-continue")) {
       continued_ = true;
@@ -71,14 +84,28 @@ class Connection::ExchangeImpl : public Exchange {
     };
     if (head_.framing == Framing::kLength && head_.content_length > limit) co_return too_large();
     std::string body;
+    const bool whole = !lost_ && kept_.empty();
     std::vector<char> piece(head_.framing == Framing::kNone ? 1 : 32UL * 1024);
     while (true) {
-      Result<size_t> n = co_await ReadSome(piece);
+      Result<size_t> n = co_await ReadNew(piece);
+      if (!n || *n > 0) lost_ = true;
       if (!n) co_return std::unexpected(std::move(n).error());
-      if (*n == 0) co_return body;
+      if (*n == 0) break;
       if (body.size() + *n > limit) co_return too_large();
       body.append(piece.data(), *n);
     }
+    if (whole && body.size() <= kKeptBody) {
+      kept_ = body;
+      replayed_ = body.size();
+      lost_ = false;
+    }
+    co_return body;
+  }
+
+  bool Rewind() override {
+    if (started_ || lost_) return false;
+    replayed_ = 0;
+    return true;
   }
 
   async::Task<Result<void>> Respond(ResponseHead head, std::string body) override {
@@ -214,6 +241,9 @@ class Connection::ExchangeImpl : public Exchange {
   Connection& connection_;
   RequestHead head_;
   BodyReader body_;
+  std::string kept_;     // the whole of it
+  size_t replayed_ = 0;  // of that
+  bool lost_ = false;    // some of it was read and is not kept
   Framing framing_ = Framing::kNone;
   std::string chunk_;
   bool keep_alive_;

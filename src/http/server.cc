@@ -42,6 +42,11 @@ std::atomic<Suggest>& Suggestions() {
   return suggest;
 }
 
+Elsewhere& ElsewhereOf() {
+  static Elsewhere elsewhere;
+  return elsewhere;
+}
+
 constexpr std::string_view kFullAnswer =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
     "Connection: close\r\n\r\n";
@@ -182,7 +187,17 @@ std::string ErrorBody(const Error& error, const Exchange* exchange) {
   return body.Take() + "\n";
 }
 
+void SetElsewhere(Elsewhere elsewhere) { ElsewhereOf() = std::move(elsewhere); }
+
+async::Task<bool> AnsweredElsewhere(Exchange& exchange, const Error& error) {
+  if (!ElsewhereOf() || exchange.response_started()) co_return false;
+  bool answered = co_await ElsewhereOf()(exchange, error);
+  co_return answered;
+}
+
 async::Task<> RespondError(Exchange& exchange, Error error) {
+  bool answered = co_await AnsweredElsewhere(exchange, error);
+  if (answered) co_return;
   const RequestHead& request = exchange.request();
   metrics::CountError(ReasonOf(error));
   if (HttpStatus(error.code) >= 500) {

@@ -58,6 +58,10 @@ class Exchange {
   // Sends `head` (101) and hands the connection over, with what was already read from it.
   virtual async::Task<Result<async::Stream*>> Upgrade(ResponseHead head, std::string& early) = 0;
 
+  // The body can be read again from its beginning. False: what of it was read is gone, or the
+  // answer has begun.
+  virtual bool Rewind() { return false; }
+
   // The server is ending, or leaves to another: what would go on for long had better end.
   virtual bool draining() const { return false; }
   // Returns when the client has gone away. Only one wait at a time.
@@ -118,6 +122,13 @@ class Server {
 using Suggest = std::string_view (*)(std::string_view code);
 // Called once, before anything is served.
 void SetSuggest(Suggest suggest);
+
+// Who may answer in the place of an error; false: nobody has.
+using Elsewhere = std::function<async::Task<bool>(Exchange& exchange, const Error& error)>;
+// Called once, before anything is served.
+void SetElsewhere(Elsewhere elsewhere);
+// To be asked before an error is answered: true when the exchange has been answered.
+async::Task<bool> AnsweredElsewhere(Exchange& exchange, const Error& error);
 
 // `{"code":…,"message":…}` with the error's status; behind them what could help ("suggestion") and
 // which request it was ("context"), where that is known.

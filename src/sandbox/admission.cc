@@ -221,7 +221,7 @@ async::Task<Result<Admission::Ticket>> Admission::Admit(RoomFor demand,
     queue_.push_back(number);
   }
   Place place(*this, number);
-  while (std::chrono::steady_clock::now() < deadline) {
+  while (std::chrono::steady_clock::now() < deadline && !closed_) {
     co_await async::Sleep(kPoll);
     std::lock_guard guard(mutex_);
     if (!place.IsFirst()) continue;

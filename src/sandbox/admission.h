@@ -2,6 +2,7 @@
 // Whether the host has room for one sandbox more, and a queue for those who wait until it has.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -95,6 +96,8 @@ class Admission {
   async::Task<Result<Ticket>> Admit(RoomFor demand, std::chrono::milliseconds wait);
   uint64_t MissingMemory(const RoomFor& demand) const;
   size_t waiting() const;
+  // Closed: nobody waits any more.
+  void Close(bool closed) { closed_ = closed; }
 
  private:
   class Place;  // in the queue
@@ -104,6 +107,7 @@ class Admission {
   Look look_;
   Count count_;
   mutable std::mutex mutex_;
+  std::atomic<bool> closed_ = false;
   std::deque<uint64_t> queue_;
   uint64_t next_ = 0;
   std::multiset<std::string> starting_;

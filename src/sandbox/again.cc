@@ -296,20 +296,34 @@ async::Task<Result<void>> Registry::Impl::SaveAgainOne(std::string id, EntryPtr 
   State state = entry->row.state;
   bool rests = state == State::kStopped || state == State::kFailed;
   if (held.entry != entry || !rests || !entry->row.unsaved) co_return Result<void>();
+  std::stop_token wanted = AwaitWish(entry);
   Phases phases;
   bool keep_memory = launcher.HasMemory(entry->row.iid);
   // Nobody has asked for its services: it is started to be read.
-  CO_TRY(co_await StartAgain(entry, phases, nullptr, false));
+  Result<void> started = co_await StartAgain(entry, phases, nullptr, false);
+  if (!started) {
+    EndWish(entry);
+    co_return started;
+  }
   std::shared_ptr<Sandbox> sandbox;
   {
     std::lock_guard guard(mutex);
     // Somebody uses it already: it goes on running, and is saved when it next stops.
-    if (entry->activity->uses() > 0) co_return Result<void>();
+    if (entry->activity->uses() > 0) {
+      entry->wanted.reset();
+      co_return Result<void>();
+    }
     // Whoever wants it now waits for the lock and starts it again.
     entry->reserved = true;
     sandbox = entry->sandbox;
   }
-  auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop);
+  GivenUp given_up{.work = wanted, .opening = wanted};
+  auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop, given_up);
+  if (EndWish(entry)) {
+    co_await StartServices(services, sandbox);
+    Reserve(entry, false);
+    co_return Result<void>();
+  }
   if (saved) log::Info("sandbox {} is saved now", id);
   if (keep_memory) {
     Result<void> kept = co_await KeepMemory(entry, sandbox);

@@ -104,9 +104,8 @@ async::Task<Result<Registry::Impl::Source>> Registry::Impl::HoldSource(std::stri
   for (int round = 0; round < 2; ++round) {
     EntryPtr entry = Lookup(id);
     if (!entry) co_return Unexpected(NoSuchSandbox(id));
-    if (retired) co_return Replaced();
     WantAwake(id);
-    source.transfer = co_await entry->transfer.Acquire();
+    CO_ASSIGN(source.transfer, co_await AwaitTurn(entry->transfer));
     CO_ASSIGN(source.held, co_await Hold(id, false));
     if (source.held.entry != entry) {
       // The lock lies in what is about to go.

@@ -82,6 +82,7 @@ async::Task<Result<Registry::Impl::Records>> Registry::Impl::LookUp(EntryPtr ent
   async::Event gone;
   {
     std::stop_callback when_deleted(deleted, [&gone] { gone.Set(); });
+    std::stop_callback when_leaving(leaving.get_token(), [&gone] { gone.Set(); });
     co_await async::Race(looking->done.Wait(), gone.Wait());
   }
   if (gone.is_set()) {
@@ -89,6 +90,7 @@ async::Task<Result<Registry::Impl::Records>> Registry::Impl::LookUp(EntryPtr ent
   }
   std::lock_guard guard(looking->mutex);
   if (looking->found) co_return *std::move(looking->found);
+  if (retired) co_return Replaced();
   co_return Fail(Code::kFailedPrecondition,
                  fmt::format("sandbox {} was deleted while its snapshots were looked for", row.id),
                  "CONTAINER_UNAVAILABLE");

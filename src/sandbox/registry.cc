@@ -27,11 +27,6 @@ int64_t CoarseNow() {
 
 }  // namespace
 
-Unexpected Replaced() {
-  return Fail(Code::kUnavailable, "a newer daemon takes over just now; ask again",
-              "DAEMON_REPLACED");
-}
-
 oci::LauncherConfig LauncherConfigOf(const Options& options) {
   return oci::LauncherConfig{.state_dir = options.state_dir,
                              .run_dir = options.run_dir,
@@ -74,11 +69,9 @@ Registry::Impl::EntryPtr Registry::Impl::Obtain(const std::string& id) {
 
 async::Task<Result<Registry::Impl::Held>> Registry::Impl::Hold(std::string id, bool make) {
   while (true) {
-    if (retired) co_return Replaced();
     EntryPtr entry = make ? Obtain(id) : Lookup(id);
     if (!entry) co_return Unexpected(NoSuchSandbox(id));
-    async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-    if (retired) co_return Replaced();
+    CO_ASSIGN(async::Mutex::Lock lock, co_await AwaitTurn(entry->lifecycle));
     {
       std::lock_guard guard(mutex);
       // Deleted while we waited: whoever comes next makes a new entry.

@@ -69,7 +69,7 @@ struct Registry::Entry {
   bool idles = false;                                 // it is being put to rest by itself
   bool clearing = false;                              // it has ended, and is being cleared away
   std::stop_source deleting;                          // who saves it before its stop need not go on
-  std::optional<std::stop_source> wanted;             // the same, of a stop because nobody uses it
+  std::optional<std::stop_source> wanted;             // the same, while it is saved
   std::chrono::steady_clock::time_point looked_at;    // for an interval snapshot, last
   std::shared_ptr<Sandbox> sandbox;                   // while it runs
 };
@@ -141,6 +141,8 @@ struct Registry::Impl {
     async::Event complete;
   };
   std::atomic<bool> retired = false;
+  std::atomic<int> awaiting_turn = 0;  // since before that
+  std::stop_source leaving;            // for who waits for others than the sandboxes
   std::shared_ptr<Retirement> retirement;
   async::Task<> TakeLocks(std::shared_ptr<Retirement> into);
 
@@ -150,6 +152,9 @@ struct Registry::Impl {
 
   EntryPtr Lookup(std::string_view id) const;
   EntryPtr Obtain(const std::string& id);
+  // A lock of an entry that the caller holds. Who waits for it when a newer daemon is to take over
+  // still gets it, who comes later does not: DAEMON_REPLACED.
+  async::Task<Result<async::Mutex::Lock>> AwaitTurn(async::Mutex& lock);
   // Waits for whoever is at work on `id`. SANDBOX_NOT_FOUND unless `make`.
   async::Task<Result<Held>> Hold(std::string id, bool make);
   // Takes an entry without a row out of the map. The caller holds its lock.
@@ -263,9 +268,14 @@ struct Registry::Impl {
   };
   // `waited` may be null.
   async::Task<Result<Transfer>> BeginTransfer(Registry& registry, std::string id, Waited* waited);
+  // Who does not wait any more: for the snapshot, or for nothing but the opening of its store.
+  struct GivenUp {
+    std::stop_token work;
+    std::stop_token opening;
+  };
   // What blocks, of a transfer that holds its locks.
   Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request,
-                              std::stop_token cancelled = {});
+                              GivenUp given_up = {});
   async::Task<> RestoreInto(Transfer transfer, Row row, repository::SnapshotRecord record,
                             RestoreRequest request, Result<RestoreOutcome>& outcome);
   Result<snapshot::RestoreResult> Put(const Row& row, const repository::SnapshotRecord& record,
@@ -279,9 +289,13 @@ struct Registry::Impl {
   // Snapshots of the policy's paths. The first failure, after all have been tried.
   async::Task<Result<std::vector<std::string>>> Save(std::shared_ptr<Sandbox> sandbox,
                                                      EntryPtr entry, repository::Trigger trigger,
-                                                     std::stop_token given_up = {});
-  // Whoever wants a sandbox does not wait until one that nobody used is saved and stopped.
+                                                     GivenUp given_up = {});
+  // Whoever wants a sandbox does not wait until one that nobody used is saved and stopped, and
+  // until no store has been opened.
   void WantAwake(std::string_view id);
+  std::stop_token AwaitWish(const EntryPtr& entry);
+  // Nobody is told any more; whether somebody has been.
+  bool EndWish(const EntryPtr& entry);
   // True: it runs again, because somebody wanted it.
   async::Task<bool> CallOffStop(EntryPtr entry);
   // By its row, whether it lives or not.

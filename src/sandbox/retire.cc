@@ -9,13 +9,39 @@ namespace {
 // What is still being saved or restored then is given up; its clients are told.
 constexpr std::chrono::milliseconds kPatience{5'000};
 constexpr std::chrono::milliseconds kLastPatience{20'000};
+constexpr std::chrono::milliseconds kPause{2};
 
 async::Task<> WaitFor(std::shared_ptr<async::Event> event) { co_await event->Wait(); }
 
 }  // namespace
 
+Unexpected Replaced() {
+  return Fail(Code::kUnavailable, "a newer daemon takes over just now; ask again",
+              "DAEMON_REPLACED");
+}
+
+async::Task<Result<async::Mutex::Lock>> Registry::Impl::AwaitTurn(async::Mutex& lock) {
+  // Counted before it is asked: either Retire sees this one, or this one sees that.
+  struct Counted {
+    std::atomic<int>& count;
+    explicit Counted(std::atomic<int>& c) : count(c) { ++count; }
+    ~Counted() { --count; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+  } counted(awaiting_turn);
+  if (retired) co_return Replaced();
+  async::Mutex::Lock turn = co_await lock.Acquire();
+  co_return turn;
+}
+
 // Takes the locks of every sandbox, in the order in which everybody takes them.
 async::Task<> Registry::Impl::TakeLocks(std::shared_ptr<Retirement> into) {
+  // Whoever waits already gets what it waits for first.
+  while (awaiting_turn > 0) {
+    co_await async::Sleep(kPause);
+    std::lock_guard guard(into->mutex);
+    if (into->given_up) co_return;
+  }
   std::vector<EntryPtr> all;
   {
     std::lock_guard guard(mutex);
@@ -33,8 +59,11 @@ async::Task<> Registry::Impl::TakeLocks(std::shared_ptr<Retirement> into) {
 }
 
 async::Task<Result<void>> Registry::Retire() {
-  // From here on nobody gets a lock who did not wait for it already.
+  // From here on nobody gets a lock who did not wait for it already, and nobody waits for room or a
+  // store: the newer daemon does that.
   impl_->retired = true;
+  impl_->admission.Close(true);
+  impl_->leaving.request_stop();
   auto retirement = std::make_shared<Impl::Retirement>();
   impl_->retirement = retirement;
   async::Spawn(impl_->runtime.NextShard(), impl_->TakeLocks(retirement), "retire");
@@ -57,6 +86,8 @@ void Registry::Unretire() {
     retirement->given_up = true;
     retirement->locks.clear();
   }
+  impl_->admission.Close(false);
+  impl_->leaving = std::stop_source();
   if (impl_->ending.stop_requested()) impl_->ending = std::stop_source();
 }
 

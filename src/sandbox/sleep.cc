@@ -91,12 +91,12 @@ async::Task<> Registry::Impl::SleepInto(std::string id, bool force, Result<void>
     result = Unexpected(NoSuchSandbox(id));
     co_return;
   }
-  if (retired) {
-    result = Replaced();
+  // A snapshot or a restore would thaw it when it ends.
+  Result<async::Mutex::Lock> transfer = co_await AwaitTurn(entry->transfer);
+  if (!transfer) {
+    result = Unexpected(std::move(transfer).error());
     co_return;
   }
-  // A snapshot or a restore would thaw it when it ends.
-  async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
   Result<Held> held = co_await Hold(id, false);
   if (!held) {
     result = Unexpected(std::move(held).error());

@@ -48,7 +48,7 @@ bool Registry::Impl::IsBeingDeleted(const EntryPtr& entry) const {
 async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_ptr<Sandbox> sandbox,
                                                                    EntryPtr entry,
                                                                    repository::Trigger trigger,
-                                                                   std::stop_token given_up) {
+                                                                   GivenUp given_up) {
   Row row;
   std::stop_source stop;
   std::stop_token deleted;
@@ -58,7 +58,7 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
     deleted = entry->deleting.get_token();
   }
   std::stop_callback when_deleted(deleted, [&stop] { stop.request_stop(); });
-  std::stop_callback when_given_up(given_up, [&stop] { stop.request_stop(); });
+  std::stop_callback when_given_up(given_up.work, [&stop] { stop.request_stop(); });
   std::vector<std::string> ids;
   std::optional<Error> failure;
   for (const std::string& path : PolicyOf(row).paths) {
@@ -66,19 +66,21 @@ async::Task<Result<std::vector<std::string>>> Registry::Impl::Save(std::shared_p
                             .exclude = snapshot::DisposablePaths(),
                             .trigger = trigger,
                             .skip_if_unchanged = true};
-    auto take = [this, &row, &request, &stop] { return Take(row, request, stop.get_token()); };
+    GivenUp of_one{.work = stop.get_token(), .opening = given_up.opening};
+    auto take = [this, &row, &request, &of_one] { return Take(row, request, of_one); };
     Result<SnapshotResult> taken = co_await transfers.Run(take);
     if (taken && !taken->unchanged) ids.push_back(taken->record.id().Hex());
     // What does not exist or is no directory holds nothing to save.
     if (taken || IsNoDirectory(taken.error())) continue;
     // Whoever waits for a store, or an agent, that does not answer does so once.
-    bool silent = taken.error().code == Code::kUnavailable;
+    bool silent =
+        taken.error().code == Code::kUnavailable || taken.error().code == Code::kCancelled;
     if (!failure) failure = std::move(taken).error().Wrap("save " + path);
     if (silent) break;
   }
   (void)sandbox;
   // It goes on running: nothing is left unsaved.
-  if (failure && given_up.stop_requested()) co_return Unexpected(std::move(*failure));
+  if (failure && given_up.work.stop_requested()) co_return Unexpected(std::move(*failure));
   bool unsaved = failure.has_value();
   {
     std::lock_guard guard(mutex);
@@ -141,14 +143,19 @@ void Registry::Impl::WantAwake(std::string_view id) {
   if (entry && entry->wanted) entry->wanted->request_stop();
 }
 
+std::stop_token Registry::Impl::AwaitWish(const EntryPtr& entry) {
+  std::lock_guard guard(mutex);
+  return entry->wanted.emplace().get_token();
+}
+
+bool Registry::Impl::EndWish(const EntryPtr& entry) {
+  std::lock_guard guard(mutex);
+  bool wanted = entry->wanted && entry->wanted->stop_requested();
+  entry->wanted.reset();
+  return wanted;
+}
+
 async::Task<bool> Registry::Impl::CallOffStop(EntryPtr entry) {
-  bool wanted = false;
-  {
-    std::lock_guard guard(mutex);
-    if (entry->wanted) wanted = entry->wanted->stop_requested();
-    entry->wanted.reset();
-  }
-  if (!wanted) co_return false;
   Result<void> thawed = co_await Thaw(entry);
   if (!thawed) log::Warning("sandbox {}: {}", entry->row.id, thawed.error().message);
   co_return thawed.has_value();
@@ -166,12 +173,13 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
           Fail(Code::kNotFound, fmt::format("there is no sandbox {}", id), "SANDBOX_NOT_FOUND");
       co_return;
     }
-    if (retired) {
-      result = Replaced();
+    // In this order everywhere: who transfers may have to start the sandbox.
+    Result<async::Mutex::Lock> turn = co_await AwaitTurn(entry->transfer);
+    if (!turn) {
+      result = Unexpected(std::move(turn).error());
       co_return;
     }
-    // In this order everywhere: who transfers may have to start the sandbox.
-    transfer = co_await entry->transfer.Acquire();
+    transfer = *std::move(turn);
     held = co_await Hold(id, false);
     if (!held) {
       result = Unexpected(std::move(held).error());
@@ -203,7 +211,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
   metrics::Measure measure(metrics::Get().stop_seconds);
   bool save = false;
   State before = State::kRunning;
-  std::stop_token given_up;
+  GivenUp given_up;
   {
     std::lock_guard guard(mutex);
     auto stops_after = SleepOf(entry->row).StopsAfter();
@@ -216,7 +224,8 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     }
     before = std::exchange(entry->row.state, State::kStopping);
     save = PolicyOf(entry->row).on_stop;
-    if (how.idle_only && save) given_up = entry->wanted.emplace().get_token();
+    if (save) given_up.opening = entry->wanted.emplace().get_token();
+    if (how.idle_only) given_up.work = given_up.opening;
   }
   auto write = [this, &entry, &how] {
     return rows.SetState(entry->row.iid, State::kStopping, {}, how.why);
@@ -238,7 +247,8 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     Result<void> frozen = co_await runtime.blocking().Run(freeze);
     if (!frozen) log::Info("sandbox {}: {}", id, frozen.error().message);
     auto saved = co_await Save(sandbox, entry, repository::Trigger::kStop, given_up);
-    bool called_off = co_await CallOffStop(entry);
+    bool called_off = EndWish(entry) && how.idle_only;
+    if (called_off) called_off = co_await CallOffStop(entry);
     if (called_off) {
       result = Fail(Code::kFailedPrecondition, fmt::format("sandbox {} is wanted again", id),
                     "SANDBOX_IN_USE");
@@ -249,7 +259,7 @@ async::Task<> Registry::Impl::StopInto(std::string id, StopHow how, Result<Stopp
     } else {
       stopped.save_failure = saved.error().message;
       // It was called off, and could not go on.
-      if (given_up.stop_requested()) {
+      if (given_up.work.stop_requested()) {
         Result<void> noted = co_await NoteUnsaved(entry);
         if (!noted) log::Error("sandbox {}: {}", id, noted.error().message);
       }

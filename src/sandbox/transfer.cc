@@ -114,8 +114,7 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
   CO_TRY(co_await registry.Acquire(id, waited));
   EntryPtr entry = Lookup(id);
   if (!entry) co_return Fail(Code::kNotFound, "the sandbox is gone", "SANDBOX_NOT_FOUND");
-  if (retired) co_return Replaced();
-  async::Mutex::Lock lock = co_await entry->transfer.Acquire();
+  CO_ASSIGN(async::Mutex::Lock lock, co_await AwaitTurn(entry->transfer));
   CO_ASSIGN(std::shared_ptr<Sandbox> sandbox, co_await registry.Acquire(id, waited));
   if (Lookup(id) != entry) {
     co_return Fail(Code::kUnavailable, fmt::format("sandbox {} was made anew meanwhile", id),
@@ -126,19 +125,23 @@ async::Task<Result<Registry::Impl::Transfer>> Registry::Impl::BeginTransfer(Regi
 }
 
 Result<SnapshotResult> Registry::Impl::Take(const Row& row, const SnapshotRequest& request,
-                                            std::stop_token cancelled) {
+                                            GivenUp given_up) {
   AtWork working(at_work);
   metrics::Measure measure(metrics::Get().snapshot_seconds);
-  ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+  // Who ends the daemon, or deletes the sandbox, does not wait for this.
+  std::stop_source stop;
+  std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
+  std::stop_callback deleted(given_up.work, [&stop] { stop.request_stop(); });
+  std::stop_source opening;
+  std::stop_callback all_given_up(stop.get_token(), [&opening] { opening.request_stop(); });
+  std::stop_callback not_waited_for(given_up.opening, [&opening] { opening.request_stop(); });
+  std::stop_callback leaves(leaving.get_token(), [&opening] { opening.request_stop(); });
+  ASSIGN(snapshot::Vault::Repo repository, vault.Get(opening.get_token()));
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); },
                            kSilence * options.agent_deadline);
   Freezer freezer(launcher.CgroupOf(row.iid), kFreezeLimit);
   bool freeze = request.freeze.value_or(request.trigger != repository::Trigger::kManual);
-  // Who ends the daemon, or deletes the sandbox, does not wait for this.
-  std::stop_source stop;
-  std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
-  std::stop_callback deleted(cancelled, [&stop] { stop.request_stop(); });
   auto ttl = request.ttl.value_or(options.retention.ttl);
 
   snapshot::BackupOptions backup;
@@ -189,13 +192,15 @@ async::Task<Result<SnapshotResult>> Registry::Snapshot(std::string id, SnapshotR
   }
   auto take = [this, &row, &request] { return impl_->Take(row, request); };
   Result<SnapshotResult> result = co_await impl_->transfers.Run(take);
+  // It may have been given up for the newer daemon, which takes it.
+  if (!result && impl_->retired) co_return Replaced();
   co_return result;
 }
 
 Result<repository::SnapshotRecord> Registry::Impl::FindFor(const std::string& id,
                                                            const RestoreRequest& request) {
   AtWork working(at_work);
-  ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+  ASSIGN(snapshot::Vault::Repo repository, vault.Get(ending.get_token()));
   auto found = repository->FindSnapshot(request.snapshot_id);
   if (!found && found.error().code == Code::kNotFound) {
     // Another daemon, or restic, may have made it.
@@ -228,7 +233,7 @@ Result<snapshot::RestoreResult> Registry::Impl::Put(const Row& row,
   std::stop_source stop;
   std::stop_callback daemon_ends(ending.get_token(), [&stop] { stop.request_stop(); });
   std::stop_callback deleted(cancelled, [&stop] { stop.request_stop(); });
-  ASSIGN(snapshot::Vault::Repo repository, vault.Get());
+  ASSIGN(snapshot::Vault::Repo repository, vault.Get(stop.get_token()));
   std::string socket = launcher.RunDir(row.iid) + "/agent.sock";
   snapshot::AgentTree tree([socket] { return ConnectAgent(socket); },
                            kSilence * options.agent_deadline);
@@ -314,12 +319,16 @@ async::Task<Result<RestoreOutcome>> Registry::Restore(std::string id, RestoreReq
     row = transfer.entry->row;
   }
   auto find = [this, &id, &request] { return impl_->FindFor(id, request); };
-  CO_ASSIGN(repository::SnapshotRecord record, co_await impl_->transfers.Run(find));
+  Result<repository::SnapshotRecord> found = co_await impl_->transfers.Run(find);
+  if (!found && impl_->retired) co_return Replaced();
+  CO_ASSIGN(repository::SnapshotRecord record, std::move(found));
   async::Executor executor = co_await async::ThisExecutor();
   Result<RestoreOutcome> outcome;
   co_await async::RunOn(executor,
                         impl_->RestoreInto(std::move(transfer), std::move(row), std::move(record),
                                            std::move(request), outcome));
+  // Doing it again leads to the same, however far it has come.
+  if (!outcome && impl_->retired) co_return Replaced();
   co_return outcome;
 }
 

@@ -153,6 +153,7 @@ async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id,
   }
   if (!pool || !from_pool) {
     Result<Admission::Ticket> ticket = co_await admission.Admit(std::move(demand), wait);
+    if (!ticket && retired) co_return Replaced();
     co_return ticket;
   }
   Result<Admission::Ticket> ticket = co_await admission.Admit(demand, std::chrono::milliseconds(0));
@@ -162,6 +163,7 @@ async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id,
     ticket = co_await admission.Admit(demand, std::chrono::milliseconds(0));
   }
   if (!ticket && wait.count() > 0) ticket = co_await admission.Admit(std::move(demand), wait);
+  if (!ticket && retired) co_return Replaced();
   co_return ticket;
 }
 

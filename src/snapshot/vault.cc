@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <system_error>
+
 #include "base/log.h"
 #include "sys/fd.h"
 
@@ -10,6 +12,8 @@ namespace atl::snapshot {
 namespace {
 
 constexpr std::chrono::seconds kRetryPause{1};
+// To derive a key and to read what a store near by has takes less.
+constexpr std::chrono::seconds kUsualOpening{2};
 
 bool IsAbsent(const Error& error) { return ReasonOf(error) == "REPOSITORY_NOT_FOUND"; }
 
@@ -62,27 +66,58 @@ void Vault::NoteKnown(const std::string& store) const {
   if (!written) log::Warning("{}", written.error().message);
 }
 
-Result<Vault::Repo> Vault::Get() {
-  if (Repo repository = Opened()) return repository;
-  std::lock_guard turn(opening_);
-  {
-    std::lock_guard guard(mutex_);
-    if (repository_) return repository_;
+Vault::~Vault() {
+  if (opener_.joinable()) opener_.join();
+}
+
+void Vault::OpenForAll() {
+  Result<Repo> opened = Open();
+  std::lock_guard guard(mutex_);
+  auto now = std::chrono::steady_clock::now();
+  failed_ = !opened;
+  if (opened) {
+    repository_ = *std::move(opened);
+    refreshed_at_ = now;
+  } else {
+    failed_at_ = now;
+    failure_ = std::move(opened).error().Wrap("open the repository of the snapshots");
+  }
+  opening_ = false;
+  ++openings_;
+  opened_.notify_all();
+}
+
+Result<void> Vault::BeginOpening() {
+  // The last one has ended, but for its last instructions.
+  if (opener_.joinable()) opener_.join();
+  try {
+    opener_ = std::thread([this] { OpenForAll(); });
+  } catch (const std::system_error& error) {
+    return FailErrno(error.code().value(),
+                     "start a thread to open the repository of the snapshots");
+  }
+  opening_ = true;
+  opening_since_ = std::chrono::steady_clock::now();
+  return {};
+}
+
+Result<Vault::Repo> Vault::Get(std::stop_token given_up) {
+  std::unique_lock lock(mutex_);
+  if (repository_) return repository_;
+  if (!opening_) {
     if (failed_ && std::chrono::steady_clock::now() - failed_at_ < kRetryPause) {
       return Unexpected(failure_);
     }
+    TRY(BeginOpening());
   }
-  Result<Repo> opened = Open();
-  std::lock_guard guard(mutex_);
-  if (!opened) {
-    failed_ = true;
-    failed_at_ = std::chrono::steady_clock::now();
-    failure_ = std::move(opened).error().Wrap("open the repository of the snapshots");
-    return Unexpected(failure_);
-  }
-  repository_ = *opened;
-  refreshed_at_ = std::chrono::steady_clock::now();
-  return repository_;
+  uint64_t before = openings_;
+  auto over = [&] { return openings_ != before; };
+  bool ended = opened_.wait(lock, given_up, over) ||
+               opened_.wait_until(lock, opening_since_ + kUsualOpening, over);
+  if (repository_) return repository_;
+  if (ended) return Unexpected(failure_);
+  return Fail(Code::kCancelled,
+              "the repository of the snapshots is not open yet, and nobody waits for it here");
 }
 
 Result<Vault::Repo> Vault::GetFresh(std::chrono::milliseconds age) {

@@ -4,9 +4,13 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <stop_token>
+#include <thread>
 
 #include "base/result.h"
 #include "blob/store.h"
@@ -27,10 +31,15 @@ class Vault {
         password_(std::move(password)),
         options_(std::move(options)),
         known_file_(std::move(known_file)) {}
+  // Waits for an opening that is under way.
+  ~Vault();
+  Vault(const Vault&) = delete;
+  Vault& operator=(const Vault&) = delete;
 
-  // One caller opens, the others wait for it. After a failure the same error is given for a second
-  // before the store is asked again.
-  Result<Repo> Get();
+  // It is opened once for everybody who waits for it. After a failure the same error is given for a
+  // second before the store is asked again. Who gives up (kCancelled) waits no longer than it takes
+  // a store that answers; the opening goes on for those who come later.
+  Result<Repo> Get(std::stop_token given_up = {});
   // What is open; null when nothing is.
   Repo Opened() const;
   // Snapshots in memory no older than `age`: refreshed otherwise.
@@ -38,6 +47,8 @@ class Vault {
 
  private:
   Result<Repo> Open();
+  void OpenForAll();
+  Result<void> BeginOpening();  // with the mutex held
   Result<void> Make(blob::Store& store, const repository::Options& options);
   void NoteKnown(const std::string& store) const;
 
@@ -46,8 +57,12 @@ class Vault {
   repository::Options options_;
   std::string known_file_;
 
-  std::mutex opening_;
   mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable_any opened_;
+  std::thread opener_;
+  bool opening_ = false;
+  std::chrono::steady_clock::time_point opening_since_;
+  uint64_t openings_ = 0;  // that have ended
   Repo repository_;
   Error failure_;
   std::chrono::steady_clock::time_point failed_at_;

@@ -38,6 +38,8 @@ std::string FailureJson(std::string_view message, std::string_view code) {
 }
 
 async::Task<> RespondFailure(http::Exchange& exchange, Error error, std::string_view otherwise) {
+  bool answered = co_await http::AnsweredElsewhere(exchange, error);
+  if (answered) co_return;
   const http::RequestHead& request = exchange.request();
   Failure failure = FailureOf(error, otherwise);
   metrics::CountError(ReasonOf(error));

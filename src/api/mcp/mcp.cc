@@ -221,6 +221,10 @@ async::Task<> CallTool(const Services& services, const Scope& scope, const Messa
     co_await ReplyEmpty(exchange, 202);
     co_return;
   }
+  if (!*output) {
+    bool answered = co_await http::AnsweredElsewhere(exchange, output->error());
+    if (answered) co_return;
+  }
   waited.SayIn(exchange);
   co_await Reply(exchange, 200, Success(message.id, ResultJson(*output)));
 }

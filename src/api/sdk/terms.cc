@@ -164,6 +164,8 @@ std::string FailureJson(const Error& error, std::string_view context) {
 }
 
 async::Task<> RespondFailure(http::Exchange& exchange, Error error, std::string_view context) {
+  bool answered = co_await http::AnsweredElsewhere(exchange, error);
+  if (answered) co_return;
   const http::RequestHead& request = exchange.request();
   Failure failure = FailureOf(error);
   metrics::CountError(ReasonOf(error));
