@@ -150,6 +150,34 @@ describe('terminals', () => {
     assert.ok(late.output.includes('42\r\n'));
   });
 
+  it('is of a user, has variables, and is hung up when its time is over', async () => {
+    const own = {env: JSON.stringify({GREETING: 'grüße + "more"', TERM: 'vt100', NONE: null}), user: 'nobody'};
+    const terminal = new Terminal(daemon, 'demo', {session: 'own', ...own, cwd: '/tmp', command:
+      'echo "$GREETING|$TERM|${NONE-none}|$USER|$(id -un)"; exit 4'});
+    assert.deepEqual(await terminal.exit(), {type: 'exit', code: 4});
+    assert.equal(terminal.output, 'grüße + "more"|vt100|none|nobody|nobody\r\n');
+    const shell = await open({session: 'own-shell', ...own, cwd: '/tmp', linger: 1});
+    await shell.type('echo $0-$USER\r', 'bash-nobody\r\n');
+    // Who joins has it as it is.
+    const joined = await open({session: 'own-shell', user: 'root', create: 0});
+    await joined.type('echo $USER again\r', 'nobody again\r\n');
+    await joined.close();
+    await shell.close();
+    const timed = new Terminal(daemon, 'demo', {session: 'timed', command: 'sleep 300', timeoutMs: 500});
+    assert.deepEqual(await timed.exit(), {type: 'exit', code: 129, signal: 'SIGHUP', timedOut: true});
+    for (const [code, query] of [['USER_NOT_FOUND', {user: 'nobody-such'}], ['COMMAND_NOT_FOUND', {user: 'nobody', shell: '/none'}]]) {
+      const refused = new Terminal(daemon, 'demo', {session: 'refused', ...query});
+      assert.equal((await refused.closed).code, 1011);
+      assert.equal(refused.frames[0].code, code);
+    }
+    const wrong = [{env: 'A=b'}, {env: '{"A":1}'}, {env: '["A"]'}, {env: '{"A B":"c"}'}, {env: '{"A":"b\0"}'}, {env: `{"A":"\\u0000"}`},
+                   {user: 'x'.repeat(300)}, {user: 'a\0b'}, {timeoutMs: 0}, {timeoutMs: 'x'}, {timeoutMs: 1e15}];
+    for (const query of wrong) {
+      const terminal = new Terminal(daemon, 'demo', {session: 'wrong', ...query});
+      assert.equal(await terminal.refused, 400, JSON.stringify(query));
+    }
+  });
+
   it('is closed by its name, and by itself when it was only for its viewers', async () => {
     const terminal = await shell({session: 'closes'});
     const answer = await daemon.request('', {method: 'DELETE', path: '/v1/sandboxes/demo/terminals/closes'});

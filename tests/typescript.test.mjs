@@ -290,6 +290,12 @@ describe('the TypeScript client', () => {
     terminal.write('exit 5\n');
     assert.equal((await exited).code, 5);
     await closed;
+    const timed = await sandbox.terminal({session: 'timed', command: 'echo "$GREETING $USER"; sleep 300', env: {GREETING: 'a & b+c'},
+                                          user: 'nobody', timeoutMs: 1500});
+    let said = '';
+    timed.on('data', (data) => { said += data; });
+    const hung = await new Promise((resolve) => timed.on('exit', resolve));
+    assert.deepEqual([said, hung.timedOut], ['a & b+c nobody\r\n', true]);
     await assert.rejects(atoll.sandbox('Not An Id').terminal(), (error) => error instanceof client.AtollError);
   });
 

@@ -26,7 +26,7 @@ function exampleOf(schema) {
 }
 
 function hintOf(field) {
-  const types = typesOf(field.schema).join(' or ');
+  const types = field.schema ? typesOf(field.schema).join(' or ') : 'JSON';
   return [types, field.description].filter(Boolean).join(': ');
 }
 

@@ -45,7 +45,7 @@ export function generate(openapi) {
     for (const method of METHODS.filter((one) => methods[one])) {
       const operation = methods[method];
       const of = (place) => (operation.parameters ?? []).filter((one) => one.in === place)
-        .map((one) => member(one.name, one.schema, one.required, one.description, '      '));
+        .map((one) => member(one.name, one.schema ?? one.content['application/json'].schema, one.required, one.description, '      '));
       const schema = operation.requestBody?.content?.['application/json']?.schema;
       const body = Object.entries(schema?.properties ?? {}).map(([name, one]) =>
         member(name, one, schema.required?.includes(name), one.description, '      '));

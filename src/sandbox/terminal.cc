@@ -9,6 +9,7 @@
 #include "protocol/terminal.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/agent_connection.h"
+#include "sandbox/run.h"
 
 namespace atl::sandbox {
 namespace {
@@ -19,6 +20,7 @@ constexpr std::chrono::milliseconds kOpenLimit{30'000};
 constexpr size_t kMaxName = 64;
 constexpr uint32_t kMaxSide = 1000;
 constexpr size_t kMaxPath = 4095;
+constexpr size_t kMaxUser = 256;
 constexpr uint32_t kMaxPid = 1U << 22U;
 
 Unexpected Invalid(std::string message) {
@@ -120,6 +122,18 @@ async::Task<Result<std::unique_ptr<TerminalView>>> Open(std::string socket_path,
   co_return std::make_unique<AgentTerminal>(std::move(connection), *opened);
 }
 
+// Older agents know the plain one alone.
+async::Task<Result<std::unique_ptr<TerminalView>>> OpenEither(
+    std::string socket_path, const protocol::OpenUserTerminal& request, bool of_user) {
+  if (of_user) {
+    Result<std::unique_ptr<TerminalView>> view = co_await Open(std::move(socket_path), request);
+    co_return view;
+  }
+  Result<std::unique_ptr<TerminalView>> view =
+      co_await Open(std::move(socket_path), request.terminal);
+  co_return view;
+}
+
 template <class Reply, class Request>
 async::Task<Result<Reply>> Ask(std::string socket_path, const Request& request) {
   CO_ASSIGN(auto connection, co_await AgentConnection::Open(std::move(socket_path)));
@@ -149,31 +163,26 @@ Result<void> ValidateTerminalSize(TerminalSize size) {
 Result<void> ValidateTerminal(const TerminalSpec& spec) {
   TRY(ValidateTerminalName(spec.name));
   TRY(ValidateTerminalSize(spec.size));
+  TRY(ValidateEnv(spec.env));
+  if (spec.user.size() > kMaxUser) return Invalid("\"user\" is too long");
   if (spec.cwd.starts_with('/') && spec.cwd.size() <= kMaxPath) return {};
   return Invalid("\"cwd\" must be an absolute path");
 }
 
 async::Task<Result<std::unique_ptr<TerminalView>>> AgentClient::OpenTerminal(TerminalSpec spec) {
   CO_TRY(ValidateTerminal(spec));
-  if (spec.of_user) {
-    protocol::OpenUserTerminal request{.terminal = {},
-                                       .user = std::move(spec.user),
-                                       .timeout_ms = static_cast<uint64_t>(spec.timeout.count())};
-    auto env = EnvironmentOf(request.user, {});
-    request.terminal = ToRequest(std::move(spec), std::move(env));
-    Result<std::unique_ptr<TerminalView>> view = co_await Open(socket_path_, request);
-    co_return view;
-  }
   bool any_shell = spec.argv.empty();
   if (any_shell) spec.argv = {"bash"};
-  protocol::OpenTerminal request = ToRequest(std::move(spec), base_env_);
-  Result<std::unique_ptr<TerminalView>> view = co_await Open(socket_path_, request);
+  bool of_user = spec.of_user;
+  protocol::OpenUserTerminal request{.terminal = {},
+                                     .user = std::move(spec.user),
+                                     .timeout_ms = static_cast<uint64_t>(spec.timeout.count())};
+  auto env = of_user ? EnvironmentOf(request.user, {}) : base_env_;
+  request.terminal = ToRequest(std::move(spec), std::move(env));
+  Result<std::unique_ptr<TerminalView>> view = co_await OpenEither(socket_path_, request, of_user);
   if (!view && any_shell && view.error().reason == "COMMAND_NOT_FOUND") {
-    request.argv = {"sh"};
-    view = co_await Open(socket_path_, request);
-  }
-  if (!view && view.error().reason == "COMMAND_NOT_FOUND") {
-    view.error().code = Code::kInvalidArgument;
+    request.terminal.argv = {"sh"};
+    view = co_await OpenEither(socket_path_, request, of_user);
   }
   co_return view;
 }

@@ -1350,6 +1350,12 @@ export interface Operations {
       since?: number;
       /** Seconds after its last viewer in which a new one is closed; 0: never */
       linger?: number;
+      /** Added to the sandbox's for a new one */
+      env?: Record<string, string>;
+      /** Of a new one: name, uid, uid:gid or name:group; root */
+      user?: string;
+      /** After which a new one is hung up: SIGHUP, then SIGKILL */
+      timeoutMs?: number;
     };
     body: undefined;
   };

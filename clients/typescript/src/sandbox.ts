@@ -410,9 +410,11 @@ export class Sandbox {
 
   async terminal(options: TerminalOptions = {}): Promise<Terminal> {
     const parameters = new URLSearchParams();
-    for (const [name, value] of Object.entries(options as Query)) {
+    const {env, ...plain} = options;
+    for (const [name, value] of Object.entries(plain as Query)) {
       if (value !== undefined) parameters.set(name, String(value));
     }
+    if (env) parameters.set('env', JSON.stringify(env));
     const path = `/v1/sandboxes/${encodeURIComponent(this.id)}/pty?${parameters}`;
     return new Terminal(await WebSocketClient.connect(this.transport, path));
   }

@@ -12,12 +12,18 @@ export interface TerminalOptions {
   shell?: string | undefined;
   command?: string | undefined;
   cwd?: string | undefined;
+  /** Added to the sandbox's. This, the user and the time are of a terminal that is made. */
+  env?: Record<string, string> | undefined;
+  /** name, uid, uid:gid or name:group; root when it is not there. */
+  user?: string | undefined;
+  /** Then it is hung up. */
+  timeoutMs?: number | undefined;
 }
 
 export interface Terminal {
   on(event: 'data', listener: (data: Buffer) => void): this;
   /** The shell has ended. */
-  on(event: 'exit', listener: (exit: {code?: number; signal?: string}) => void): this;
+  on(event: 'exit', listener: (exit: {code?: number; signal?: string; timedOut?: boolean}) => void): this;
   on(event: 'error', listener: (error: Error) => void): this;
   /** The connection has ended, for whatever reason. */
   on(event: 'close', listener: (code: number) => void): this;
@@ -35,7 +41,7 @@ export class Terminal extends EventEmitter {
           this.emit('data', data);
           return;
         }
-        const frame = JSON.parse(data.toString()) as {type: string; message?: string; code?: number; signal?: string};
+        const frame = JSON.parse(data.toString()) as {type: string; message?: string; code?: number; signal?: string; timedOut?: boolean};
         if (frame.type === 'ready') resolve();
         if (frame.type === 'exit') this.emit('exit', frame);
         if (frame.type === 'error' && this.listenerCount('error') > 0) this.emit('error', new Error(frame.message));

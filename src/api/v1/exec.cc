@@ -285,14 +285,22 @@ Result<ProgramFields> ParseProgram(const json::Object& body) {
                 "INVALID_COMMAND");
   }
   ASSIGN(std::optional<json::Object> env, body.OptionalObject("env"));
-  for (std::string& name : env ? env->Names() : std::vector<std::string>()) {
-    ASSIGN(std::optional<std::string> value, env->OptionalText(name));
-    if (value) program.env.emplace_back(std::move(name), *std::move(value));
+  if (env) {
+    ASSIGN(program.env, ParseEnv(*env));
   }
   ASSIGN(program.cwd, body.OptionalText("cwd"));
   ASSIGN(std::optional<std::string> user, body.OptionalText("user"));
   program.user = user.value_or("");
   return program;
+}
+
+Result<json::StringMap> ParseEnv(const json::Object& env) {
+  json::StringMap variables;
+  for (std::string& name : env.Names()) {
+    ASSIGN(std::optional<std::string> value, env.OptionalText(name));
+    if (value) variables.emplace_back(std::move(name), *std::move(value));
+  }
+  return variables;
 }
 
 Result<sandbox::ExecRequest> ParseExecRequest(const json::Object& body) {

@@ -59,6 +59,8 @@ struct ProgramFields {
   std::string user;
 };
 Result<ProgramFields> ParseProgram(const json::Object& body);
+// Variables by their names, without those that are null.
+Result<json::StringMap> ParseEnv(const json::Object& env);
 
 // "SIGTERM", or "" for what is none.
 std::string SignalName(int signal);

@@ -77,10 +77,13 @@ void WriteParameter(json::Writer& writer, const Field& field, std::string_view p
   bool required = field.required || place == "path";
   writer.BeginObject().Field("name", field.name).Field("in", place).Field("required", required);
   if (!field.about.empty()) writer.Field("description", field.about);
-  writer.Key("schema");
   Field schema = field;
   schema.about = {};
+  bool json = field.kind == Kind::kTextMap;
+  if (json) writer.Key("content").BeginObject().Key("application/json").BeginObject();
+  writer.Key("schema");
   WriteSchema(writer, schema, true);
+  if (json) writer.EndObject().EndObject();
   writer.EndObject();
 }
 

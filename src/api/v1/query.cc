@@ -8,6 +8,7 @@
 #include <string>
 
 #include "api/v1/route.h"
+#include "json/reader.h"
 #include "json/utf8.h"
 
 namespace atl::api {
@@ -59,7 +60,18 @@ Result<void> CheckNumber(const Field& field, std::string_view value) {
                          Bounds(field)));
 }
 
-Result<void> CheckValue(const Field& field, std::string_view value) {
+Result<void> CheckTextMap(const Field& field, const std::string& value) {
+  Result<json::Object> map = json::Object::Parse(value);
+  for (const std::string& name : map ? map->Names() : std::vector<std::string>()) {
+    Result<std::optional<std::string>> text = map->OptionalText(name);
+    if (!text) map = Unexpected(std::move(text).error());
+    if (!map) break;
+  }
+  if (map) return {};
+  return Wrong(field, fmt::format("must be a JSON object of strings: {}", map.error().message));
+}
+
+Result<void> CheckValue(const Field& field, const std::string& value) {
   // A name alone says yes; of everything else, nothing says nothing.
   if (value.empty()) return {};
   switch (field.kind) {
@@ -68,6 +80,8 @@ Result<void> CheckValue(const Field& field, std::string_view value) {
       return CheckNumber(field, value);
     case Kind::kBoolean:
       return CheckChoice(field, kBooleans, value);
+    case Kind::kTextMap:
+      return CheckTextMap(field, value);
     default:
       return field.choices.empty() ? Result<void>() : CheckChoice(field, field.choices, value);
   }

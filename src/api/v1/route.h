@@ -23,7 +23,7 @@ enum class Kind : uint8_t {
   kInteger,   // within [min, max]
   kNumber,    // within [min, max]
   kBoolean,   //
-  kTextMap,   // an object of strings without NUL
+  kTextMap,   // an object of strings without NUL; in a query as JSON
   kTextList,  // an array of strings without NUL
   kObject,    // described by its own words
   kBytes,     // a number of bytes, or text as "512M"

@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
 
+#include "api/v1/exec.h"
 #include "http/websocket.h"
 #include "json/reader.h"
 #include "json/writer.h"
@@ -58,6 +60,7 @@ std::string ExitFrame(const sandbox::TerminalEvent& event) {
   writer.BeginObject().Field("type", "exit").Field("code", event.exit_code);
   const char* name = event.signal > 0 ? ::sigabbrev_np(event.signal) : nullptr;
   if (name != nullptr) writer.Field("signal", fmt::format("SIG{}", name));
+  if (event.timed_out) writer.Field("timedOut", true);
   writer.EndObject();
   return writer.Take();
 }
@@ -274,6 +277,13 @@ constexpr Field kOpenQuery[] = {
      .about = "Seconds after its last viewer in which a new one is closed; 0: never",
      .min = 0,
      .max = kMaxLinger},
+    {.name = "env", .kind = Kind::kTextMap, .about = "Added to the sandbox's for a new one"},
+    {.name = "user", .about = "Of a new one: name, uid, uid:gid or name:group; root"},
+    {.name = "timeoutMs",
+     .kind = Kind::kInteger,
+     .about = "After which a new one is hung up: SIGHUP, then SIGKILL",
+     .min = 1,
+     .max = static_cast<double>(kMaxExecMs)},
 };
 
 constexpr Route kRoutes[] = {
@@ -321,6 +331,14 @@ Result<sandbox::TerminalSpec> TerminalSpecOf(const http::RequestHead& request) {
   } else if (!shell.empty()) {
     spec.argv = {std::move(shell)};
   }
+  if (std::string env = FormValue(request, "env"); !env.empty()) {
+    ASSIGN(json::Object variables, json::Object::Parse(env));
+    ASSIGN(spec.env, ParseEnv(variables));
+  }
+  spec.user = FormValue(request, "user");
+  ASSIGN(int64_t timeout, NumberOf(request, "timeoutMs", 1, kMaxExecMs, 0));
+  spec.timeout = std::chrono::milliseconds(timeout);
+  spec.of_user = !spec.user.empty() || timeout > 0;
   TRY(sandbox::ValidateTerminal(spec));
   return spec;
 }
@@ -343,7 +361,7 @@ async::Task<> ShowTerminal(const Services& services, std::string id, sandbox::Te
   }
   std::string name = spec.name;
   auto view = co_await (*sandbox)->agent().OpenTerminal(std::move(spec));
-  if (!view && view.error().code == Code::kNotFound) {
+  if (!view && view.error().reason == "TERMINAL_NOT_FOUND") {
     co_await http::RespondError(exchange, std::move(view).error());
     co_return;
   }
