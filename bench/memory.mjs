@@ -56,6 +56,21 @@ export async function swapped({withDaemon, report, v1, times, p50, ms, now}) {
     report.row('falling asleep to swap', {atoll: ms(p50(took)), tail: ms(Math.max(...took))});
     report.row('waking from swap to an answer of OpenCode (`/session`)', {atoll: ms(p50(woke)),
                                                                          tail: ms(Math.max(...woke))});
+    // What others map, too, stays, and is theirs: a sleeper costs what would be free without it.
+    const [iid] = fs.readdirSync(path.join(daemon.stateDir, 'sandboxes'));
+    await daemon.sandbox('other').create({opencode: true});
+    const [own, share] = [[], []];
+    for (let i = 0; i < times(5) + 1; i++) {
+      for (const id of ['swapped', 'other']) await daemon.request(id, {path: '/session', limitMs: 60_000});
+      const slept = await v1(daemon, 'swapped', 'sleep', {force: true});
+      if (slept.json().state !== 'paused') throw new Error(`it does not sleep: ${slept.text}`);
+      await sleep(1000);
+      own.push(insideMegabytes(daemon, {sandbox: iid, shared: false}));
+      share.push(insideMegabytes(daemon, {sandbox: iid}));
+    }
+    report.row('the same while another OpenCode works', {
+      atoll: `${p50(share).toFixed(1)} MB`, other: `its own ${p50(own).toFixed(1)} MB, the rest half of what both map`,
+      promise: '≤ 30 MB', kept: p50(share) <= 30});
   }));
 }
 

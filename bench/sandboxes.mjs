@@ -141,20 +141,23 @@ async function openCodeStarts(daemon) {
     promise: '≤ 1.2 × bare', kept: ratio <= 1.2});
 }
 
-function pss(pid) {
+function pss(pid, shared = true) {
   try {
-    return Number(fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').match(/^Pss:\s+(\d+)/m)[1]) / 1024;
+    const text = fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+    const names = shared ? ['Pss'] : ['Private_Clean', 'Private_Dirty'];
+    return names.reduce((sum, name) => sum + Number(text.match(new RegExp(`^${name}:\\s+(\\d+)`, 'm'))[1]), 0) / 1024;
   } catch {
     return 0;
   }
 }
 
-/** Memory of every process below the daemon's cgroup, in MB, proportionally shared. */
-export function insideMegabytes(daemon) {
+/** Memory of every process in the daemon's sandboxes or in one, in MB: with its proportion of what is shared, or without. */
+export function insideMegabytes(daemon, {sandbox = '', shared = true} = {}) {
+  const group = sandbox ? `/${daemon.cgroup}/${sandbox}/` : daemon.cgroup;
   let sum = 0;
   for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
-      if (fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(daemon.cgroup)) sum += pss(pid);
+      if (fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(group)) sum += pss(pid, shared);
     } catch {
       // It ended meanwhile.
     }

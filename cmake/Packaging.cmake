@@ -12,8 +12,10 @@ install(DIRECTORY docs DESTINATION ${doc} FILES_MATCHING PATTERN "*.md")
 # Recipes find what they need relative to themselves, as in a source tree.
 install(DIRECTORY images DESTINATION ${share} USE_SOURCE_PERMISSIONS
         PATTERN node_modules EXCLUDE)
-install(PROGRAMS scripts/cache_ui.py scripts/debian_sources.py scripts/fetch_opencode.sh scripts/raise_limits.sh
-        DESTINATION ${share}/scripts)
+install(PROGRAMS scripts/build_criu.sh scripts/cache_ui.py scripts/debian_sources.py scripts/fetch_opencode.sh
+        scripts/raise_limits.sh DESTINATION ${share}/scripts)
+file(GLOB criu_patches CONFIGURE_DEPENDS scripts/criu_*.patch)
+install(FILES ${criu_patches} DESTINATION ${share}/scripts)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME atoll)

@@ -133,7 +133,7 @@ describe('the command line', () => {
     const env = {...daemon.env, PATH: '/nowhere'};
     const none = check(withCriu(null), env);
     assert.deepEqual([none.ok, none.required], [false, false]);
-    assert.match(none.detail, /not installed.*make criu/);
+    assert.match(none.detail, /not installed.*atoll setup --criu/);
     const broken = program('criu-broken', 1);
     const found = check(withCriu(broken), env);
     assert.equal(found.ok, false);

@@ -363,7 +363,7 @@ describe('a fork with what runs, without CRIU', () => {
       // Where the distribution has one, it is found all the same.
       if (made.status === 200) return;
       assert.equal(made.body.code, 'MEMORY_UNSUPPORTED', made.text);
-      assert.match(made.body.suggestion, /make criu/);
+      assert.match(made.body.suggestion, /setup --criu/);
       assert.deepEqual(await daemon.ids(), ['demo']);
     } finally {
       await daemon.cleanup();

@@ -49,7 +49,8 @@ for path in ./usr/bin/atoll ./usr/lib/atoll/atoll-agent ./usr/lib/systemd/system
   ./etc/atoll/atoll.toml ./usr/share/doc/atoll/README.md ./usr/share/doc/atoll/copyright \
   ./usr/share/atoll/images/default/build.sh ./usr/share/atoll/images/opencode/package-lock.json \
   ./usr/share/atoll/scripts/fetch_opencode.sh ./usr/share/atoll/scripts/debian_sources.py \
-  ./usr/lib/sysctl.d/60-atoll.conf ./usr/share/atoll/scripts/raise_limits.sh; do
+  ./usr/lib/sysctl.d/60-atoll.conf ./usr/share/atoll/scripts/raise_limits.sh \
+  ./usr/share/atoll/scripts/build_criu.sh ./usr/share/atoll/scripts/criu_owner.patch; do
   grep -qx "$path" <<< "$files" || fail "$path is not in the package"
 done
 ! grep -E '^./(usr/local|home|root|work|build)/|node_modules|\.cc$|_test' <<< "$files" ||

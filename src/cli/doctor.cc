@@ -23,6 +23,16 @@ void AddFile(std::vector<oci::Check>& checks, std::string name, const std::strin
       {.name = std::move(name), .ok = there, .required = false, .detail = there ? path : remedy});
 }
 
+// One that nobody chose and that Atoll did not build.
+std::string SayCriu(const daemon::Config& config, const std::string& path) {
+  bool ours = path == config.pool.criu || path.starts_with(config.state_dir + "/") ||
+              path.starts_with("/usr/lib/atoll/");
+  if (ours) return path;
+  return path +
+         ", without Atoll's patches: memory of what has connections is not kept or forked "
+         "(`atoll setup --criu` builds one that can)";
+}
+
 // What a file system can do is asked of the one that the layers of sandboxes are on, or will be.
 std::vector<oci::Check> ProbeWhereSandboxesAre(const std::string& state_dir) {
   std::filesystem::path parent = state_dir;
@@ -60,7 +70,7 @@ Result<int> Doctor(const Globals& globals) {
   checks.push_back({.name = "booted templates (CRIU)",
                     .ok = criu.has_value(),
                     .required = false,
-                    .detail = criu ? *criu : criu.error().message});
+                    .detail = criu ? SayCriu(config, *criu) : criu.error().message});
   Result<void> buckets = oci::BucketClients::Available();
   checks.push_back({.name = "buckets (s3fs)",
                     .ok = buckets.has_value(),

@@ -180,8 +180,13 @@ void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   top->callback([&verb, &globals, top_arguments] {
     verb = [&globals, top_arguments] { return Top(globals, *top_arguments); };
   });
-  app.add_subcommand("setup", "Fetch OpenCode and make the default image")
-      ->callback([&verb, &globals] { verb = [&globals] { return Setup(globals); }; });
+  auto* setup = app.add_subcommand("setup", "Fetch OpenCode and make the default image");
+  auto criu = std::make_shared<bool>(false);
+  setup->add_flag("--criu", *criu,
+                  "Build CRIU, too, with the compiler that it needs: OpenCode goes on from a "
+                  "template instead of booting, and memory can be kept and forked");
+  setup->callback(
+      [&verb, &globals, criu] { verb = [&globals, criu] { return Setup(globals, *criu); }; });
   auto ids = std::make_shared<std::vector<std::string>>();
   auto* remove = app.add_subcommand("rm", "Delete sandboxes and their files");
   remove->add_option("id", *ids, "Their names")->required();

@@ -156,7 +156,8 @@ Result<int> ImageBuild(const Globals& globals, const std::string& name, std::str
 Result<int> ImageList(const Globals& globals);
 Result<int> ImageRemove(const Globals& globals, const std::string& name);
 // Fetches OpenCode and makes the default image, what of it is not there yet.
-Result<int> Setup(const Globals& globals);
+// `criu`: that is built, too.
+Result<int> Setup(const Globals& globals, bool criu);
 Result<int> Version(const Globals& globals);
 // Returns when the newer daemon is ready.
 Result<int> Upgrade(const Globals& globals);

@@ -94,7 +94,7 @@ Result<std::string> SearchCriu(const std::string& configured, const std::string&
     candidates.push_back(fmt::format("{}/criu", rest.substr(0, end)));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  std::string why = "CRIU is not installed ('make criu' builds it)";
+  std::string why = "CRIU is not installed (`atoll setup --criu` builds it)";
   for (const std::string& candidate : candidates) {
     if (candidate.empty() || ::access(candidate.c_str(), X_OK) != 0) continue;
     auto checked = sys::RunChecked({.argv = {candidate, "check"}, .timeout = kCriuLimit});

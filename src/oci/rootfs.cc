@@ -54,7 +54,8 @@ Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times) {
   if (times != nullptr) times->idmap_ms = MsSince(start);
 
   start = Clock::now();
-  sys::OverlaySpec layers{.lower = spec.image_rootfs, .upper = upper, .work = work};
+  sys::OverlaySpec layers{
+      .lower = spec.image_rootfs, .upper = upper, .work = work, .user = spec.id_base};
   ASSIGN(sys::Fd overlay, sys::MakeOverlay(view.get(), layers, spec.target));
   TRY(sys::AttachMount(overlay.get(), spec.target));
   if (times != nullptr) times->overlay_ms = MsSince(start);

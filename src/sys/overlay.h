@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/result.h"
@@ -12,6 +13,10 @@ struct OverlaySpec {
   std::string lower;  // a directory; read only
   std::string upper;  // what is written lands here
   std::string work;   // empty directory on the same file system as `upper`
+  // A user of the host, and its group, as whom space is taken for what is written: what a file
+  // system keeps for root (5% of an ext4, unless it was made otherwise) is not to be had through
+  // the overlay.
+  uint32_t user = 0;
 };
 
 // A detached overlay mount (nodev, nosuid), in which directories of the lower layer can be renamed

@@ -15,9 +15,9 @@ function must(name, ...args) {
 export class SmallDisk {
   /**
    * A daemon whose state is on a file system of `size`, with `inodes` files at the most. `sections`:
-   * additions to its configuration.
+   * additions to its configuration. `reserved`: percent that only root of the host gets.
    */
-  static async start({size = '192M', inodes = 20_000, sections = {}} = {}) {
+  static async start({size = '192M', inodes = 20_000, reserved = 0, sections = {}} = {}) {
     const disk = new SmallDisk();
     disk.daemon = new Daemon(sections, {});
     disk.image = `${disk.daemon.dir}.img`;
@@ -25,7 +25,7 @@ export class SmallDisk {
     fs.mkdirSync(disk.dir);
     try {
       must('truncate', '-s', size, disk.image);
-      must('mkfs.ext4', '-q', '-F', '-m', '0', '-N', String(inodes), disk.image);
+      must('mkfs.ext4', '-q', '-F', '-m', String(reserved), '-N', String(inodes), disk.image);
       must('mount', '-o', 'loop', disk.image, disk.dir);
       fs.chmodSync(disk.dir, 0o711);
       await disk.daemon.launch();

@@ -20,7 +20,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kSuggest
      "that has it (atoll image build default --replace)."},
     {"CONTEXT_NOT_FOUND", "POST …/contexts makes one; they end when the sandbox stops."},
     {"NO_SPACE", "Delete sandboxes or snapshots, or give the state directory a larger disk."},
-    {"MEMORY_UNSUPPORTED", "'make criu' builds what it needs; without it only files are kept."},
+    {"MEMORY_UNSUPPORTED", "`atoll setup --criu` builds what it needs; without it only files are kept."},
     {"FORK_MEMORY_FAILED", "Fork it without \"memory\": its files and conversations are copied."},
     {"BACKUP_NOT_FOUND", "GET /v1/snapshots lists those that exist."},
     {"SNAPSHOT_PINNED", "PATCH it with {\"pinned\": false} first."},
