@@ -33,6 +33,7 @@ run=(crun mmdebstrap nftables iproute2 procps e2fsprogs golang-github-containers
 test=(
   debootstrap chromium fonts-dejavu-core jq openssl zstd
   faketime                                        # a wall clock that jumps
+  xfsprogs                                        # a file system that shares content of files
   restic squashfs-tools                           # what snapshots are checked and measured against
   awscli radosgw ceph-mon ceph-osd python3-swift  # S3 servers, started by the tests themselves
 )

@@ -204,6 +204,7 @@ Row Registry::Impl::NewRow(std::string id, CreateOptions create) const {
 async::Task<Result<void>> Registry::Impl::CreateNew(EntryPtr entry, CreateOptions create,
                                                     Phases& phases,
                                                     std::vector<Recovered>& recovered) {
+  if (sweeps) co_await swept.Wait();
   metrics::Measure measure(metrics::Get().create_seconds);
   measure.SetKind("cold");
   const bool only_from_pool = create.only_from_pool;

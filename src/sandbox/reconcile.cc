@@ -11,9 +11,7 @@ namespace atl::sandbox {
 
 async::Task<> Registry::Impl::LoadInto(Result<void>& result) {
   co_await async::DisableCancellation();
-  auto end_calls = [this] { return oci::EndRuntimeCalls(LauncherConfigOf(options)); };
-  Result<void> calls_ended = co_await runtime.blocking().Run(end_calls);
-  if (!calls_ended) log::Warning("{}", calls_ended.error().message);
+  sweeps = true;
   auto read = [this]() -> Result<std::vector<Row>> {
     TRY(services.Load());
     return rows.All();
@@ -23,14 +21,6 @@ async::Task<> Registry::Impl::LoadInto(Result<void>& result) {
     result = Unexpected(std::move(all).error());
     co_return;
   }
-  // Before anybody can make a sandbox, which would look as if it belonged to nothing.
-  auto sweep = [this]() -> Result<void> {
-    ASSIGN(KnownIids known, rows.Known());
-    return oci::RemoveLeaks(launcher, LauncherConfigOf(options), known.live, known.running);
-  };
-  Result<void> swept = co_await runtime.blocking().Run(sweep);
-  // What could not be removed is a matter for `doctor --leaks`; sandboxes can be served meanwhile.
-  if (!swept) log::Warning("remove what belongs to no sandbox: {}", swept.error().message);
   for (Row& row : *all) {
     EntryPtr entry = Obtain(row.id);
     async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
@@ -43,9 +33,26 @@ async::Task<> Registry::Impl::LoadInto(Result<void>& result) {
   result = Result<void>();
 }
 
+// Nobody makes or starts a sandbox meanwhile, for that would look as if it belonged to nothing.
+async::Task<> Registry::Impl::Sweep() {
+  auto end_calls = [this] { return oci::EndRuntimeCalls(LauncherConfigOf(options)); };
+  Result<void> calls_ended = co_await runtime.blocking().Run(end_calls);
+  if (!calls_ended) log::Warning("{}", calls_ended.error().message);
+  auto remove = [this]() -> Result<void> {
+    ASSIGN(KnownIids known, rows.Known());
+    return oci::RemoveLeaks(launcher, LauncherConfigOf(options), known.live, known.running);
+  };
+  Result<void> removed = co_await runtime.blocking().Run(remove);
+  // What could not be removed is a matter for `doctor --leaks`; sandboxes can be used meanwhile.
+  if (!removed) log::Warning("remove what belongs to no sandbox: {}", removed.error().message);
+  sweeps = false;
+  swept.Set();
+}
+
 async::Task<> Registry::Impl::ReconcileInto(Result<void>& result) {
   co_await async::DisableCancellation();
   Stopwatch watch;
+  co_await Sweep();
   size_t count = loaded.size();
   if (count > 0) co_await ReconcileAll(0, count);
   loaded.clear();

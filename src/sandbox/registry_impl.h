@@ -117,6 +117,8 @@ struct Registry::Impl {
   async::Event automatic_stops;
   async::Event automatic_stopped;
   std::atomic<bool> reconciled = false;
+  std::atomic<bool> sweeps = false;  // from Load to Reconcile: no sandbox is made until `swept`
+  async::Event swept;
 
   std::shared_ptr<WarmPool> pool;  // null: there is none
 
@@ -400,6 +402,7 @@ struct Registry::Impl {
                                                bool from_pool = true);
 
   async::Task<> ReconcileInto(Result<void>& result);
+  async::Task<> Sweep();
   async::Task<> ReconcileAll(size_t begin, size_t end);
   async::Task<> ReconcileOne(EntryPtr entry);
   async::Task<Result<void>> Adopt(EntryPtr entry, bool asleep);
