@@ -8,7 +8,7 @@ import http from 'node:http';
 import path from 'node:path';
 
 import {Daemon, eventually, preparedState, sleep} from '../tests/support/daemon.mjs';
-import {forked, pooled, remembered, swapped} from './memory.mjs';
+import {costs, forked, pooled, remembered, sharing, swapped} from './memory.mjs';
 import {ms, now, p50, p95, p99, Report} from './report.mjs';
 import {agent, bareCrun, isOutput, post} from './requests.mjs';
 
@@ -456,8 +456,8 @@ kind, zram the fastest.`;
 /** The report of this part. */
 export async function measureLifecycle(options) {
   quick = options.quick;
-  const tools = {withDaemon, report, v1, times, p50, ms, now, health, warmed, both, post};
-  const parts = [templates, coldCreates, takenApart, deletes, rates, plainClaims, claims, pages, sleeps, swapped, pooled, remembered, forked, restores, many];
+  const tools = {withDaemon, report, quick, v1, times, p50, ms, now, health, warmed, both, post};
+  const parts = [templates, coldCreates, takenApart, deletes, rates, plainClaims, claims, pages, sleeps, swapped, pooled, remembered, forked, sharing, costs, restores, many];
   for (const part of parts) {
     if (options.among && !options.among.includes(part.name)) continue;
     await part(tools);
