@@ -206,6 +206,32 @@ describe('streams', () => {
       }
     });
 
+    it('leave room for others: files are read and listed while many snapshots are not taken', async () => {
+      const archive = `/v1/snapshots/${snapshot}/archive`;
+      const file = `/v1/snapshots/${snapshot}/file?path=noise`;
+      const whole = await daemon.request('', {path: archive});
+      const sockets = [];
+      for (let i = 0; i < 8; ++i) {
+        for (const path of [archive, file]) sockets.push(await ignore(text(daemon.bare, 'GET', path)));
+      }
+      await sleep(500);
+      // They are given up after half a minute; nobody else waits for that.
+      const soon = async (path, headers = {}) => {
+        const answer = await daemon.request('', {path, headers, limitMs: 15_000});
+        assert.ok(answer.status < 300, `${path}: ${answer.text}`);
+        return answer;
+      };
+      assert.equal((await soon('/v1/sandboxes/streams/files/etc/hostname')).text, 'sandbox\n');
+      await soon(`/v1/snapshots/${snapshot}/tree`);
+      const noise = (await soon('/v1/sandboxes/streams/files/workspace/saved/noise')).bytes;
+      assert.ok((await soon(file)).bytes.equals(noise), 'the file of the snapshot');
+      const across = await soon(file, {Range: 'bytes=8388000-16778000'});
+      assert.ok(across.bytes.equals(noise.subarray(8388000, 16778001)), 'a part of it');
+      for (const socket of sockets) socket.destroy();
+      const later = await daemon.request('', {path: archive});
+      assert.equal(later.bytes.length, whole.bytes.length, 'those behind them get theirs');
+    });
+
     it('go on where they were when somebody does', async () => {
       const numbers = `exec -a atoll-flood python3 -c 'for i in range(300000): print(i)'`;
       for (const [what, bytes] of [['events', api('POST', '/exec', {command: numbers}, sse)],

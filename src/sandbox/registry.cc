@@ -317,6 +317,7 @@ ServiceBook& Registry::services() { return impl_->services; }
 async::BlockingPool& Registry::blocking() { return impl_->runtime.blocking(); }
 async::BlockingPool& Registry::transfers() { return impl_->transfers; }
 async::BlockingPool& Registry::streams() { return impl_->streams; }
+async::BlockingPool& Registry::downloads() { return impl_->downloads; }
 
 async::Task<Result<void>> Registry::Load() {
   async::Executor executor = co_await async::ThisExecutor();

@@ -328,9 +328,12 @@ class Registry {
   EventLog& events();
   ServiceBook& services();
   async::BlockingPool& blocking();
-  // Threads for what may wait long for a store, and for what waits for clients.
+  // Threads for what may wait long for a store.
   async::BlockingPool& transfers();
+  // For pieces of files: one has a thread while it is read or written, not while a client is slow.
   async::BlockingPool& streams();
+  // For archives of snapshots, which keep theirs as long as their client takes.
+  async::BlockingPool& downloads();
 
  private:
   struct Entry;

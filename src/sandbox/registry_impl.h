@@ -31,8 +31,9 @@
 namespace atl::sandbox {
 
 inline constexpr int kTransferThreads = 16;
-// Each reads up to 32 MiB ahead of a client that may be slow.
 inline constexpr int kStreamThreads = 4;
+// Each reads up to 32 MiB ahead of a client that may be slow.
+inline constexpr int kDownloadThreads = 4;
 
 // DAEMON_REPLACED
 Unexpected Replaced();
@@ -103,6 +104,7 @@ struct Registry::Impl {
   // For what may wait for a store or a client for long: lifecycles do not wait behind it.
   async::BlockingPool transfers{kTransferThreads};
   async::BlockingPool streams{kStreamThreads};
+  async::BlockingPool downloads{kDownloadThreads};
   async::BlockingPool lookups{kTransferThreads};  // of snapshots, before a start
   Options options;
   snapshot::KnownFilesStore known_files{options.state_dir + "/known"};

@@ -18,12 +18,13 @@ namespace {
 
 constexpr int64_t kPresignValid = 3600;
 constexpr std::chrono::milliseconds kTakeLimit{30'000};
+constexpr uint64_t kPieceBytes = 8U << 20U;
 
 // Feeds `pipe` where blocking is allowed.
 template <class Produce>
 void StartProducer(const Services& services, std::shared_ptr<async::BytePipe> pipe,
                    Produce produce) {
-  services.registry.streams().Post([pipe, produce = std::move(produce)] {
+  services.registry.downloads().Post([pipe, produce = std::move(produce)] {
     pipe->Finish(produce([&pipe](std::string_view piece) { return pipe->Write(piece); }));
   });
 }
@@ -62,19 +63,74 @@ async::Task<> Pump(std::shared_ptr<async::BytePipe> pipe, http::Exchange& exchan
   exchange.Abort();
 }
 
-async::Task<> Send(http::ResponseHead head, std::shared_ptr<async::BytePipe> pipe,
-                   http::Exchange& exchange) {
-  ReaderGuard guard(pipe);
+void SetPolicy(http::ResponseHead& head) {
   head.headers.Set("Cache-Control", "no-store");
   head.headers.Set("X-Content-Type-Options", "nosniff");
   // Whatever is in there is for saving, not for running on this origin.
   head.headers.Set("Content-Security-Policy", "sandbox; default-src 'none'");
+}
+
+async::Task<> Send(http::ResponseHead head, std::shared_ptr<async::BytePipe> pipe,
+                   http::Exchange& exchange) {
+  ReaderGuard guard(pipe);
+  SetPolicy(head);
   Result<void> begun = co_await exchange.StartResponse(std::move(head));
   if (begun) {
     co_await Pump(pipe, exchange);
   } else {
     exchange.Abort();
   }
+}
+
+// A part of a file of a snapshot that goes to a client.
+struct Sending {
+  const Services& services;
+  http::Exchange& exchange;
+  FoundSnapshot snapshot;
+  std::string path;
+  Span left;
+  Result<std::string> next = std::string();
+};
+
+// A thread has it only so long as it reads.
+async::Task<> ReadNext(Sending& sending) {
+  Span span{.offset = sending.left.offset, .length = std::min(sending.left.length, kPieceBytes)};
+  if (span.length == 0) {
+    sending.next = std::string();
+    co_return;
+  }
+  sending.left = {.offset = span.offset + span.length, .length = sending.left.length - span.length};
+  auto read = [&sending, span]() -> Result<std::string> {
+    std::string bytes;
+    bytes.reserve(span.length);
+    auto take = [&bytes](std::string_view piece) {
+      bytes += piece;
+      return Result<void>();
+    };
+    TRY(snapshot::ReadFile(*sending.snapshot.repository, sending.snapshot.record, sending.path,
+                           span.offset, span.length, take));
+    if (bytes.size() == span.length) return bytes;
+    return Fail(Code::kInternal, "the file is shorter than it says");
+  };
+  sending.next = co_await sending.services.registry.streams().Run(std::move(read));
+}
+
+async::Task<> WriteInTime(http::Exchange& exchange, const std::string& piece, Result<void>& sent) {
+  co_await async::WithTimeout(kTakeLimit, WriteInto(exchange, piece, sent));
+}
+
+// The next piece is read while the client takes the one before it.
+async::Task<> PumpPieces(Sending& sending) {
+  co_await ReadNext(sending);
+  while (sending.next && !sending.next->empty()) {
+    std::string piece = *std::move(sending.next);
+    Result<void> sent = Fail(Code::kTimeout, "the client takes nothing");
+    co_await async::Both(WriteInTime(sending.exchange, piece, sent), ReadNext(sending));
+    if (!sent) sending.next = Unexpected(std::move(sent).error());
+  }
+  Result<void> finished = Fail(Code::kCancelled, "a part is not the whole");
+  if (sending.next) finished = co_await sending.exchange.Finish();
+  if (!finished) sending.exchange.Abort();
 }
 
 // A file name for Content-Disposition: what is not plain is left out.
@@ -117,7 +173,7 @@ async::Task<> SendPresigned(const Services& services, std::string id, http::Exch
     co_return;
   }
   auto presign = [&] { return Presigned(services, id, static_cast<int64_t>(*valid)); };
-  Result<std::string> json = co_await services.registry.streams().Run(presign);
+  Result<std::string> json = co_await services.registry.downloads().Run(presign);
   if (!json) {
     co_await http::RespondError(exchange, std::move(json).error());
     co_return;
@@ -184,17 +240,19 @@ async::Task<> SendFile(const Services& services, std::string id, http::Exchange&
   head.headers.Set("Accept-Ranges", "bytes");
   head.headers.Set("Content-Disposition",
                    fmt::format("attachment; filename=\"{}\"", PlainName(path)));
-  auto pipe = std::make_shared<async::BytePipe>();
-  if (exchange.request().method == "HEAD") {
-    pipe->Finish({});
-    co_await Send(std::move(head), pipe, exchange);
+  if (exchange.request().method == "HEAD") span.length = 0;
+  SetPolicy(head);
+  Result<void> begun = co_await exchange.StartResponse(std::move(head));
+  if (!begun) {
+    exchange.Abort();
     co_return;
   }
-  StartProducer(services, pipe, [snapshot = found->snapshot, path, span](const auto& sink) {
-    return snapshot::ReadFile(*snapshot.repository, snapshot.record, path, span.offset, span.length,
-                              sink);
-  });
-  co_await Send(std::move(head), pipe, exchange);
+  Sending sending{.services = services,
+                  .exchange = exchange,
+                  .snapshot = std::move(found->snapshot),
+                  .path = std::move(path),
+                  .left = span};
+  co_await PumpPieces(sending);
 }
 
 async::Task<> SendArchive(const Services& services, std::string id, http::Exchange& exchange) {
