@@ -417,6 +417,24 @@ print(json.dumps({'places': places, 's3fs': 's3fs' in names, 'dev': os.path.exis
     assert.deepEqual([again.status, again.json().code], [502, 'unmount_error']);
   });
 
+  it('is mounted, listed and unmounted by the command line, whose arguments hold no key', async () => {
+    const env = {...daemon.env, AWS_ACCESS_KEY_ID: server.accessKey, AWS_SECRET_ACCESS_KEY: server.secretKey};
+    const atoll = (...args) => daemon.cliWith({env}, '--config', daemon.config, 'bucket', ...args);
+    const where = '/workspace/by hand & so';
+    // This process stands still meanwhile, and the proxy with it.
+    const made = atoll('mount', 'reader', server.bucket, where, '--endpoint', server.endpoint, '--prefix', 'shared/data', '--read-only');
+    assert.deepEqual([made.status, made.stderr], [0, '']);
+    assert.equal(await box.sh(`cat '${where}/a.txt'`), 'a in data');
+    assert.match(atoll('ls', 'reader').stdout, /^\/workspace\/by hand & so +\S+\/shared\/data +ro mounted *$/m);
+    const told = JSON.parse(atoll('ls', 'reader', '--json').stdout).buckets.find((one) => one.path === where);
+    assert.equal(told.readOnly, true);
+    assert.equal(atoll('unmount', 'reader', where).status, 0);
+    const again = atoll('unmount', 'reader', where);
+    assert.equal(again.status, 1);
+    assert.match(again.stderr, /no bucket is mounted at \/workspace\/by hand & so/);
+    assert.match(atoll('mount', 'reader', server.bucket, '/proc').stderr, /\/proc/);
+  });
+
   it('fails inside when the store is gone, and holds nobody up who stops or deletes', async () => {
     await proxy.stop();
     const tried = await box.run('cat /workspace/data/deep/er/b.txt');

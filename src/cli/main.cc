@@ -162,6 +162,36 @@ void AddPorts(CLI::App& app, const Globals& globals, Verb& verb) {
   });
 }
 
+void AddBuckets(CLI::App& app, const Globals& globals, Verb& verb) {
+  auto arguments = std::make_shared<BucketArguments>();
+  auto* bucket = app.add_subcommand("bucket", "Buckets of S3 stores as directories of a sandbox");
+  bucket->require_subcommand(1);
+  auto* mount = bucket->add_subcommand(
+      "mount", "Mount one, with the key of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+  mount->add_option("id", arguments->id, "The sandbox's name")->required();
+  mount->add_option("bucket", arguments->bucket, "The bucket's name")->required();
+  mount->add_option("path", arguments->path, "Where it appears")->required();
+  mount->add_option("--endpoint", arguments->endpoint, "The store: https://host:port");
+  mount->add_option("--region", arguments->region, "Its region");
+  mount->add_option("--prefix", arguments->prefix, "What is below this alone");
+  mount->add_option("--secret", arguments->secret, "A key that the daemon's configuration has");
+  mount->add_flag("--read-only", arguments->is_read_only, "Nobody inside changes it");
+  mount->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return BucketMount(globals, *arguments); };
+  });
+  auto* list = bucket->add_subcommand("ls", "What is mounted, and whether it is served");
+  list->add_option("id", arguments->id, "The sandbox's name")->required();
+  list->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return BucketList(globals, arguments->id); };
+  });
+  auto* unmount = bucket->add_subcommand("unmount", "Take one out of a sandbox");
+  unmount->add_option("id", arguments->id, "The sandbox's name")->required();
+  unmount->add_option("path", arguments->path, "Where it is")->required();
+  unmount->callback([&verb, &globals, arguments] {
+    verb = [&globals, arguments] { return BucketUnmount(globals, arguments->id, arguments->path); };
+  });
+}
+
 void AddRest(CLI::App& app, const Globals& globals, Verb& verb) {
   app.add_subcommand("serve", "Run the daemon")->callback([&verb, &globals] {
     verb = [&globals]() -> Result<int> {
@@ -251,6 +281,7 @@ int Main(int argc, char** argv) {
   AddSnapshotCommands(app, globals, verb);
   AddLifecycle(app, globals, verb);
   AddPorts(app, globals, verb);
+  AddBuckets(app, globals, verb);
   AddMcp(app, globals, verb);
   AddRest(app, globals, verb);
   try {

@@ -90,6 +90,17 @@ struct ExposeArguments {
   bool is_signed = false;
 };
 
+struct BucketArguments {
+  std::string id;
+  std::string bucket;
+  std::string path;
+  std::string endpoint;
+  std::string region;
+  std::string prefix;
+  std::string secret;  // the name of a section of the daemon's configuration
+  bool is_read_only = false;
+};
+
 struct TopArguments {
   bool once = false;
   std::string sort = "cpu";
@@ -133,6 +144,10 @@ Result<int> PortsList(const Globals& globals, const std::string& id);
 // Prints the URL.
 Result<int> Expose(const Globals& globals, const ExposeArguments& arguments);
 Result<int> Unexpose(const Globals& globals, const std::string& id, uint16_t port);
+// With the key of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or one that the daemon has.
+Result<int> BucketMount(const Globals& globals, const BucketArguments& arguments);
+Result<int> BucketList(const Globals& globals, const std::string& id);
+Result<int> BucketUnmount(const Globals& globals, const std::string& id, const std::string& path);
 // `force`: also one that somebody uses.
 Result<int> Sleep(const Globals& globals, const std::vector<std::string>& ids, bool force);
 Result<int> Wake(const Globals& globals, const std::vector<std::string>& ids);
