@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands through /v1/sandboxes/{id}/exec: latency, many at once, output, sessions; beside `crun exec`
-// into the same sandbox, in turn within one loop.
+// into the same sandbox and `ssh localhost`, in turn within one loop.
 
 import {spawn} from 'node:child_process';
 import fs from 'node:fs';
@@ -8,8 +8,9 @@ import http from 'node:http';
 import path from 'node:path';
 
 import {Daemon} from '../tests/support/daemon.mjs';
-import {ms, now, p50, p95, quantile, Report} from './report.mjs';
+import {ms, now, p50, p95, p99, quantile, Report} from './report.mjs';
 import {isOutput, post as ask} from './requests.mjs';
+import {SshServer} from './ssh.mjs';
 
 const ID = 'exec';
 
@@ -38,18 +39,35 @@ async function latency(daemon, report, times) {
   const ours = [];
   const first = [];
   const crun = [];
+  const ssh = {anew: [], kept: []};
+  const server = await SshServer.start(daemon.dir);
   for (let i = 0; i < times(300) + 10; i++) {
     const {total} = await post(daemon, '/exec', {argv: ['true']});
     const streamed = await post(daemon, '/exec', {argv: ['echo', 'hi']}, {accept: 'text/event-stream', wanted: isOutput});
-    const alone = i % 5 === 0 ? await crunExec(daemon) : null;
+    const others = i % 5 === 0 ? [await crunExec(daemon), await server?.run('anew'), await server?.run('kept')] : null;
     if (i < 10) continue;
     ours.push(total);
     first.push(streamed.first);
-    if (alone !== null) crun.push(alone);
+    if (!others) continue;
+    crun.push(others[0]);
+    if (!server) continue;
+    ssh.anew.push(others[1]);
+    ssh.kept.push(others[2]);
   }
+  await server?.stop();
   report.row('exec of `true`, beside `crun exec`', {
     atoll: ms(p50(ours)), tail: ms(p95(ours)), other: `${ms(p50(crun))} (p95 ${ms(p95(crun))})`,
     ratio: (p50(ours) / p50(crun)).toFixed(2), promise: 'p50 ≤ 2 ms', kept: p50(ours) <= 2});
+  report.row(`the same, p99 (n=${ours.length})`, {atoll: ms(p99(ours)), other: ms(p99(crun)),
+                                                  ratio: (p99(ours) / p99(crun)).toFixed(2), promise: 'p99 ≤ 8 ms', kept: p99(ours) <= 8});
+  if (server) {
+    for (const [name, values] of [['`ssh localhost true`', ssh.anew], ['`ssh localhost true` over a connection that is kept', ssh.kept]]) {
+      report.row(`the same beside ${name}`, {atoll: ms(p50(ours)), tail: ms(p95(ours)), other: `${ms(p50(values))} (p95 ${ms(p95(values))})`,
+                                             ratio: (p50(ours) / p50(values)).toFixed(2)});
+    }
+  } else {
+    report.note('sshd is not installed, so `ssh localhost` was not measured: `scripts/setup.sh bench` installs it.');
+  }
   report.row('first streamed byte of `echo hi`', {
     atoll: ms(p50(first)), tail: ms(p95(first)), promise: 'p50 ≤ 3 ms', kept: p50(first) <= 3});
 }
@@ -68,14 +86,20 @@ async function sessions(daemon, report, times) {
 async function together(daemon, report, times) {
   const through = new http.Agent({keepAlive: true, maxSockets: 50});
   const rates = [];
+  let failed = 0;
+  const one = async () => {
+    const {text} = await post(daemon, '/exec', {argv: ['true']}, {through});
+    if (JSON.parse(text).exitCode !== 0) failed++;
+  };
   for (let round = 0; round < times(20) + 1; round++) {
     const begin = now();
-    await Promise.all(Array.from({length: 200}, () => post(daemon, '/exec', {argv: ['true']}, {through})));
+    await Promise.all(Array.from({length: 200}, one));
     if (round > 0) rates.push(200 / ((now() - begin) / 1000));
   }
   through.destroy();
   report.row('exec of `true`, 50 at once', {
     atoll: `${p50(rates).toFixed(0)}/s`, tail: `${quantile(rates, 0.05).toFixed(0)}/s`, promise: '≥ 400/s', kept: p50(rates) >= 400});
+  report.row('of those, failed', {atoll: `${failed} of ${200 * (rates.length + 1)}`, promise: 'none', kept: failed === 0});
 }
 
 async function output(daemon, report, times) {
@@ -104,6 +128,9 @@ export async function measureExec({quick}) {
     await sessions(daemon, report, times);
     await together(daemon, report, times);
     await output(daemon, report, times);
+    report.note('The reference, not of this run: the server that the Sandbox SDK 0.12 has in its containers took, on a machine of this kind, 16 ms for ' +
+                '`true` (p95 57 ms), 29 ms for it in a session (p95 93 ms), 8 ms to the first streamed byte (120 ms in a session), 0.83 s for 20 MB ' +
+                'of output (8.9 s in a session).');
   } finally {
     await daemon.cleanup();
   }

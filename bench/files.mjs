@@ -97,6 +97,9 @@ function large(daemon) {
       up.push(curl(daemon, ['-T', file, url]));
       down.push(curl(daemon, [url]));
     }
+    const more = Math.max(...pids.map(([, pid], i) => peak(pid) - before[i]));
+    report.row('memory of daemon and agent, more at the most while files of 1 GiB go up and down', {
+      atoll: mebibytes(more), promise: 'flat: ≤ 32 MiB', kept: more <= 32 * 2 ** 20});
     const grown = pids.map(([name, pid], i) => `${name} ${mebibytes(peak(pid))} (+${mebibytes(peak(pid) - before[i])})`);
     report.note(`Memory while files of 1 GiB went up and down, at the most: ${grown.join(', ')}. "Up" ends when the file has its name; it is in ` +
                 'the page cache then, as any write. The client is curl, on the same two processors.');

@@ -92,6 +92,8 @@ async function measureMany(report, daemon, times) {
   const all = await Promise.all(Array.from({length: MANY}, (_, i) =>
     Terminal.open(daemon, 'terminals', {session: `many-${i}`, command: QUIET, linger: 1})));
   report.row(`opening ${MANY} at once, each`, {atoll: ms((now() - begin) / MANY)});
+  const open = all.filter((terminal) => terminal.socket.readyState === 1).length;
+  report.row(`of ${MANY}, open at once`, {atoll: String(open), promise: `all ${MANY}`, kept: open === MANY});
   const one = await echoes(all[0].socket, times);
   report.row(`a key to its echo, ${MANY - 1} others open`, {
     atoll: ms(p50(one)), tail: ms(p95(one)), promise: 'p50 ≤ 1 ms', kept: p50(one) <= 1});

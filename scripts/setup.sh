@@ -37,7 +37,8 @@ test=(
   restic squashfs-tools                           # what snapshots are checked and measured against
   awscli radosgw ceph-mon ceph-osd python3-swift  # S3 servers, started by the tests themselves
 )
-bench=(nginx-light wrk)  # a proxy to compare with, and what loads both
+# A proxy to compare with, what loads both, and the usual way to run a command elsewhere.
+bench=(nginx-light wrk openssh-server openssh-client)
 
 [ $# -gt 0 ] || set -- build run
 wanted=("${common[@]}")
