@@ -244,6 +244,26 @@ describe('a daemon that is asked to end', () => {
     assert.equal(await box.sh('echo undisturbed'), 'undisturbed\n');
   });
 
+  for (const [what, own] of [['state directory', ['run_dir', 'cgroup']], ['name for cgroups', ['run_dir', 'state_dir']]]) {
+    it(`is one at a time for a ${what}`, async () => {
+      let text = fs.readFileSync(daemon.config, 'utf8');
+      for (const key of own) text = text.replace(new RegExp(`^${key} = "(.*)"$`, 'm'), `${key} = "$1-second"`);
+      const config = path.join(daemon.dir, 'second.toml');
+      fs.writeFileSync(config, text, {mode: 0o600});
+      const second = daemon.cliWith({timeout: 20_000}, 'serve', '--config', config);
+      assert.notEqual(second.status, 0);
+      assert.match(second.stderr, /another daemon/);
+      assert.equal(await box.sh('echo undisturbed'), 'undisturbed\n');
+      assert.equal((await daemon.list())[0].state, 'running');
+    });
+  }
+
+  it('shows what its database holds to nobody else', () => {
+    const files = fs.readdirSync(daemon.stateDir).filter((name) => name.startsWith('atoll.db'));
+    assert.ok(files.includes('atoll.db-wal'), String(files));
+    for (const name of files) assert.equal(fs.statSync(path.join(daemon.stateDir, name)).mode & 0o077, 0, name);
+  });
+
   it('takes a sandbox whose programs died with the machine as stopped, and starts it again', async () => {
     await box.sh('echo layer > /workspace/layer');
     await daemon.stop();

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "sys/fd.h"
+#include "sys/idmap.h"
 
 namespace atl::agent {
 namespace {
@@ -90,7 +91,7 @@ Result<uint32_t> FindGroup(std::string_view name, std::string_view group) {
   if (!gid) {
     if (auto found = FindLine<3>(group, name, std::nullopt)) gid = Number((*found)[2]);
   }
-  if (!gid) return NotFound("group", name);
+  if (!gid || *gid >= sys::kIdsOfSandbox) return NotFound("group", name);
   return *gid;
 }
 
@@ -119,6 +120,10 @@ Result<User> FindUser(std::string_view spec, std::string_view passwd, std::strin
             .name = std::string((*line)[0]),
             .home = std::string((*line)[5])};
     if (user.home.empty()) user.home = "/";
+  }
+  // The kernel knows no other ids here.
+  if (user.uid >= sys::kIdsOfSandbox || user.gid >= sys::kIdsOfSandbox) {
+    return NotFound("user", name);
   }
   if (colon < spec.size()) {
     ASSIGN(user.gid, FindGroup(spec.substr(colon + 1), group));

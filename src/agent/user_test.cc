@@ -48,7 +48,7 @@ TEST(UserTest, IsInTheGroupsThatNameIt) {
 
 TEST(UserTest, WhatIsNotThereIsRefused) {
   for (std::string_view spec : {"nobody", "bad", "broken", "ann:nogroup", "ann:", "-1",
-                                "4294967295", "4294967296", "1000 ", ":0"}) {
+                                "4294967295", "4294967296", "65536", "ann:65536", "1000 ", ":0"}) {
     auto user = FindUser(spec, kPasswd, kGroup);
     ASSERT_FALSE(user.has_value()) << spec;
     EXPECT_EQ(user.error().code, Code::kInvalidArgument);

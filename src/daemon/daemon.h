@@ -48,7 +48,7 @@ class Daemon {
   Result<void> Start();
 
  private:
-  Daemon(Config config, RunDirLock lock);
+  Daemon(Config config, DaemonLock lock);
 
   Result<void> MakeParts();
   Result<void> Migrate();
@@ -74,7 +74,7 @@ class Daemon {
   std::vector<BoundListener> bound_;  // kept, for a successor
   async::Endpoint own_;               // the first of them
   Notifier notifier_;
-  RunDirLock lock_;
+  DaemonLock lock_;
   async::Runtime runtime_;
   egress::ModelGateway model_gateway_;
   std::unique_ptr<db::Database> database_;

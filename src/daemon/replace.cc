@@ -60,9 +60,11 @@ async::Task<Result<void>> Daemon::HandOver(Successor& successor) {
   auto undo = [this] { return database_->UndoNewerMigration(); };
   Result<void> undone = co_await runtime_.blocking().Run(undo);
   if (!undone) log::Error("{}", undone.error().message);
-  auto take = [this] { return RunDirLock::Take(config_.run_dir); };
+  auto take = [this] {
+    return DaemonLock::Take(config_.run_dir, config_.state_dir, config_.cgroup);
+  };
   for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
-    Result<RunDirLock> lock = co_await runtime_.blocking().Run(take);
+    Result<DaemonLock> lock = co_await runtime_.blocking().Run(take);
     if (lock) {
       lock_ = *std::move(lock);
       co_return serves;

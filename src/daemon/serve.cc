@@ -95,7 +95,7 @@ Result<egress::Options> EgressOptions(const Config& config) {
 
 }  // namespace
 
-Daemon::Daemon(Config config, RunDirLock lock)
+Daemon::Daemon(Config config, DaemonLock lock)
     : config_(std::move(config)),
       lock_(std::move(lock)),
       runtime_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 2U, 8U)),
@@ -205,7 +205,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Make(Config config, Origin origin,
                                              Notifier notifier,
                                              const std::vector<async::Endpoint>& endpoints) {
   if (predecessor) TRY(predecessor->AwaitTurn());
-  ASSIGN(RunDirLock lock, RunDirLock::Take(config.run_dir));
+  ASSIGN(DaemonLock lock, DaemonLock::Take(config.run_dir, config.state_dir, config.cgroup));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
   daemon->origin_ = std::move(origin);
   daemon->predecessor_ = std::move(predecessor);

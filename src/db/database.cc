@@ -128,10 +128,16 @@ Result<void> Transaction::Commit() {
 Database::~Database() { sqlite3_close_v2(connection_); }
 
 Result<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode mode) {
-  if (mode == Mode::kReadWrite) {
-    // Rows may hold what users pass to their sandboxes. The files beside it get the same mode.
+  if (mode != Mode::kReadOnly) {
+    // Rows may hold what users pass to their sandboxes. The files beside it get the same mode when
+    // they are made.
     ASSIGN(sys::Fd file, sys::Open(path, O_RDWR | O_CREAT, 0600));
     if (::fchmod(file.get(), 0600) != 0) return FailErrno(errno, fmt::format("chmod {}", path));
+    for (const char* beside : {"-wal", "-shm"}) {
+      if (::chmod((path + beside).c_str(), 0600) != 0 && errno != ENOENT) {
+        return FailErrno(errno, fmt::format("chmod {}{}", path, beside));
+      }
+    }
   }
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   flags |=

@@ -164,10 +164,18 @@ TEST_F(WarmPoolTest, OneThatHasDiedIsReplaced) {
 }
 
 TEST_F(WarmPoolTest, OneThatFailsIsReplacedWithoutAWord) {
-  Row member = Member();
-  // Its agent does not answer any more.
-  ASSERT_EQ(::unlink((world_->launcher().RunDir(member.iid) + "/agent.sock").c_str()), 0);
-  auto created = world_->Create("demo", {.env = {{"GREETING", "hi"}}});
+  Result<Registry::Created> created;
+  // The pool may look after its members just then, and make another one.
+  for (int tries = 0; tries < 20; ++tries) {
+    Row member = Member();
+    // Its agent does not answer any more.
+    ASSERT_EQ(::unlink((world_->launcher().RunDir(member.iid) + "/agent.sock").c_str()), 0);
+    created = world_->Create("demo", {.env = {{"GREETING", "hi"}}});
+    ASSERT_TRUE(created) << created.error().message;
+    if (IsClaimed(created)) break;
+    ASSERT_TRUE(Delete("demo"));
+    AwaitWarm(1);
+  }
   ASSERT_TRUE(IsClaimed(created));
   EXPECT_EQ(world_->Say("demo", "hostname; echo $GREETING"), "demo\nhi\n");
 }
