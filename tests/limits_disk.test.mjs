@@ -137,6 +137,15 @@ describe('a limit of disk', () => {
     assert.match(result.stderr, /No space left on device|Disk quota exceeded/);
     const made = Number((await few.sh('ls /workspace | wc -l')).trim());
     assert.ok(made >= 500 && made < 1200, `${made} files`);
+    // Without one that it could make, it is stopped and comes back, twice, and has what it had.
+    await few.run('cd /tmp && for i in $(seq 3000); do : > more-$i || exit 7; done');
+    for (let i = 0; i < 2; i++) {
+      const stopped = await daemon.request('', {method: 'POST', path: '/v1/sandboxes/few/stop', json: {}, limitMs: 100_000});
+      assert.equal(stopped.status, 200, stopped.text);
+      assert.equal(Number((await few.sh('ls /workspace | wc -l')).trim()), made);
+      assert.notEqual((await few.run('cd /tmp && for i in $(seq 100); do : > again-$i || exit 7; done')).exitCode, 0);
+    }
+    await few.sh('rm -rf /workspace/* /tmp/*; echo room > /workspace/file');
     assert.equal((await few.delete()).status, 204);
   });
 

@@ -146,7 +146,8 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
                                          .layer = layer.dir(),
                                          .target = run_dir + "/rootfs",
                                          .id_base = spec.id_base,
-                                         .user_namespace = users.get()},
+                                         .user_namespace = users.get(),
+                                         .bounded = spec.disk_bytes > 0},
                                         &times));
   launched.phases.emplace_back("idmap", times.idmap_ms);
   launched.phases.emplace_back("overlay", times.overlay_ms);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/rootfs.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,6 +34,21 @@ Result<void> MakeOwned(const std::string& path, uint32_t owner) {
   return {};
 }
 
+// An overlay makes some files when it is mounted. They are kept back from whoever fills the layer:
+// one that is full could not be started again.
+constexpr int kSpares = 16;
+
+std::string SparesOf(const std::string& layer) { return layer + "/spare"; }
+
+void KeepSpares(const std::string& layer) {
+  std::string dir = SparesOf(layer);
+  if (::mkdir(dir.c_str(), 0700) < 0 && errno != EEXIST) return;
+  for (int i = 0; i < kSpares; ++i) {
+    // As many as there is room for.
+    if (!sys::Open(fmt::format("{}/{}", dir, i), O_WRONLY | O_CREAT, 0600)) return;
+  }
+}
+
 }  // namespace
 
 Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times) {
@@ -47,6 +63,7 @@ Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times) {
   TRY(sys::MakeDirs(spec.target, 0755));
   std::string upper = spec.layer + "/upper";
   std::string work = spec.layer + "/work";
+  if (spec.bounded) TRY(sys::RemoveTree(SparesOf(spec.layer)));
   TRY(MakeOwned(upper, spec.id_base));
   TRY(MakeOwned(work, spec.id_base));
 
@@ -58,6 +75,7 @@ Result<sys::Mount> MountRootfs(const RootfsSpec& spec, RootfsTimes* times) {
       .lower = spec.image_rootfs, .upper = upper, .work = work, .user = spec.id_base};
   ASSIGN(sys::Fd overlay, sys::MakeOverlay(view.get(), layers, spec.target));
   TRY(sys::AttachMount(overlay.get(), spec.target));
+  if (spec.bounded) KeepSpares(spec.layer);
   if (times != nullptr) times->overlay_ms = MsSince(start);
   return sys::Mount(spec.target);
 }

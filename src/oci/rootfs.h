@@ -16,6 +16,7 @@ struct RootfsSpec {
   std::string target;        // run_dir/sandboxes/<iid>/rootfs
   uint32_t id_base = 0;
   int user_namespace = -1;  // sys::MakeUserNamespace of these ids
+  bool bounded = false;     // what is inside may take every file that the layer can have
 };
 
 struct RootfsTimes {
