@@ -85,7 +85,8 @@ async::Task<bool> Daemon::PassOn(http::Exchange& exchange, const Error& error) {
     log::Warning("pass a request on to the newer daemon: {}", newer.error().message);
     co_return false;
   }
-  co_await gateway::ProxyTo(exchange, *std::move(newer), {});
+  gateway::ProxyPolicy as_it_is;
+  co_await gateway::ProxyTo(exchange, *std::move(newer), std::move(as_it_is));
   co_return true;
 }
 

@@ -279,7 +279,7 @@ struct Registry::Impl {
   };
   // What blocks, of a transfer that holds its locks.
   Result<SnapshotResult> Take(const Row& row, const SnapshotRequest& request,
-                              GivenUp given_up = {});
+                              GivenUp given_up = GivenUp());
   async::Task<> RestoreInto(Transfer transfer, Row row, repository::SnapshotRecord record,
                             RestoreRequest request, Result<RestoreOutcome>& outcome);
   Result<snapshot::RestoreResult> Put(const Row& row, const repository::SnapshotRecord& record,
@@ -293,7 +293,7 @@ struct Registry::Impl {
   // Snapshots of the policy's paths. The first failure, after all have been tried.
   async::Task<Result<std::vector<std::string>>> Save(std::shared_ptr<Sandbox> sandbox,
                                                      EntryPtr entry, repository::Trigger trigger,
-                                                     GivenUp given_up = {});
+                                                     GivenUp given_up = GivenUp());
   // Whoever wants a sandbox does not wait until one that nobody used is saved and stopped, and
   // until no store has been opened.
   void WantAwake(std::string_view id);
