@@ -93,7 +93,7 @@ TEST_F(SessionTest, PeaksOfMemoryAreSeen) {
   EXPECT_GT(usual, 1U << 20U);
   EXPECT_LT(usual, 32U << 20U);
   // In a program, which has it for a while, and in the shell itself.
-  Ran program = Run("bash -c 'x=$(printf \"%64000000s\" x); sleep 2; :'");
+  Ran program = Run("bash -c 'x=$(printf \"%64000000s\" x); sleep 4; :'");
   EXPECT_GT(program.usage.max_rss_bytes, 60'000'000U);
   EXPECT_GT(Run("printf -v x '%64000000s' x").usage.max_rss_bytes, 60'000'000U);
   Run("unset x");

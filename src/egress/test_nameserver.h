@@ -39,8 +39,9 @@ class Nameserver {
   using Script = std::function<std::vector<std::string>(const std::string&, bool tcp)>;
   explicit Nameserver(Script script)
       : script_(std::move(script)),
-        udp_(BindLoopbackSocket(SOCK_DGRAM)),
-        tcp_(BindLoopbackSocket(SOCK_STREAM, PortOf(udp_))),
+        // In this order: many more programs have a port of TCP.
+        tcp_(BindLoopbackSocket(SOCK_STREAM)),
+        udp_(BindLoopbackSocket(SOCK_DGRAM, PortOf(tcp_))),
         udp_thread_([this] { ServeUdp(); }),
         tcp_thread_([this] { ServeTcp(); }) {}
   ~Nameserver() {
@@ -90,8 +91,8 @@ class Nameserver {
   Script script_;
   std::atomic<bool> stopping_ = false;
   std::atomic<int> asked_ = 0;
-  sys::Fd udp_;
   sys::Fd tcp_;
+  sys::Fd udp_;
   std::thread udp_thread_;
   std::thread tcp_thread_;
 };
