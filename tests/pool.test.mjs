@@ -68,7 +68,7 @@ describe('a member with OpenCode', () => {
     assert.deepEqual({warm, assigned, total, maxInstances},
       {warm: 1, assigned: 0, total: 1, maxInstances: null});
     assert.deepEqual(config,
-      {warmTarget: 1, refreshInterval: 2000, maxInstances: 0, scaleBatchSize: 5});
+      {warmTarget: 1, refreshInterval: 2000, min: 0, max: 4, maxInstances: 0, scaleBatchSize: 5});
     daemon.assertNoLeaks();
   });
 
