@@ -30,7 +30,7 @@ setup: ## Install the Debian packages that are missing, raise limits of the kern
 build: ## Build atoll and atoll-agent into build/release
 	@scripts/build.sh release atoll atoll-agent
 
-deb: build ## Make build/atoll_<version>_<arch>.deb
+deb: build ## Make build/release/package/atoll_<version>_<arch>.deb
 	@scripts/package.sh $(RELEASE)
 
 image: ## Make the default sandbox image if there is none, or one that lacks a package
