@@ -60,7 +60,7 @@ TEST_F(ConfigTest, Limits) {
       Load(
           "[limits]\ndisk = \"2G\"\ninodes = 5000\nopen_files = 1024\nweight = 10\n"
           "max_sandboxes = 7\ndisk_reserve = 0\nmemory_reserve = \"1G\"\n"
-          "memory_overcommit = 1.5\nmemory_pressure = 0\n")
+          "memory_overcommit = 1.5\ndisk_overcommit = 2\nmemory_pressure = 0\n")
           .value()
           .limits;
   EXPECT_EQ(limits.disk_bytes, 2ULL << 30U);
@@ -71,6 +71,7 @@ TEST_F(ConfigTest, Limits) {
   EXPECT_EQ(limits.admission.disk_reserve, 0U);
   EXPECT_EQ(limits.admission.memory_reserve, 1ULL << 30U);
   EXPECT_EQ(limits.admission.overcommit, 1.5);
+  EXPECT_EQ(limits.admission.disk_overcommit, 2);
   for (const char* bad :
        {"disk = \"lots\"", "weight = 0", "max_sandboxes = -1", "open_files = 3"}) {
     EXPECT_FALSE(Load(std::string("[limits]\n") + bad + "\n")) << bad;

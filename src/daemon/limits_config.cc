@@ -55,6 +55,7 @@ Result<LimitsConfig> ReadLimits(Source& source) {
   ASSIGN(rules.memory_reserve, ReadReserve(source, "memory_reserve"));
   ASSIGN(rules.disk_reserve, ReadReserve(source, "disk_reserve"));
   TRY(source.Read(kSection, "memory_overcommit", rules.overcommit, 0, kMostOvercommit));
+  TRY(source.Read(kSection, "disk_overcommit", rules.disk_overcommit, 0, kMostOvercommit));
   TRY(source.Read(kSection, "memory_pressure", rules.memory_pressure, 0, 100));
   TRY(ReadDeadline(source, "runtime_deadline", limits.runtime_deadline));
   TRY(ReadDeadline(source, "checkpoint_deadline", limits.checkpoint_deadline));

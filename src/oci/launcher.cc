@@ -106,6 +106,9 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   // The group may be there from before, and the hierarchy read-only now.
   TRY(launcher->cgroups_.CheckWritable());
   launcher->layers_ = Layers(config.state_dir + "/sandboxes");
+  launcher->disk_guard_ =
+      std::make_unique<DiskGuard>(config.state_dir + "/sandboxes", config.disk_reserve);
+  launcher->layers_.SetGuard(launcher->disk_guard_.get());
   launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun", config.runtime_deadline);
   launcher->config_ = std::move(config);
   return launcher;
@@ -179,6 +182,7 @@ Result<Launched> Launcher::LaunchSteps(const LaunchSpec& spec) {
   }
   launched.pidfd = *std::move(pidfd);
   launched.net_namespace = *std::move(net_namespace);
+  disk_guard_->Runs(spec.iid, launched.pid);
   TRY(rootfs.Detach());
   layer.Close();
   watch.Lap("detach");
@@ -219,6 +223,7 @@ Result<Launched> Launcher::Adopt(const std::string& iid) {
   Launched launched{.pid = state.pid};
   ASSIGN(launched.pidfd, sys::PidfdOpen(state.pid));
   ASSIGN(launched.net_namespace, sys::OpenNamespace(state.pid, "net"));
+  disk_guard_->Runs(iid, state.pid);
   return launched;
 }
 
@@ -230,6 +235,7 @@ Result<void> Launcher::Stop(const std::string& iid) {
   buckets().EndAll(iid);
   TRY(sys::Unmount(RunDir(iid) + "/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW));
   TRY(layers_.Hide(iid));
+  disk_guard_->Ends(iid);
   return sys::RemoveTree(RunDir(iid));
 }
 

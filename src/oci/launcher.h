@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "oci/disk_guard.h"
 #include "oci/layer.h"
 #include "oci/runtime.h"
 #include "oci/trash.h"
@@ -37,6 +38,8 @@ struct LauncherConfig {
   std::string seccomp_profile;  // empty: Debian's (kSeccompProfile)
   std::string criu;             // empty: looked for (FindCriu)
   uint64_t open_files = 65536;  // of a process, unless it raises that itself
+  // What disk images leave free of the host's disk (DiskGuard).
+  std::optional<uint64_t> disk_reserve = std::nullopt;
   // What a call of crun, and of CRIU, may take; then it is killed, and what it was about undone.
   std::chrono::milliseconds runtime_deadline{30'000};
   std::chrono::milliseconds checkpoint_deadline{60'000};
@@ -148,6 +151,7 @@ class Launcher {
   // state_dir/sandboxes/<iid>. What is in it is a matter of `layers()`.
   std::string LayerDir(const std::string& iid) const { return layers_.Dir(iid); }
   const Layers& layers() const { return layers_; }
+  DiskGuard& disk_guard() { return *disk_guard_; }
   BucketClients buckets() const;  // bucket_client.h
   // state_dir/buckets/<iid>: which buckets a sandbox has, and their credentials. Gone with it.
   std::string BucketsFile(const std::string& iid) const;
@@ -185,6 +189,7 @@ class Launcher {
 
   LauncherConfig config_;
   sys::CgroupTree cgroups_;
+  std::unique_ptr<DiskGuard> disk_guard_;
   Layers layers_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Trash> trash_;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "oci/disk_guard.h"
 #include "oci/disk_image.h"
 #include "sys/fd.h"
 #include "sys/quota.h"
@@ -138,6 +139,7 @@ Result<OpenLayer> Layers::Show(const std::string& iid) const {
   if (::chmod(place.c_str(), 0700) < 0) {
     return FailErrno(errno, fmt::format("closing {} to others", place));
   }
+  if (guard_ != nullptr) guard_->Mounted(iid, place);
   return layer;
 }
 

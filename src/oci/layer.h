@@ -12,6 +12,8 @@
 
 namespace atl::oci {
 
+class DiskGuard;
+
 struct LayerSpec {
   std::string iid;
   uint32_t id_base = 0;     // the project's number too
@@ -58,6 +60,8 @@ class Layers {
   DiskLimitKind kind() const { return quota_ ? DiskLimitKind::kQuota : DiskLimitKind::kImage; }
   // All that there is of it on disk.
   std::string Dir(const std::string& iid) const;
+  // Told of every image that is mounted; null: nobody. It outlives this.
+  void SetGuard(DiskGuard* guard) { guard_ = guard; }
   // Whether there is anything to start from.
   bool Exists(const std::string& iid) const;
   // Makes what is missing. DISK_LIMIT_UNSUPPORTED when the limit cannot be kept to.
@@ -81,6 +85,7 @@ class Layers {
 
   std::string parent_;
   bool quota_ = false;
+  DiskGuard* guard_ = nullptr;
 };
 
 }  // namespace atl::oci

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "oci/disk_guard.h"
 #include "sys/fd.h"
 
 namespace atl::sandbox {
@@ -15,10 +16,10 @@ namespace {
 
 constexpr uint64_t kMiB = 1ULL << 20U;
 constexpr uint64_t kMemoryReserve = 512 * kMiB;
-constexpr uint64_t kDiskReserve = 1024 * kMiB;
 constexpr uint64_t kReserveShare = 20;
 // What one that starts is taken to need until it shows by itself.
 constexpr uint64_t kStartMemory = 64 * kMiB;
+constexpr uint64_t kStartDisk = 16 * kMiB;
 constexpr uint64_t kInodeReserve = 10'000;
 constexpr size_t kMostWaiting = 1'000;
 constexpr std::chrono::milliseconds kPoll{100};
@@ -91,12 +92,23 @@ std::optional<Error> WhyNoMemory(const AdmissionRules& rules, const HostState& h
   return std::nullopt;
 }
 
-std::optional<Error> WhyNoDisk(const AdmissionRules& rules, const HostState& host) {
+std::optional<Error> WhyNoDisk(const AdmissionRules& rules, const HostState& host,
+                               const Occupancy& load, const RoomFor& demand) {
+  if (rules.disk_overcommit > 0 && host.disk_total != 0 && demand.disk_bytes != 0) {
+    double most = rules.disk_overcommit * static_cast<double>(host.disk_total);
+    uint64_t promised = load.disk_promised + demand.disk_bytes;
+    if (static_cast<double>(promised) > most) {
+      return Refused(
+          fmt::format("{} MiB of disk would be promised, {} times the host's {} MiB may be",
+                      MiB(promised), rules.disk_overcommit, MiB(host.disk_total)));
+    }
+  }
   if (rules.disk_reserve == uint64_t{0}) return std::nullopt;
   if (host.disk_total != 0) {
-    uint64_t reserve =
-        rules.disk_reserve.value_or(std::min(kDiskReserve, host.disk_total / kReserveShare));
-    if (host.disk_free < reserve) {
+    uint64_t reserve = rules.disk_reserve.value_or(oci::DiskReserve(host.disk_total));
+    // An image may begin to take what is beyond the reserve, and no more.
+    uint64_t own = demand.disk_bytes == 0 ? 0 : kStartDisk;
+    if (host.disk_free < reserve + own) {
       return Refused(
           fmt::format("{} MiB are free where sandboxes are stored, {} MiB stay in "
                       "reserve",
@@ -140,7 +152,7 @@ std::optional<Error> WhyNot(const AdmissionRules& rules, const HostState& host,
       return Refused(fmt::format("there are {}, and no more than {} may be", load.sandboxes,
                                  rules.max_sandboxes));
     }
-    if (auto why = WhyNoDisk(rules, host)) return why;
+    if (auto why = WhyNoDisk(rules, host, load, demand)) return why;
   }
   return WhyNoMemory(rules, host, load, demand);
 }
@@ -207,7 +219,8 @@ async::Task<Result<Admission::Ticket>> Admission::Admit(RoomFor demand,
   {
     std::lock_guard guard(mutex_);
     // Who needs no room takes none from those who wait.
-    bool takes_none = demand.has_memory && rules_.max_sandboxes == 0 && rules_.overcommit == 0;
+    bool takes_none = demand.has_memory && rules_.max_sandboxes == 0 && rules_.overcommit == 0 &&
+                      (rules_.disk_overcommit == 0 || demand.disk_bytes == 0);
     if (queue_.empty() || takes_none) {
       std::optional<Error> reason = TryLocked(demand);
       if (!reason) co_return Ticket(this, demand.id);

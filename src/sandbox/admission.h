@@ -27,6 +27,8 @@ struct AdmissionRules {
   // The memory limits of all that run may add up to this many times the host's memory. 0: what is
   // promised does not count, only what is used.
   double overcommit = 0;
+  // The disk limits of all that exist may add up to this many times the disk. 0 as above.
+  double disk_overcommit = 0;
   // Of the time, in percent, that something has waited for memory lately (PSI); 0: not looked at.
   double memory_pressure = 60;
 };
@@ -37,7 +39,7 @@ struct HostState {
   uint64_t memory_available = 0;
   std::optional<double> memory_pressure;  // percent of the last ten seconds
   uint64_t disk_total = 0;
-  uint64_t disk_free = 0;
+  uint64_t disk_free = 0;  // without what disk images have given out and not stored yet
   uint64_t inodes_total = 0;
   uint64_t inodes_free = 0;
 };
@@ -45,15 +47,17 @@ HostState ReadHostState(const std::string& state_dir, const std::string& proc = 
 
 // What there is already.
 struct Occupancy {
-  uint64_t sandboxes = 0;  // that exist or are being made
-  uint64_t starting = 0;   // that have not shown yet how much memory they need
-  uint64_t promised = 0;   // memory limits of those that run or start
+  uint64_t sandboxes = 0;      // that exist or are being made
+  uint64_t starting = 0;       // that have not shown yet how much memory they need
+  uint64_t promised = 0;       // memory limits of those that run or start
+  uint64_t disk_promised = 0;  // disk limits of those that exist
 };
 
 struct RoomFor {
   std::string id;
   bool adds = true;  // false: it exists and is started again
   uint64_t memory_bytes = 0;
+  uint64_t disk_bytes = 0;  // of its limit; 0: none
   bool has_memory = false;  // it takes over one that runs: what is used does not grow by it
 };
 

@@ -105,12 +105,26 @@ TEST(AdmissionTest, TheDiskKeepsAReserve) {
   EXPECT_NE("", Why({}, full, {}));
   EXPECT_EQ("", Why({.disk_reserve = 100 * kMiB}, full, {}));
   EXPECT_EQ("", Why({}, full, {}, {.id = "x", .adds = false})) << "its files are there already";
+  EXPECT_NE("", Why({.disk_reserve = 890 * kMiB}, full, {}, {.id = "x", .disk_bytes = kGiB}));
+  EXPECT_EQ("", Why({.disk_reserve = 890 * kMiB}, full, {})) << "it takes no more than is free";
   HostState small{.disk_total = 2 * kGiB, .disk_free = 200 * kMiB};
   EXPECT_EQ("", Why({}, small, {}));
   full = kRoomy;
   full.inodes_free = 50;
   EXPECT_NE("", Why({}, full, {}));
   EXPECT_EQ("", Why({.disk_reserve = 0}, full, {})) << "not looked at";
+}
+
+TEST(AdmissionTest, DiskThatIsPromisedCountsWhenAsked) {
+  Occupancy load{.disk_promised = 150 * kGiB};
+  RoomFor bounded{.id = "x", .disk_bytes = 10 * kGiB};
+  EXPECT_EQ("", Why({}, kRoomy, load, bounded));
+  EXPECT_EQ("", Why({.disk_overcommit = 1.6}, kRoomy, load, bounded));
+  EXPECT_NE("", Why({.disk_overcommit = 1.5}, kRoomy, load, bounded));
+  EXPECT_NE("", Why({.disk_reserve = 0, .disk_overcommit = 1.5}, kRoomy, load, bounded));
+  EXPECT_EQ("", Why({.disk_overcommit = 1.5}, kRoomy, load)) << "it is promised nothing";
+  bounded.adds = false;
+  EXPECT_EQ("", Why({.disk_overcommit = 1.5}, kRoomy, load, bounded)) << "it has its promise";
 }
 
 TEST(AdmissionTest, ReadsWhatTheHostSays) {

@@ -288,9 +288,10 @@ async::Task<> Registry::Impl::SaveAgainEach(const std::vector<std::string>& ids,
 }
 
 async::Task<Result<void>> Registry::Impl::SaveAgainOne(std::string id, EntryPtr entry) {
+  const AskedFor nothing;
   // What nobody waits for takes no room that somebody may want.
   CO_ASSIGN(Admission::Ticket ticket,
-            co_await Admit(id, std::nullopt, std::chrono::milliseconds(0), false));
+            co_await Admit(id, nothing, std::chrono::milliseconds(0), false));
   async::Mutex::Lock transfer = co_await entry->transfer.Acquire();
   CO_ASSIGN(Held held, co_await Hold(id, false));
   State state = entry->row.state;

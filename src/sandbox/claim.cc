@@ -41,7 +41,10 @@ async::Task<Result<Admission::Ticket>> Registry::Impl::AdmitClaim(std::string id
   if (!pool || Exists(id)) co_return PoolIsEmpty();
   Row row = NewRow(id, std::move(create));
   if (!pool->IsReadyFor(row)) co_return PoolIsEmpty();
-  RoomFor demand{.id = std::move(id), .memory_bytes = row.limits.memory_bytes, .has_memory = true};
+  RoomFor demand{.id = std::move(id),
+                 .memory_bytes = row.limits.memory_bytes,
+                 .disk_bytes = row.limits.disk_bytes,
+                 .has_memory = true};
   Result<Admission::Ticket> ticket =
       co_await admission.Admit(std::move(demand), std::chrono::milliseconds(0));
   co_return ticket;

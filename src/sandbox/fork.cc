@@ -51,8 +51,9 @@ async::Task<Result<Registry::Impl::Held>> Registry::Impl::Claim(std::string id, 
   CO_TRY(ValidateId(id));
   // Nobody waits for one that exists, which may be the source, or be forked to it.
   if (Exists(id)) co_return Taken(id);
-  CO_ASSIGN(Admission::Ticket ticket,
-            co_await Admit(id, source.limits.memory_bytes, std::chrono::milliseconds(0)));
+  const AskedFor asked{.memory_bytes = source.limits.memory_bytes,
+                       .disk_bytes = source.limits.disk_bytes};
+  CO_ASSIGN(Admission::Ticket ticket, co_await Admit(id, asked, std::chrono::milliseconds(0)));
   CO_ASSIGN(Held held, co_await Hold(id, true));
   if (held.entry->exists) co_return Taken(id);
   auto insert = [this, row = CopyOf(source, id), &source]() -> Result<Row> {

@@ -36,6 +36,7 @@ oci::LauncherConfig LauncherConfigOf(const Options& options) {
                              .agent_binary = options.agent_binary,
                              .opencode_binary = options.opencode_binary,
                              .open_files = options.open_files,
+                             .disk_reserve = options.admission.disk_reserve,
                              .runtime_deadline = options.runtime_deadline,
                              .checkpoint_deadline = options.checkpoint_deadline};
 }
@@ -187,7 +188,8 @@ async::Task<Result<std::shared_ptr<Sandbox>>> Registry::Acquire(std::string id, 
   if (!entry) co_return Unexpected(NoSuchSandbox(id));
   if (std::shared_ptr<Sandbox> sandbox = impl_->Lease(entry)) co_return sandbox;
   Stopwatch watch;
-  CO_ASSIGN(Admission::Ticket ticket, co_await impl_->Admit(id, std::nullopt, kStartWait));
+  const Impl::AskedFor nothing;
+  CO_ASSIGN(Admission::Ticket ticket, co_await impl_->Admit(id, nothing, kStartWait));
   async::Executor executor = co_await async::ThisExecutor();
   Result<std::shared_ptr<Sandbox>> result;
   Waited own;
@@ -263,8 +265,10 @@ async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOp
   CO_TRY(ValidateId(id));
   async::Executor executor = co_await async::ThisExecutor();
   Result<Created> result;
+  const Impl::AskedFor asked{.memory_bytes = options.memory_bytes,
+                             .disk_bytes = options.disk_bytes};
   Result<Admission::Ticket> ticket =
-      co_await impl_->Admit(id, options.memory_bytes, std::chrono::milliseconds(0), false);
+      co_await impl_->Admit(id, asked, std::chrono::milliseconds(0), false);
   if (!ticket) {
     Result<Admission::Ticket> claim = co_await impl_->AdmitClaim(id, options);
     if (claim) {
@@ -274,7 +278,7 @@ async::Task<Result<Registry::Created>> Registry::Create(std::string id, CreateOp
       if (result || ReasonOf(result.error()) != "POOL_EMPTY") co_return result;
       claim->Release();
     }
-    ticket = co_await impl_->Admit(id, options.memory_bytes, options.wait);
+    ticket = co_await impl_->Admit(id, asked, options.wait);
     if (!ticket) co_return Unexpected(std::move(ticket).error());
   }
   co_await async::RunOn(executor, impl_->CreateInto(std::move(id), std::move(options), result));

@@ -112,7 +112,7 @@ struct Registry::Impl {
   AroundRestore around_restore;
   ForkHooks fork_hooks;
   UsageBook usage_book;
-  Admission admission{options.admission, [this] { return ReadHostState(options.state_dir); },
+  Admission admission{options.admission, [this] { return LookAtHost(); },
                       [this](const auto& starting) { return CountLoad(starting); }};
   std::stop_source ending;       // of the daemon: what can be given up is
   std::atomic<int> at_work = 0;  // snapshots and restores
@@ -393,13 +393,19 @@ struct Registry::Impl {
   void LookAt(Looked& one);
   void NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills);
   async::Task<> WriteOom(std::string id, std::string iid);
+  HostState LookAtHost() const;
   Occupancy CountLoad(const std::set<std::string>& starting) const;
+  // Limits of a new one; nothing: the configured ones.
+  struct AskedFor {
+    std::optional<uint64_t> memory_bytes = std::nullopt;
+    std::optional<uint64_t> disk_bytes = std::nullopt;
+  };
   // Room for one that is created or started; none is needed by one that runs.
   Row NewRow(std::string id, CreateOptions create) const;
   // For a member of the pool that is to become `id`. POOL_EMPTY: none is ready.
   async::Task<Result<Admission::Ticket>> AdmitClaim(std::string id, CreateOptions create);
   // `from_pool`: members of the pool end, oldest first, where their memory is what is missing.
-  async::Task<Result<Admission::Ticket>> Admit(std::string id, std::optional<uint64_t> memory_bytes,
+  async::Task<Result<Admission::Ticket>> Admit(std::string id, AskedFor asked,
                                                std::chrono::milliseconds wait,
                                                bool from_pool = true);
 

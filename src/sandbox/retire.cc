@@ -63,6 +63,7 @@ async::Task<Result<void>> Registry::Retire() {
   // store: the newer daemon does that.
   impl_->retired = true;
   impl_->admission.Close(true);
+  impl_->launcher.disk_guard().Rest(true);
   impl_->leaving.request_stop();
   auto retirement = std::make_shared<Impl::Retirement>();
   impl_->retirement = retirement;
@@ -87,6 +88,7 @@ void Registry::Unretire() {
     retirement->locks.clear();
   }
   impl_->admission.Close(false);
+  impl_->launcher.disk_guard().Rest(false);
   impl_->leaving = std::stop_source();
   if (impl_->ending.stop_requested()) impl_->ending = std::stop_source();
 }

@@ -115,6 +115,12 @@ std::optional<UsageReport> Registry::Usage(std::string_view id, bool with_histor
   return impl_->usage_book.Of(iid, with_history);
 }
 
+HostState Registry::Impl::LookAtHost() const {
+  HostState host = ReadHostState(options.state_dir);
+  host.disk_free -= std::min(host.disk_free, launcher.disk_guard().owed());
+  return host;
+}
+
 Occupancy Registry::Impl::CountLoad(const std::set<std::string>& starting) const {
   Occupancy load;
   std::set<std::string> fresh = starting;
@@ -124,6 +130,7 @@ Occupancy Registry::Impl::CountLoad(const std::set<std::string>& starting) const
     // Members of a pool make room when they are asked to.
     if (!entry->exists || !row.pool_key.empty()) continue;
     ++load.sandboxes;
+    load.disk_promised += row.limits.disk_bytes;
     bool begins = row.state == State::kCreating;
     if (Runs(row.state) || begins) load.promised += row.limits.memory_bytes;
     if (begins && !starting.contains(id)) ++load.starting;
@@ -134,14 +141,14 @@ Occupancy Registry::Impl::CountLoad(const std::set<std::string>& starting) const
   return load;
 }
 
-async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id,
-                                                             std::optional<uint64_t> memory_bytes,
+async::Task<Result<Admission::Ticket>> Registry::Impl::Admit(std::string id, AskedFor asked,
                                                              std::chrono::milliseconds wait,
                                                              bool from_pool) {
   EntryPtr entry = Lookup(id);
   if (entry && Alive(entry)) co_return Admission::Ticket();
   RoomFor demand{.id = std::move(id),
-                 .memory_bytes = memory_bytes.value_or(options.limits.memory_bytes)};
+                 .memory_bytes = asked.memory_bytes.value_or(options.limits.memory_bytes),
+                 .disk_bytes = asked.disk_bytes.value_or(options.limits.disk_bytes)};
   if (entry) {
     std::lock_guard guard(mutex);
     demand.adds = !entry->exists;

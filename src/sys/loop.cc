@@ -96,18 +96,23 @@ Result<LoopDevice> AttachLoop(const std::string& image) {
   return Fail(Code::kResourceExhausted, fmt::format("no loop device stays free for {}", image));
 }
 
-std::vector<LoopInUse> ListLoops() {
+std::vector<LoopInUse> ListLoopFiles() {
   std::vector<LoopInUse> loops;
   for (const std::string& name : Names()) {
     std::string file = FileOf(name);
-    if (file.empty()) continue;
-    LoopInUse loop{.path = "/dev/" + name, .file = std::move(file)};
+    if (!file.empty()) loops.push_back({.path = "/dev/" + name, .file = std::move(file)});
+  }
+  return loops;
+}
+
+std::vector<LoopInUse> ListLoops() {
+  std::vector<LoopInUse> loops = ListLoopFiles();
+  std::erase_if(loops, [](LoopInUse& loop) {
     auto fd = Open(loop.path, O_RDONLY);
     auto info = fd ? StatusOf(fd->get()) : std::nullopt;
-    if (!info) continue;
-    loop.device = info->lo_device;
-    loops.push_back(std::move(loop));
-  }
+    if (info) loop.device = info->lo_device;
+    return !info;
+  });
   return loops;
 }
 

@@ -31,6 +31,8 @@ struct LoopInUse {
 
 // Every loop device of the host that shows a file.
 std::vector<LoopInUse> ListLoops();
+// The same without `device`, and without opening any: what is open does not end.
+std::vector<LoopInUse> ListLoopFiles();
 
 // Mounts the file system on the device at `target`: nodev, nosuid, `options` as mount(2) has them.
 Result<void> MountDevice(const std::string& device, std::string_view fs_type,
