@@ -5,7 +5,9 @@
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
+#include "cli/answer_list.h"
 #include "cli/api_client.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -81,16 +83,8 @@ Result<int> BucketList(const Globals& globals, const std::string& id) {
     fmt::print("{}\n", answer);
     return 0;
   }
-  boost::system::error_code error;
-  boost::json::value parsed = boost::json::parse(answer, error);
-  const boost::json::value* list =
-      error || !parsed.is_object() ? nullptr : parsed.get_object().if_contains("buckets");
-  if (list == nullptr || !list->is_array()) {
-    return Fail(Code::kBadGateway, "the daemon's list of buckets cannot be read");
-  }
-  for (const boost::json::value& bucket : list->get_array()) {
-    if (bucket.is_object()) PrintBucket(bucket.get_object());
-  }
+  ASSIGN(std::vector<boost::json::object> buckets, ListOf(answer, "buckets"));
+  for (const boost::json::object& bucket : buckets) PrintBucket(bucket);
   return 0;
 }
 

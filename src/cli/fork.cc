@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <cstdio>
 
+#include "cli/answer_list.h"
 #include "cli/api_client.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -27,15 +28,9 @@ Result<int> Fork(const Globals& globals, const ForkArguments& arguments) {
     std::fputs(answer.c_str(), stdout);
     return 0;
   }
-  boost::system::error_code error;
-  boost::json::value parsed = boost::json::parse(answer, error);
-  const boost::json::value* list =
-      !error && parsed.is_object() ? parsed.get_object().if_contains("sandboxes") : nullptr;
-  if (list == nullptr || !list->is_array()) {
-    return Fail(Code::kBadGateway, "the daemon's answer cannot be read");
-  }
-  for (const boost::json::value& item : list->get_array()) {
-    std::string text = boost::json::serialize(item);
+  ASSIGN(std::vector<boost::json::object> copies, ListOf(answer, "sandboxes"));
+  for (const boost::json::object& copy : copies) {
+    std::string text = boost::json::serialize(copy);
     fmt::print("{}  {}\n", StringField(text, "id"), StringField(text, "url"));
   }
   return 0;

@@ -4,7 +4,9 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
+#include <vector>
 
+#include "cli/answer_list.h"
 #include "cli/api_client.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -92,16 +94,8 @@ Result<int> Events(const Globals& globals, const std::string& id, bool follow) {
     fmt::print("{}\n", answer);
     return 0;
   }
-  boost::system::error_code error;
-  boost::json::value parsed = boost::json::parse(answer, error);
-  const boost::json::value* list =
-      !error && parsed.is_object() ? parsed.get_object().if_contains("events") : nullptr;
-  if (list == nullptr || !list->is_array()) {
-    return Fail(Code::kBadGateway, "the daemon's list of events cannot be read");
-  }
-  for (const boost::json::value& event : list->get_array()) {
-    if (event.is_object()) PrintEvent(event.get_object());
-  }
+  ASSIGN(std::vector<boost::json::object> events, ListOf(answer, "events"));
+  for (const boost::json::object& event : events) PrintEvent(event);
   return 0;
 }
 

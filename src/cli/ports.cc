@@ -5,7 +5,9 @@
 #include <boost/json.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "cli/answer_list.h"
 #include "cli/api_client.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -45,16 +47,6 @@ std::string CommandLine(const object& port) {
   return line.size() <= kWidth ? line : line.substr(0, kWidth) + "...";
 }
 
-Result<boost::json::array> PortsOf(const std::string& answer) {
-  boost::system::error_code error;
-  value parsed = boost::json::parse(answer, error);
-  if (!error && parsed.is_object()) {
-    value* list = parsed.get_object().if_contains("ports");
-    if (list != nullptr && list->is_array()) return std::move(list->get_array());
-  }
-  return Fail(Code::kBadGateway, "the daemon's list of ports cannot be read");
-}
-
 void PrintPort(const object& port, const object* exposed) {
   std::string url = exposed != nullptr ? Text(*exposed, "url") : Text(port, "url");
   fmt::print("{:>5}  {:<16} {:<8} {}  {}\n", Text(port, "port"), Text(port, "address"),
@@ -71,22 +63,20 @@ Result<int> PortsList(const Globals& globals, const std::string& id) {
     fmt::print("{}\n", answer);
     return 0;
   }
-  ASSIGN(boost::json::array listening, PortsOf(answer));
+  ASSIGN(std::vector<object> listening, ListOf(answer, "ports"));
   ASSIGN(std::string second, client.Call("GET", fmt::format("/v1/sandboxes/{}/ports/exposed", id)));
-  ASSIGN(boost::json::array exposed, PortsOf(second));
+  ASSIGN(std::vector<object> exposed, ListOf(second, "ports"));
   std::set<std::string> shown;
-  for (const value& item : listening) {
-    if (!item.is_object()) continue;
-    const object& port = item.get_object();
+  for (const object& port : listening) {
     const value* preview = port.if_contains("exposed");
     bool has = preview != nullptr && preview->is_object();
     PrintPort(port, has ? &preview->get_object() : nullptr);
     shown.insert(Text(port, "port"));
   }
-  for (const value& item : exposed) {
-    if (!item.is_object() || shown.contains(Text(item.get_object(), "port"))) continue;
-    fmt::print("{:>5}  {:<16} {:<8} {}\n", Text(item.get_object(), "port"), "nothing listens",
-               "exposed", Text(item.get_object(), "url"));
+  for (const object& port : exposed) {
+    if (shown.contains(Text(port, "port"))) continue;
+    fmt::print("{:>5}  {:<16} {:<8} {}\n", Text(port, "port"), "nothing listens", "exposed",
+               Text(port, "url"));
   }
   return 0;
 }

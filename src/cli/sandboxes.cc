@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <cstdio>
 
+#include "cli/answer_list.h"
 #include "cli/api_client.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -56,17 +57,9 @@ Result<int> List(const Globals& globals) {
     std::fputs(answer.c_str(), stdout);
     return 0;
   }
-  boost::system::error_code error;
-  boost::json::value parsed = boost::json::parse(answer, error);
-  const boost::json::value* list =
-      !error && parsed.is_object() ? parsed.get_object().if_contains("sandboxes") : nullptr;
-  if (list == nullptr || !list->is_array()) {
-    return Fail(Code::kBadGateway, "the daemon's list of sandboxes cannot be read");
-  }
+  ASSIGN(std::vector<boost::json::object> sandboxes, ListOf(answer, "sandboxes"));
   fmt::print("{:<40} {:<10} {:<10} {}\n", "ID", "STATE", "OPENCODE", "URL");
-  for (const boost::json::value& item : list->get_array()) {
-    if (!item.is_object()) continue;
-    const boost::json::object& object = item.get_object();
+  for (const boost::json::object& object : sandboxes) {
     fmt::print("{:<40} {:<10} {:<10} {}\n", TextOf(object, "id"), TextOf(object, "state"),
                TextOf(object, "opencode"), TextOf(object, "url"));
   }

@@ -12,6 +12,7 @@
 #include <map>
 #include <thread>
 
+#include "cli/answer_list.h"
 #include "cli/api_client.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -67,17 +68,9 @@ Line LineOf(const object& sandbox) {
 
 Result<std::vector<Line>> Read(const ApiClient& client) {
   ASSIGN(std::string answer, client.Call("GET", "/v1/sandboxes"));
-  boost::system::error_code error;
-  value parsed = boost::json::parse(answer, error);
-  const value* list =
-      !error && parsed.is_object() ? parsed.get_object().if_contains("sandboxes") : nullptr;
-  if (list == nullptr || !list->is_array()) {
-    return Fail(Code::kBadGateway, "the daemon's list of sandboxes cannot be read");
-  }
+  ASSIGN(std::vector<boost::json::object> sandboxes, ListOf(answer, "sandboxes"));
   std::vector<Line> lines;
-  for (const value& item : list->get_array()) {
-    if (item.is_object()) lines.push_back(LineOf(item.get_object()));
-  }
+  for (const boost::json::object& sandbox : sandboxes) lines.push_back(LineOf(sandbox));
   return lines;
 }
 

@@ -45,8 +45,7 @@ async::Task<> Registry::RunAgain() {
     co_await async::WithTimeout(kTick, WaitFor(impl_->automatic_stops));
     if (impl_->automatic_stops.is_set()) break;
     impl_->DeadRound();
-    impl_->DeleteAgainRound();
-    impl_->StopAgainRound();
+    impl_->EndAgainRound();
     impl_->WriteAgainRound();
     if (steady_clock::now() < prune_at) continue;
     prune_at = steady_clock::now() + kPruneEvents;
@@ -61,40 +60,63 @@ async::Task<> Registry::RunAgain() {
   }
 }
 
-void Registry::Impl::DeleteAgainRound() {
+void Registry::Impl::EndAgainRound() {
   std::vector<EntryPtr> due;
   {
     std::lock_guard guard(mutex);
     for (const auto& [id, entry] : entries) {
-      bool failed = entry->exists && entry->row.state == State::kDeleting &&
-                    entry->delete_again_at != steady_clock::time_point();
-      if (!failed || steady_clock::now() < entry->delete_again_at) continue;
-      if (ending_again >= kEndsAtOnce) continue;
+      if (ending_again >= kEndsAtOnce) break;
+      State state = entry->row.state;
+      bool deletes =
+          state == State::kDeleting && entry->delete_again_at != steady_clock::time_point();
+      if (!entry->exists || (!deletes && state != State::kFailed)) continue;
+      auto& again_at = deletes ? entry->delete_again_at : entry->stop_again_at;
+      if (steady_clock::now() < again_at) continue;
       ++ending_again;
       // Not again before this try has ended.
-      entry->delete_again_at = steady_clock::time_point::max();
+      again_at = steady_clock::time_point::max();
       due.push_back(entry);
     }
   }
   // Side by side: what cannot be ended keeps nobody else waiting.
   for (EntryPtr& entry : due) {
     ++resting;
-    async::Spawn(runtime.NextShard(), DeleteAgain(std::move(entry)), "delete again");
+    async::Spawn(runtime.NextShard(), EndAgain(std::move(entry)), "end again");
   }
 }
 
-async::Task<> Registry::Impl::DeleteAgain(EntryPtr entry) {
+async::Task<> Registry::Impl::EndAgain(EntryPtr entry) {
   co_await async::DisableCancellation();
   async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-  if (!retired && !entry->removed && entry->row.state == State::kDeleting) {
-    std::string id = entry->row.id;
-    Result<void> deleted = co_await DestroyAll(entry);
-    if (deleted) log::Info("sandbox {} is deleted now", id);
-    if (!deleted) log::Warning("sandbox {}: {}", id, deleted.error().message);
+  if (!retired && !entry->removed) {
+    if (entry->row.state == State::kDeleting) {
+      co_await DeleteAgain(entry);
+    } else if (IsFailed(entry)) {
+      co_await StopAgain(entry);
+    }
   }
   lock.Unlock();
   --ending_again;
   --resting;
+}
+
+async::Task<> Registry::Impl::DeleteAgain(EntryPtr entry) {
+  std::string id = entry->row.id;
+  Result<void> deleted = co_await DestroyAll(entry);
+  if (deleted) log::Info("sandbox {} is deleted now", id);
+  if (!deleted) log::Warning("sandbox {}: {}", id, deleted.error().message);
+}
+
+async::Task<> Registry::Impl::StopAgain(EntryPtr entry) {
+  Result<void> ended = co_await ClearDead(entry, "its stop, which had failed, is finished");
+  if (ended) {
+    log::Info("sandbox {} is stopped now", entry->row.id);
+    std::lock_guard guard(mutex);
+    entry->stop_again_pause = {};
+    co_return;
+  }
+  log::Warning("sandbox {} still cannot be stopped: {}", entry->row.id, ended.error().message);
+  co_await NoteFailed(entry, ended.error().message);
 }
 
 void Registry::Impl::DeadRound() {
@@ -155,45 +177,6 @@ async::Task<> Registry::Impl::NoteFailed(EntryPtr entry, std::string why) {
   entry->stop_again_pause =
       std::clamp(2 * entry->stop_again_pause, kStopAgainPause, kLongestStopAgainPause);
   entry->stop_again_at = steady_clock::now() + entry->stop_again_pause;
-}
-
-void Registry::Impl::StopAgainRound() {
-  std::vector<EntryPtr> due;
-  {
-    std::lock_guard guard(mutex);
-    for (const auto& [id, entry] : entries) {
-      bool failed = entry->exists && entry->row.state == State::kFailed;
-      if (!failed || steady_clock::now() < entry->stop_again_at) continue;
-      if (ending_again >= kEndsAtOnce) continue;
-      ++ending_again;
-      // Not again before this try has ended.
-      entry->stop_again_at = steady_clock::time_point::max();
-      due.push_back(entry);
-    }
-  }
-  for (EntryPtr& entry : due) {
-    ++resting;
-    async::Spawn(runtime.NextShard(), StopAgain(std::move(entry)), "stop again");
-  }
-}
-
-async::Task<> Registry::Impl::StopAgain(EntryPtr entry) {
-  co_await async::DisableCancellation();
-  async::Mutex::Lock lock = co_await entry->lifecycle.Acquire();
-  if (!retired && !entry->removed && IsFailed(entry)) {
-    Result<void> ended = co_await ClearDead(entry, "its stop, which had failed, is finished");
-    if (ended) {
-      log::Info("sandbox {} is stopped now", entry->row.id);
-      std::lock_guard guard(mutex);
-      entry->stop_again_pause = {};
-    } else {
-      log::Warning("sandbox {} still cannot be stopped: {}", entry->row.id, ended.error().message);
-      co_await NoteFailed(entry, ended.error().message);
-    }
-  }
-  lock.Unlock();
-  --ending_again;
-  --resting;
 }
 
 void Registry::Impl::WriteAgainRound() {

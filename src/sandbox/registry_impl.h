@@ -371,10 +371,10 @@ struct Registry::Impl {
   bool IsBusy(const EntryPtr& entry, std::chrono::seconds after);
   // A service of it runs that is to keep it awake; this counts as a use.
   async::Task<bool> StaysAwake(EntryPtr entry);
-  void DeleteAgainRound();
-  async::Task<> DeleteAgain(EntryPtr entry);
-  // Those whose stop failed, and rows that could not be written, are tried again.
-  void StopAgainRound();
+  // Those whose delete or stop failed, and rows that could not be written, are tried again.
+  void EndAgainRound();
+  async::Task<> EndAgain(EntryPtr entry);
+  async::Task<> DeleteAgain(EntryPtr entry);  // both with the lifecycle lock
   async::Task<> StopAgain(EntryPtr entry);
   void WriteAgainRound();
   async::Task<> WriteAgain(std::vector<EntryPtr> due);
