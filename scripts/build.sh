@@ -11,7 +11,8 @@ if [ ! -f "$dir/build.ninja" ]; then
   mkdir -p "$dir"
   cmake --preset "$preset" > "$dir/configure.log" 2>&1 || {
     cat "$dir/configure.log" >&2
-    rm -f "$dir/build.ninja"
+    # A cache from before the compiler was there keeps what was not found.
+    rm -rf "$dir/build.ninja" "$dir/CMakeCache.txt" "$dir/CMakeFiles"
     echo "build: CMake could not configure $dir; 'make setup' installs what it needs" >&2
     exit 1
   }
