@@ -15,15 +15,16 @@ export class Client {
     this.current = null;
   }
 
-  /** A request whose answer may not come: {done, status, body, why}. */
+  /** A request whose answer may not come: {done, status, body, list, why}; `list` where it is one. */
   async ask(id, options) {
     try {
       const answer = await this.daemon.request(id, {limitMs: 120_000, ...options});
       const done = answer.status >= 200 && answer.status < 300;
       const body = answer.text.startsWith('{') ? answer.json() : {};
-      return {done, status: answer.status, body, why: `${answer.status} ${answer.text.slice(0, 300)}`};
+      const list = done && answer.text.startsWith('[') ? answer.json() : [];
+      return {done, status: answer.status, body, list, why: `${answer.status} ${answer.text.slice(0, 300)}`};
     } catch (error) {
-      return {done: false, status: 0, body: {}, why: error.message};
+      return {done: false, status: 0, body: {}, list: [], why: error.message};
     }
   }
 

@@ -29,6 +29,8 @@ export class Model {
     this.history = [];
     // {id, worlds} of those that were answered.
     this.snapshots = [];
+    // Title to the id that OpenCode has given the conversation, null where its answer did not come.
+    this.talks = new Map();
     this.generation = 0;
   }
 
@@ -37,8 +39,9 @@ export class Model {
     if (this.history.length > 60) this.history.shift();
   }
 
-  begin(worlds = [new Map()], markers = ['none']) {
+  begin(worlds = [new Map()], markers = ['none'], talks = new Map()) {
     this.exists = true;
+    this.talks = new Map(talks);
     this.generation += 1;
     this.worlds = copyWorlds(worlds);
     this.markers = new Set(markers);
@@ -48,6 +51,7 @@ export class Model {
     this.exists = false;
     this.worlds = [new Map()];
     this.markers = new Set(['none']);
+    this.talks = new Map();
   }
 
   /** Its layer is gone while it was stopped: what was saved then comes back, and nothing else. */
@@ -75,6 +79,19 @@ export class Model {
       throw new Violation(`${this.id} holds what it cannot hold: ${why}`);
     }
     this.worlds = fits;
+  }
+
+  /** `listed`: {id, title} of every conversation that OpenCode knows. */
+  hear(listed) {
+    for (const {id, title} of listed) {
+      if (!this.talks.has(title)) throw new Violation(`${this.id} has the conversation "${title}" of somebody else`);
+      const known = this.talks.get(title);
+      if (known && known !== id) throw new Violation(`${this.id}: the conversation "${title}" is ${id}, not ${known}`);
+    }
+    const ids = new Set(listed.map((one) => one.id));
+    for (const [title, id] of this.talks) {
+      if (id && !ids.has(id)) throw new Violation(`${this.id} has lost the conversation "${title}" (${id})`);
+    }
   }
 
   seeMarker(marker) {

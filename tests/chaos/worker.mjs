@@ -52,7 +52,7 @@ export class Worker extends Client {
   choose(model) {
     const choice = this.random.weighted([
       [30, 'write'], [8, 'remove'], [14, 'verify'], [8, 'clone'], [10, 'snapshot'], [7, 'restore'],
-      [5, 'sleep'], [3, 'wake'], [4, 'stop'], [4, 'keep'], [6, 'fork'], [4, 'forkMemory'], [4, 'opencode'],
+      [5, 'sleep'], [3, 'wake'], [4, 'stop'], [4, 'keep'], [6, 'fork'], [4, 'forkMemory'], [3, 'talk'], [3, 'listen'],
       [6, 'erase']]);
     if (!model.exists) return 'create';
     if (choice === 'restore' && model.snapshots.length === 0) return 'snapshot';
@@ -147,7 +147,7 @@ export class Worker extends Client {
     answer.ends = more.memory;
     target.note(`${this.step} forked from ${model.id}: ${answer.done ? 'done' : `not answered (${answer.why})`}`);
     if (!answer.done && !await this.find(target)) return answer;
-    target.begin(model.worlds, model.markers);
+    target.begin(model.worlds, model.markers, model.talks);
     const look = await this.verify(target);
     return answer.done ? {...look, target} : answer;
   }
@@ -189,11 +189,21 @@ export class Worker extends Client {
     return {...look, done: false, why: `"${name}" is gone since ${Date.now() - startedAt} ms`};
   }
 
-  /** It answers, whether it ran already or not. */
-  async opencode(model) {
-    const answer = await this.ask(model.id, {path: '/global/health', limitMs: 150_000});
+  /** A new conversation, whether OpenCode ran already or not. */
+  async talk(model) {
+    const title = `${model.id} ${model.generation} ${this.sequence += 1}`;
+    const answer = await this.ask(model.id, {method: 'POST', path: '/session', json: {title}, limitMs: 150_000});
+    model.talks.set(title, answer.done ? answer.body.id : null);
     if (!answer.done) return {...answer, ends: true};
-    if (answer.body.healthy !== true) throw new Violation(`OpenCode of ${model.id}: ${answer.why}`);
+    this.world.tally('conversations begun');
+    return this.listen(model);
+  }
+
+  /** OpenCode has all conversations that it has answered for. */
+  async listen(model) {
+    const answer = await this.ask(model.id, {path: '/session', limitMs: 150_000});
+    if (!answer.done) return {...answer, ends: true};
+    model.hear(answer.list);
     return answer;
   }
 
@@ -228,6 +238,7 @@ export class Worker extends Client {
       if (!exists && model.snapshots.length === 0) continue;
       if (!exists) await this.insist(model, 'create');
       await this.insist(model, 'verify');
+      if (model.talks.size > 0) await this.insist(model, 'listen');
       for (const snapshot of model.snapshots) await this.insist(model, 'restore', snapshot);
       await this.insist(model, 'write');
       await this.insist(model, 'verify');
