@@ -7,6 +7,7 @@
 
 #include <string_view>
 
+#include "base/shell_quote.h"
 #include "sys/fd.h"
 
 namespace atl::agent {
@@ -48,22 +49,10 @@ Result<void> NameHost(const std::string& path, const std::string& former, const 
   return sys::WriteAll(file->get(), renamed);
 }
 
-std::string Quoted(std::string_view text) {
-  std::string out = "'";
-  for (char c : text) {
-    if (c == '\'') {
-      out += R"('\'')";
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
-}
-
 Result<void> WriteEnv(const ConfigurePlaces& places, const protocol::Configure& request) {
   std::string text;
   for (const auto& [name, value] : request.env)
-    text += "export " + name + "=" + Quoted(value) + "\n";
+    text += "export " + name + "=" + ShellQuoted(value) + "\n";
   if (::mkdir(places.env_dir.c_str(), 0755) != 0 && errno != EEXIST) {
     return FailErrno(errno, "make " + places.env_dir);
   }

@@ -17,68 +17,15 @@
 #include <cstring>
 #include <ctime>
 
+#include "agent/shell_driver.h"
+
 namespace atl::agent {
 namespace {
 
 constexpr size_t kMaxSaid = 4096;
 constexpr int kEndMs = 10'000;
 constexpr size_t kMaxFormer = 32;
-
-// One line: bash counts the lines of its messages from it. In order: away with our descriptors from
-// where programs have theirs; the saved state; then for each number its files. Words begin with
-// `builtin` because commands may define functions of any name. `$?` is what the last command left.
-constexpr const char* kDriver =
-    "exec 250<&0 251>&1 0</dev/null 1>/dev/null 2>/dev/null; __atoll_d=$1; __atoll_r=0; "
-    "__atoll_f() { builtin return \"$1\"; }; builtin shopt -s expand_aliases; "
-    "if [[ -n $2 ]]; then builtin set --; builtin . \"$__atoll_d/state\"; fi; builtin set --; "
-    "while IFS=' ' builtin read -r -u 250 __atoll_n __atoll_x; do "
-    "__atoll_i=/dev/null; __atoll_k=; __atoll_u=; "
-    "if [[ $__atoll_x == *i* ]]; then __atoll_i=$__atoll_d/$__atoll_n.in; fi; "
-    "if [[ $__atoll_x == *b* ]]; then builtin . \"$__atoll_d/$__atoll_n.before\"; fi; "
-    "if [[ -n $__atoll_k ]]; then builtin printf 'E %s\\n' \"$__atoll_n\" >&251; builtin continue; "
-    "fi; "
-    "builtin mapfile __atoll_a < \"$__atoll_d/$__atoll_n.cmd\"; "
-    "builtin printf -v __atoll_t '%s' \"${__atoll_a[@]}\"; "
-    "case $- in *e*) ;; *) __atoll_f \"$__atoll_r\" ;; esac; "
-    "builtin eval \"$__atoll_t\" < \"$__atoll_i\" > \"$__atoll_d/$__atoll_n.out\" "
-    "2> \"$__atoll_d/$__atoll_n.err\" 250<&- 251>&-; __atoll_r=$?; "
-    "if [[ -n $__atoll_u ]]; then builtin eval \"$__atoll_u\"; fi; "
-    "builtin printf '%s %s\\n' \"$__atoll_n\" \"$__atoll_r\" >&251; "
-    "builtin unset -v __atoll_a __atoll_t __atoll_u; "
-    "{ builtin shopt -p; builtin declare -p; builtin declare -f; builtin declare -F; "
-    "builtin alias -p; builtin trap -p; builtin umask -p; "
-    "builtin printf 'builtin cd -- %q\\n' \"$PWD\"; builtin set +o; } "
-    ">| \"$__atoll_d/$__atoll_n.saved\" && "
-    "builtin printf 'S %s\\n' \"$__atoll_n\" >&251; done";
-
-// For bash, whatever the text has in it.
-std::string Quote(std::string_view text) {
-  std::string quoted = "'";
-  for (char c : text) {
-    if (c == '\'') {
-      quoted += R"('\'')";
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "'";
-}
-
-// Moves to the directory and sets the variables; collects how that is undone.
-std::string BeforeScript(const ShellCommand& command) {
-  std::string script;
-  if (!command.cwd.empty()) {
-    script += "__atoll_o=$PWD; __atoll_p=${OLDPWD-}; if builtin cd -- " + Quote(command.cwd) +
-              "; then __atoll_u+='builtin cd -- \"$__atoll_o\"; OLDPWD=$__atoll_p; '; else "
-              "__atoll_k=1; builtin return 0; fi\n";
-  }
-  for (const auto& [name, value] : command.env) {
-    script += "if [[ -v " + name + " ]]; then __atoll_u+=\"builtin unset -v " + name + "; ${" +
-              name + "@A}; \"; else __atoll_u+='builtin unset -v " + name +
-              "; '; fi; builtin export " + name + "=" + Quote(value) + "\n";
-  }
-  return script;
-}
+constexpr off_t kRoom = 256L << 10U;  // more than a command takes
 
 // Since boot, in the unit of /proc/<pid>/stat.
 uint64_t NowTicks() {
@@ -125,17 +72,33 @@ std::vector<pid_t> MembersSince(pid_t session, uint64_t since, pid_t newest) {
   return members;
 }
 
+// Whether commands fit there.
+bool HasRoom(const std::string& dir) {
+  std::string probe = dir + "/probe";
+  auto file = sys::Open(probe, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  bool fits = file && posix_fallocate(file->get(), 0, kRoom) == 0;
+  unlink(probe.c_str());
+  return fits;
+}
+
+// Whoever lives there may have filled one, or taken it away.
 Result<std::string> MakeDirFor(const Program& program) {
-  struct stat shm{};
-  bool has_shm = stat("/dev/shm", &shm) == 0 && S_ISDIR(shm.st_mode);
-  std::string name = std::string(has_shm ? "/dev/shm" : "/tmp") + "/.atoll-shell-XXXXXX";
-  if (mkdtemp(name.data()) == nullptr) return FailErrno(errno, "make a directory for the shell");
-  if (chown(name.c_str(), program.uid, program.gid) != 0) {
-    int error = errno;
-    rmdir(name.c_str());
-    return FailErrno(error, "give the shell its directory");
+  int error = ENOENT;
+  for (const char* parent : {"/dev/shm", "/tmp", "/var/tmp"}) {
+    std::string name = std::string(parent) + "/.atoll-shell-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) {
+      error = errno;
+    } else if (!HasRoom(name)) {
+      error = ENOSPC;
+      rmdir(name.c_str());
+    } else if (chown(name.c_str(), program.uid, program.gid) != 0) {
+      error = errno;
+      rmdir(name.c_str());
+    } else {
+      return name;
+    }
   }
-  return name;
+  return FailErrno(error, "make a directory for the shell");
 }
 
 // What commands left there, one level deep.
@@ -145,6 +108,27 @@ void RemoveDir(const std::string& dir) {
     closedir(entries);
   }
   rmdir(dir.c_str());
+}
+
+// What the shell says instead of a status (shell_driver.h).
+Result<void> WhyNot(char said) {
+  switch (said) {
+    case 'E':
+      return Fail(Code::kInvalidArgument, "the working directory cannot be entered",
+                  "VALIDATION_FAILED");
+    case 'V':
+      return Fail(Code::kFailedPrecondition,
+                  "the session has a variable of the request as a read-only one; the command was "
+                  "not run",
+                  "COMMAND_EXECUTION_ERROR");
+    case 'L':
+      return Fail(Code::kFailedPrecondition,
+                  "break or continue outside of a loop: what is behind it in the command was not "
+                  "run",
+                  "COMMAND_EXECUTION_ERROR");
+    default:
+      return {};
+  }
 }
 
 Result<sys::Fd> MakeFifo(const std::string& path, const Program& program) {
@@ -160,6 +144,8 @@ Result<sys::Fd> MakeFifo(const std::string& path, const Program& program) {
 Result<std::unique_ptr<Shell>> Shell::Make(Processes* processes, Program program) {
   ASSIGN(std::string dir, MakeDirFor(program));
   auto shell = std::unique_ptr<Shell>(new Shell(processes, std::move(program), std::move(dir)));
+  ASSIGN(std::string key, NewShellKey());
+  shell->names_ = "__atoll_" + key.substr(0, 8) + "_";
   TRY(shell->Start({}));
   return shell;
 }
@@ -177,7 +163,7 @@ Result<void> Shell::Start(const std::string& state) {
     return FailErrno(errno, "make a pipe non-blocking");
   }
   Program program = program_;
-  program.argv = {"bash", "--norc", "--noprofile", "-c", kDriver, "bash", dir_};
+  program.argv = {"bash", "--norc", "--noprofile", "-c", ShellDriver(names_), "bash", dir_};
   program.argv.emplace_back(state.empty() ? "" : "saved");
   Stdio stdio{.in = commands.read.get(), .out = status.write.get(), .err = null.get()};
   auto child = processes_->Start(program, stdio);
@@ -206,7 +192,14 @@ Result<void> Shell::Restart(bool fresh) {
   if (former_.size() > kMaxFormer) {
     std::erase_if(former_, [this](const auto& child) { return !processes_->HasSession(*child); });
   }
-  std::string state = fresh ? std::string() : state_;
+  if (fresh) {
+    // Whatever has been done to the old one.
+    auto dir = MakeDirFor(program_);
+    RemoveDir(dir_);
+    if (dir) dir_ = *std::move(dir);
+    state_.clear();
+  }
+  std::string state = state_;
   if (std::string name = dir_ + "/state"; !state.empty() && state != name) {
     // Whoever lives in that directory may have taken it away.
     state = std::rename(state.c_str(), name.c_str()) == 0 ? name : std::string();
@@ -231,10 +224,12 @@ Result<void> Shell::WriteFor(const char* kind, std::string_view text) const {
 
 Result<ShellStreams> Shell::Begin(const ShellCommand& command) {
   ++number_;
+  told_ = false;
+  ASSIGN(key_, NewShellKey());
   ShellStreams streams;
   std::string flags = "-";
   TRY(WriteFor("cmd", command.text));
-  if (std::string before = BeforeScript(command); !before.empty()) {
+  if (std::string before = BeforeScript(names_, command.cwd, command.env); !before.empty()) {
     TRY(WriteFor("before", before));
     flags += 'b';
   }
@@ -246,7 +241,8 @@ Result<ShellStreams> Shell::Begin(const ShellCommand& command) {
   ASSIGN(streams.err, MakeFifo(File("err"), program_));
   began_ticks_ = NowTicks();
   newest_before_ = NewestPid();
-  TRY(sys::WriteAll(commands_.get(), std::to_string(number_) + " " + flags + "\n"));
+  std::string line = std::to_string(number_) + " " + flags + " " + key_ + "\n";
+  TRY(sys::WriteAll(commands_.get(), line));
   return streams;
 }
 
@@ -263,19 +259,21 @@ Result<std::optional<int>> Shell::ReadStatus() {
     std::string line = said_.substr(0, end);
     said_.erase(0, end + 1);
     if (line.starts_with("S ")) {
-      uint64_t number = std::strtoull(line.c_str() + 2, nullptr, 10);
-      std::string saved = dir_ + "/" + std::to_string(number) + ".saved";
-      if (!state_.empty() && state_ != saved) unlink(state_.c_str());
-      state_ = std::move(saved);
-    } else if (line == "E " + std::to_string(number_)) {
-      return Fail(Code::kInvalidArgument, "the working directory cannot be entered",
-                  "VALIDATION_FAILED");
-    } else if (line.starts_with(std::to_string(number_) + " ")) {
-      status = std::atoi(line.c_str() + line.find(' ')) & 0xff;
+      NoteSaved(std::strtoull(line.c_str() + 2, nullptr, 10));
+    } else if (line.size() > 2 && std::string_view(line).substr(2).starts_with(key_)) {
+      if (line[0] == 'B') told_ = true;
+      if (line[0] == 'R') status = std::atoi(line.c_str() + 2 + key_.size()) & 0xff;
+      TRY(WhyNot(line[0]));
     }
   }
   if (said_.size() >= kMaxSaid) said_.clear();
   return status;
+}
+
+void Shell::NoteSaved(uint64_t number) {
+  std::string saved = dir_ + "/" + std::to_string(number) + ".saved";
+  if (!state_.empty() && state_ != saved) unlink(state_.c_str());
+  state_ = std::move(saved);
 }
 
 void Shell::Finish() {

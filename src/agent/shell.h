@@ -2,8 +2,8 @@
 // A bash that runs one command after the other in itself, so that its directory, variables,
 // functions and aliases last. It is told numbers over a pipe; what belongs to a number lies in a
 // directory of its own: the command, and a FIFO for each of the two streams, which ends with the
-// command, whatever it leaves running. After each command it says the status, then saves its state
-// there, from which another shell can go on.
+// command, whatever it leaves running. After each command it says the status (shell_driver.h), then
+// saves its state there, from which another shell can go on.
 #pragma once
 
 #include <sys/types.h>
@@ -52,6 +52,11 @@ class Shell {
   // Reads what it says, without waiting. The status of the command that was begun last, once it has
   // ended; or why it was not run.
   Result<std::optional<int>> ReadStatus();
+  // Whether it has said that it knows of that command.
+  bool told() const { return told_; }
+  // Who the shell is, and by which pipe it is told.
+  const Program& program() const { return program_; }
+  int commands_fd() const { return commands_.get(); }
   // The command is over: its files go.
   void Finish();
 
@@ -73,10 +78,12 @@ class Shell {
   Result<void> Start(const std::string& state);
   std::string File(const char* kind) const;
   Result<void> WriteFor(const char* kind, std::string_view text) const;
+  void NoteSaved(uint64_t number);
 
   Processes* processes_;
   Program program_;
   std::string dir_;
+  std::string names_;  // what the names of its own variables begin with
   std::shared_ptr<Child> child_;
   std::vector<std::shared_ptr<Child>> former_;  // whose sessions may hold what they left running
   sys::Fd commands_;
@@ -84,6 +91,8 @@ class Shell {
   std::string said_;
   std::string state_;  // the file that was saved last
   uint64_t number_ = 0;
+  std::string key_;  // of the command that was begun last
+  bool told_ = false;
   uint64_t began_ticks_ = 0;
   pid_t newest_before_ = 0;
 };

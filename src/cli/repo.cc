@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "async/runtime.h"
+#include "base/shell_quote.h"
 #include "cli/progress_bar.h"
 #include "cli/verbs.h"
 #include "daemon/open_vault.h"
@@ -83,18 +84,6 @@ Result<std::set<std::string>> DeletedHere(const daemon::Config& config) {
 int64_t NowSeconds() {
   auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-std::string Quoted(std::string_view text) {
-  std::string out = "'";
-  for (char c : text) {
-    if (c == '\'') {
-      out += "'\\''";
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
 }
 
 }  // namespace
@@ -224,7 +213,8 @@ Result<int> RepoEnv(const Globals& globals) {
     fmt::print("{}\n", writer.Take());
     return 0;
   }
-  for (const auto& [name, value] : variables) fmt::print("export {}={}\n", name, Quoted(value));
+  for (const auto& [name, value] : variables)
+    fmt::print("export {}={}\n", name, ShellQuoted(value));
   return 0;
 }
 

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <optional>
 
+#include "base/shell_quote.h"
+#include "crypto/bytes.h"
 #include "sandbox/sessions.h"
 
 namespace atl::api::sdk {
@@ -20,23 +22,44 @@ constexpr size_t kMostName = 64;
 constexpr std::chrono::milliseconds kLookPause{20};
 constexpr int kLooks = 250;
 constexpr size_t kMostState = 2UL << 20U;
-// In a subshell, which changes nothing, and leaves `$?` as it is.
+// In a subshell, which changes nothing, and leaves `$?` as it is. No variable of its own is needed,
+// for a session may have made any name read-only; what traces and traps say goes elsewhere; and no
+// alias is one for a word with a backslash.
 constexpr std::string_view kTellState =
-    "( __atoll_r=$?; builtin printf '%s\\0' \"$PWD\"; command -p env -0; builtin exit $__atoll_r )";
+    "( { \\builtin set -- \"$?\"; \\builtin pwd >&249; \\builtin printf '\\0' >&249; "
+    "\\builtin command -p env -0 >&249; \\builtin exit \"$1\"; } 249>&1 1>/dev/null 2>&1 )";
 // Where it is, and a script that makes another shell like it. What traps are set is not for a
 // subshell.
 constexpr std::string_view kTellAll =
-    "( __atoll_r=$?; { builtin printf '%s\\0' \"$PWD\"; builtin shopt -p; builtin declare -p; "
-    "builtin declare -f; builtin declare -F; builtin alias -p; builtin umask -p; builtin set +o; "
-    "} 2>/dev/null; builtin exit $__atoll_r )";
+    "( { \\builtin set -- \"$?\"; \\builtin pwd >&249; \\builtin printf '\\0' >&249; "
+    "\\builtin shopt -p >&249; \\builtin declare -p >&249; \\builtin declare -f >&249; "
+    "\\builtin declare -F >&249; \\builtin alias -p >&249; \\builtin umask -p >&249; "
+    "\\builtin set +o >&249; \\builtin exit \"$1\"; } 249>&1 1>/dev/null 2>&1 )";
 // Makes itself so from its stdin, and runs its first argument. What cannot be set again, as UID, is
-// what it is anyway. The command is on the first line, for bash counts the lines of its messages.
+// what it is anyway. The command is an argument until the session's variables are there, and then
+// has a name that none of them has. It begins on the first line, for bash counts the lines of
+// its messages.
 constexpr std::string_view kBeside =
-    "__atoll_c=$1; __atoll_s=$(command -p cat); exec 250>&1 251>&2 0</dev/null 1>/dev/null "
-    "2>/dev/null; builtin set --; builtin unset -v $(builtin compgen -e); "
-    "builtin shopt -s expand_aliases; builtin eval \"$__atoll_s\"; builtin unset -f __atoll_f; "
-    "builtin eval \"{ builtin unset -v \\\"\\${!__atoll_@}\\\"; } 2>/dev/null; $__atoll_c\" "
-    "1>&250 2>&251 250>&- 251>&-";
+    "builtin set -- \"$1\" \"$(command -p cat)\"; exec 250>&1 251>&2 0</dev/null 1>/dev/null "
+    "2>/dev/null; builtin unset -v $(builtin compgen -e); builtin shopt -s expand_aliases; "
+    "builtin eval \"$2\"; builtin unset -f __atoll_f || builtin :; "
+    "builtin unset -v \"${!__atoll_@}\" || builtin :; NAME=$1; builtin set --; "
+    "builtin eval \"$NAME\" 1>&250 2>&251 250>&- 251>&-";
+constexpr std::string_view kExport =
+    "\n\\builtin export {0}={1} || {{ \\builtin printf 'bash: {0}: readonly variable\\n' >&251; "
+    "\\builtin exit 1; }}";
+constexpr std::string_view kNameOfCommand = "NAME";
+constexpr size_t kNameBytes = 8;
+
+std::string Beside() {
+  std::string script(kBeside);
+  std::string name = "__atoll_" + crypto::RandomHex(kNameBytes);
+  for (size_t at = 0; (at = script.find(kNameOfCommand, at)) != std::string::npos;) {
+    script.replace(at, kNameOfCommand.size(), name);
+  }
+  return script;
+}
+
 // What every shell sets for itself.
 constexpr std::array<std::string_view, 4> kOwnNames = {"PWD", "OLDPWD", "SHLVL", "_"};
 
@@ -52,14 +75,14 @@ bool IsVariable(std::string_view name) {
          std::ranges::find(kOwnNames, name) == kOwnNames.end();
 }
 
-// Where it is, and behind that what else it has said.
+// Where it is, in a line, and behind that what else it has said.
 Result<std::pair<std::string_view, std::string_view>> ParsePlace(std::string_view said) {
   size_t end = said.find('\0');
-  if (end == std::string_view::npos || !said.starts_with('/')) {
+  if (end == std::string_view::npos || end < 2 || !said.starts_with('/')) {
     return Fail(Code::kInternal, "the session's shell does not say where it is",
                 "COMMAND_EXECUTION_ERROR");
   }
-  return std::pair(said.substr(0, end), said.substr(end + 1));
+  return std::pair(said.substr(0, end - 1), said.substr(end + 1));
 }
 
 Result<ShellState> ParseState(std::string_view all) {
@@ -76,19 +99,6 @@ Result<ShellState> ParseState(std::string_view all) {
     state.env.emplace_back(variable.substr(0, equals), variable.substr(equals + 1));
   }
   return state;
-}
-
-// For bash, whatever the text has in it.
-std::string Quoted(std::string_view text) {
-  std::string quoted = "'";
-  for (char c : text) {
-    if (c == '\'') {
-      quoted += R"('\'')";
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "'";
 }
 
 async::Task<Result<std::string>> Ask(Started started) {
@@ -163,10 +173,10 @@ async::Task<Result<void>> BeginBeside(sandbox::AgentClient& agent, std::string s
   request.stdin = place.second;
   // Behind the session's own.
   for (const auto& [name, value] : request.env) {
-    request.stdin += fmt::format("\nbuiltin export {}={}", name, Quoted(value));
+    request.stdin += fmt::format(kExport, name, ShellQuoted(value));
   }
   request.env.clear();
-  request.argv = {"bash", "-c", std::string(kBeside), "bash", std::move(request.command)};
+  request.argv = {"bash", "-c", Beside(), "bash", std::move(request.command)};
   request.command.clear();
   co_return Result<void>();
 }
