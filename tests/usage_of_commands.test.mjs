@@ -68,4 +68,22 @@ describe('usage', () => {
     assert.equal(fine.oomKilled, false);
     assert.equal((await ask('GET', `/processes/${id}`)).oomKilled, true, 'it still is');
   });
+
+  it('says of everything that ends at the same moment whether memory ended it', async () => {
+    for (const code of [137, 0]) {
+      const other = ask('POST', '/exec', {argv: ['sleep', '41001']});
+      await eventually('it runs', async () => (await ask('POST', '/exec', {argv: ['pgrep', '-fx', 'sleep 41001']})).exitCode === 0);
+      // A child was ended for memory; what is killed right behind that was not.
+      const hog = await ask('POST', '/exec', {command: `${HOG}; pkill -9 -fx 'sleep 41001'; exit ${code}`});
+      assert.deepEqual([hog.exitCode, hog.oomKilled], [code, code === 137]);
+      const killed = await other;
+      assert.deepEqual([killed.exitCode, killed.oomKilled], [137, false], `beside one that ends with ${code}`);
+    }
+    const slow = await ask('POST', '/exec', {command: `${HOG}; sleep 1.5; exit 137`});
+    assert.deepEqual([slow.exitCode, slow.oomKilled], [137, true], 'the shell went on for a while');
+    const later = await ask('POST', '/exec', {command: 'kill -9 $$'});
+    assert.deepEqual([later.exitCode, later.oomKilled], [137, false], 'that one has its owner');
+    const both = await Promise.all([0, 1].map(() => ask('POST', '/exec', {command: HOG})));
+    assert.deepEqual(both.map(({exitCode, oomKilled}) => [exitCode, oomKilled]), [[137, true], [137, true]]);
+  });
 });

@@ -54,6 +54,9 @@ bool Show(std::string_view data, Outcome& outcome) {
   if (type == "complete") {
     const boost::json::value* code = event.if_contains("exitCode");
     outcome.ended = true;
+    if (event.contains("outOfMemory")) {
+      fmt::print(stderr, "atoll: the program was ended because the sandbox's memory was used up\n");
+    }
     if (code != nullptr && code->is_int64()) {
       outcome.exit_code = static_cast<int>(code->get_int64());
     }

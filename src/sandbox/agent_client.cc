@@ -105,11 +105,10 @@ async::Task<Result<Dialled>> DialAgent(std::string socket_path, const Request& r
 }  // namespace
 
 AgentClient::AgentClient(std::string socket_path,
-                         std::vector<std::pair<std::string, std::string>> base_env,
-                         OomCheck oom_check)
+                         std::vector<std::pair<std::string, std::string>> base_env, OomBook ooms)
     : socket_path_(std::move(socket_path)),
       base_env_(std::move(base_env)),
-      oom_check_(std::move(oom_check)) {}
+      ooms_(std::move(ooms)) {}
 
 async::Task<Result<void>> AgentClient::WaitReady(std::chrono::milliseconds limit) {
   // The daemon has bound the socket itself: a connection waits in its backlog until the agent runs,

@@ -16,6 +16,7 @@
 #include "async/stream.h"
 #include "async/task.h"
 #include "base/result.h"
+#include "sandbox/ended_for_memory.h"
 #include "sandbox/terminal.h"
 
 namespace atl::sandbox {
@@ -94,14 +95,10 @@ struct Listening {
 
 class AgentClient {
  public:
-  // Whether the kernel may have ended a program of the sandbox for want of memory in [from, to], in
-  // milliseconds of Unix time.
-  using OomCheck = std::function<bool(int64_t from_ms, int64_t to_ms)>;
-
   // `socket_path`: the agent's listening socket as the daemon sees it.
   explicit AgentClient(std::string socket_path,
                        std::vector<std::pair<std::string, std::string>> base_env,
-                       OomCheck oom_check = {});
+                       OomBook ooms = {});
   virtual ~AgentClient() = default;
 
   // Waits until the agent answers.
@@ -144,10 +141,7 @@ class AgentClient {
   // AGENT_TOO_OLD.
   virtual async::Task<Result<async::Stream>> DialPath(std::string path);
 
-  // As OomCheck.
-  bool HadOom(int64_t from_ms, int64_t to_ms) const {
-    return oom_check_ && oom_check_(from_ms, to_ms);
-  }
+  const OomBook& ooms() const { return ooms_; }
 
   // Where operations that have a file of their own (files.h) connect to.
   const std::string& socket_path() const { return socket_path_; }
@@ -161,7 +155,7 @@ class AgentClient {
  private:
   std::string socket_path_;
   std::vector<std::pair<std::string, std::string>> base_env_;
-  OomCheck oom_check_;
+  OomBook ooms_;
 };
 
 }  // namespace atl::sandbox

@@ -15,7 +15,6 @@ namespace {
 using protocol::FrameType;
 
 constexpr std::chrono::milliseconds kStartLimit{30'000};
-constexpr int kKilledCode = 128 + SIGKILL;
 
 // `overrides` over `base`: of two values of a name the later one counts.
 std::vector<std::pair<std::string, std::string>> MergeEnv(
@@ -35,11 +34,11 @@ std::vector<std::pair<std::string, std::string>> MergeEnv(
 class AgentProcess : public Process {
  public:
   AgentProcess(std::unique_ptr<AgentConnection> connection, uint32_t pid, std::string socket_path,
-               AgentClient::OomCheck oom_check)
+               OomBook ooms)
       : connection_(std::move(connection)),
         pid_(static_cast<int>(pid)),
         socket_path_(std::move(socket_path)),
-        oom_check_(std::move(oom_check)) {}
+        ooms_(std::move(ooms)) {}
 
   int pid() const override { return pid_; }
 
@@ -58,7 +57,12 @@ class AgentProcess : public Process {
       }
       CO_ASSIGN(auto exited, ExpectFromAgent<protocol::Exited>(frame));
       exited_ = true;
-      co_return ExitEvent(exited);
+      ProcessEvent event = ExitEvent(exited);
+      Ended ended{.who = fmt::format("{} {}", pid_, begun_ms_),
+                  .exit_code = event.exit_code,
+                  .max_rss_bytes = event.max_rss_bytes};
+      event.out_of_memory = co_await EndedForMemory(ooms_, std::move(ended));
+      co_return event;
     }
     co_return Fail(Code::kFailedPrecondition, "the program has ended");
   }
@@ -91,16 +95,15 @@ class AgentProcess : public Process {
     event.timed_out = usage_.timed_out;
     event.cpu_us = usage_.cpu_us;
     event.max_rss_bytes = usage_.max_rss_bytes;
-    int64_t now = NowMs();
-    event.out_of_memory = event.exit_code == kKilledCode && oom_check_ && oom_check_(now, now);
     return event;
   }
 
   std::unique_ptr<AgentConnection> connection_;
   int pid_;
   std::string socket_path_;
-  AgentClient::OomCheck oom_check_;
+  OomBook ooms_;
   protocol::Usage usage_;
+  int64_t begun_ms_ = NowMs();
   bool exited_ = false;
 };
 
@@ -151,7 +154,7 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::Spawn(SpawnSpec spec)
   CO_ASSIGN(Begun begun, co_await Begin<protocol::Started>(socket_path_, request));
   CO_TRY(CheckPid(begun.pid));
   co_return std::make_unique<AgentProcess>(std::move(begun.connection), begun.pid, socket_path_,
-                                           oom_check_);
+                                           ooms_);
 }
 
 std::vector<std::pair<std::string, std::string>> AgentClient::EnvironmentOf(
@@ -172,7 +175,7 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::Execute(ExecSpec spec
   if (!begun) co_return Unexpected(std::move(begun).error());
   CO_TRY(CheckPid(begun->pid));
   co_return std::make_unique<AgentProcess>(std::move(begun->connection), begun->pid, socket_path_,
-                                           oom_check_);
+                                           ooms_);
 }
 
 async::Task<Result<std::unique_ptr<Process>>> AgentClient::ExecuteInSession(SessionSpec spec) {
@@ -191,7 +194,7 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::ExecuteInSession(Sess
   if (!started) co_return Unexpected(std::move(started).error());
   CO_TRY(CheckPid(started->pid));
   co_return std::make_unique<AgentProcess>(std::move(connection), started->pid, socket_path_,
-                                           oom_check_);
+                                           ooms_);
 }
 
 async::Task<Result<int>> AgentClient::SpawnDetached(std::string name, SpawnSpec spec) {
@@ -208,7 +211,7 @@ async::Task<Result<std::unique_ptr<Process>>> AgentClient::Attach(std::string na
   protocol::Attach request{.name = std::move(name), .offset = offset};
   CO_ASSIGN(Begun begun, co_await Begin<protocol::Attached>(socket_path_, request));
   co_return std::make_unique<AgentProcess>(std::move(begun.connection), begun.pid, socket_path_,
-                                           oom_check_);
+                                           ooms_);
 }
 
 }  // namespace atl::sandbox

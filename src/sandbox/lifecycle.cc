@@ -24,13 +24,14 @@ std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) {
   auto counted = cgroup.Usage();
   uint64_t known = counted ? counted->oom_kills : 0;
   usage_book.Begin(row.iid, known, NowMs());
-  auto had_oom = [this, cgroup = std::move(cgroup), id = row.id, iid = row.iid](int64_t from_ms,
-                                                                                int64_t to_ms) {
+  auto ask = [this, cgroup = std::move(cgroup), id = row.id,
+              iid = row.iid](const OomQuestion& question) {
     if (auto usage = cgroup.Usage()) NoteOom(id, iid, usage->oom_kills);
-    return usage_book.HadOom(iid, from_ms, to_ms);
+    return usage_book.ClaimOom(iid, question);
   };
-  return std::make_unique<AgentClient>(launcher.RunDir(row.iid) + "/agent.sock",
-                                       ProgramEnv(options.env, row.env), std::move(had_oom));
+  return std::make_unique<AgentClient>(
+      launcher.RunDir(row.iid) + "/agent.sock", ProgramEnv(options.env, row.env),
+      OomBook{.ask = std::move(ask), .memory_bytes = row.limits.memory_bytes});
 }
 
 Result<oci::Launched> Registry::Impl::LaunchBlocking(const Row& row, const std::string& checkpoint,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/processes.h"
 
-#include <csignal>
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "crypto/bytes.h"
@@ -14,7 +15,6 @@ namespace {
 constexpr std::chrono::milliseconds kStopLimit{30'000};
 constexpr uint32_t kStopGraceMs = 5000;
 // The agent may wait so long for the last output of a program before it says that it has ended.
-constexpr int64_t kNoticedWithinMs = 1000;
 
 }  // namespace
 
@@ -43,10 +43,13 @@ std::string_view StatusName(ProcessStatus status) {
 }
 
 bool EndedForMemory(const AgentClient& agent, const ProcessInfo& info) {
-  bool killed = info.exited.signal == SIGKILL || info.exited.exit_code == 128 + SIGKILL;
-  if (info.ended_ms == 0 || !killed) return false;
-  auto ended = static_cast<int64_t>(info.ended_ms);
-  return agent.HadOom(ended - kNoticedWithinMs, ended);
+  if (info.ended_ms == 0) return false;
+  int signal = info.exited.signal;
+  return HadEndedForMemory(agent.ooms(),
+                           {.who = fmt::format("{} {}", info.id, info.started_ms),
+                            .exit_code = signal != 0 ? 128 + signal : info.exited.exit_code,
+                            .max_rss_bytes = info.max_rss_bytes},
+                           static_cast<int64_t>(info.ended_ms));
 }
 
 std::string_view RestartName(Restart restart) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/terminal_process.h"
 
-#include <csignal>
+#include <fmt/format.h>
 
-#include "base/clock.h"
 #include "crypto/bytes.h"
 #include "sandbox/agent_request.h"
 
@@ -11,7 +10,6 @@ namespace atl::sandbox {
 namespace {
 
 constexpr std::string_view kEndOfInput = "\x04";
-constexpr int kKilledCode = 128 + SIGKILL;
 // Once nobody looks: hung up at once.
 constexpr std::chrono::milliseconds kNoLinger{1};
 
@@ -25,15 +23,17 @@ async::Task<Result<ProcessEvent>> TerminalProcess::Next() {
     }
     if (event.kind == TerminalEvent::Kind::kSkipped) lost_ = true;
     if (event.kind != TerminalEvent::Kind::kExited) continue;
-    int64_t now = NowMs();
-    co_return ProcessEvent{
-        .kind = ProcessEvent::Kind::kExited,
-        .exit_code = event.exit_code,
-        .signal = event.signal,
-        .out_of_memory = event.exit_code == kKilledCode && agent_.HadOom(now, now),
-        .timed_out = event.timed_out,
-        .cpu_us = event.cpu_us,
-        .max_rss_bytes = event.max_rss_bytes};
+    Ended ended{.who = fmt::format("terminal {}", view_->pid()),
+                .exit_code = event.exit_code,
+                .max_rss_bytes = event.max_rss_bytes};
+    bool for_memory = co_await EndedForMemory(agent_.ooms(), std::move(ended));
+    co_return ProcessEvent{.kind = ProcessEvent::Kind::kExited,
+                           .exit_code = event.exit_code,
+                           .signal = event.signal,
+                           .out_of_memory = for_memory,
+                           .timed_out = event.timed_out,
+                           .cpu_us = event.cpu_us,
+                           .max_rss_bytes = event.max_rss_bytes};
   }
 }
 

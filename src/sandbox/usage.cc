@@ -81,7 +81,8 @@ bool UsageBook::NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_m
   Entry& entry = found->second;
   int64_t looked_ms = std::exchange(entry.oom_looked_ms, at_ms);
   if (oom_kills <= entry.oom_seen) return false;
-  entry.oom_spans.emplace_back(looked_ms, at_ms);
+  entry.oom_spans.push_back(
+      {.from_ms = looked_ms, .to_ms = at_ms, .kills = oom_kills - entry.oom_seen, .owners = {}});
   if (entry.oom_spans.size() > kMostOomSpans) entry.oom_spans.pop_front();
   entry.oom_kills += oom_kills - entry.oom_seen;
   entry.oom_seen = oom_kills;
@@ -89,13 +90,27 @@ bool UsageBook::NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_m
   return true;
 }
 
-bool UsageBook::HadOom(const std::string& iid, int64_t from_ms, int64_t to_ms) const {
+OomAnswer UsageBook::ClaimOom(const std::string& iid, const OomQuestion& question) {
   std::lock_guard guard(mutex_);
   auto found = entries_.find(iid);
-  if (found == entries_.end()) return false;
-  return std::ranges::any_of(found->second.oom_spans, [&](const auto& span) {
-    return span.first <= to_ms && from_ms <= span.second;
-  });
+  if (found == entries_.end()) return OomAnswer::kNo;
+  for (auto& span : found->second.oom_spans) {
+    if (std::ranges::find(span.owners, question.who) != span.owners.end()) return OomAnswer::kYes;
+  }
+  for (auto& span : found->second.oom_spans) {
+    if (span.from_ms > question.to_ms || question.from_ms > span.to_ms) continue;
+    size_t taken = span.owners.size();
+    if (question.claim != OomClaim::kFirm) taken += span.likely;
+    if (taken >= span.kills) continue;
+    if (question.claim == OomClaim::kLook) return OomAnswer::kUnsure;
+    if (question.claim == OomClaim::kLikely) {
+      ++span.likely;
+      return OomAnswer::kNo;
+    }
+    span.owners.push_back(question.who);
+    return OomAnswer::kYes;
+  }
+  return OomAnswer::kNo;
 }
 
 std::optional<UsageReport> UsageBook::Of(const std::string& iid, bool with_history) const {

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "sandbox/ended_for_memory.h"
+
 namespace atl::sandbox {
 
 inline constexpr std::chrono::milliseconds kUsagePause{5'000};
@@ -69,8 +71,9 @@ class UsageBook {
   bool WantsWalk(const std::string& iid, double at_seconds) const;
   // True when there are more than were known.
   bool NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_ms);
-  // Whether one of those may have been in [from, to].
-  bool HadOom(const std::string& iid, int64_t from_ms, int64_t to_ms) const;
+  // Whether one of those was the end of what is asked about (ended_for_memory.h). It is nobody
+  // else's from then on.
+  OomAnswer ClaimOom(const std::string& iid, const OomQuestion& question);
 
   std::optional<UsageReport> Of(const std::string& iid, bool with_history) const;
   // Forgets all others.
@@ -88,8 +91,15 @@ class UsageBook {
     uint64_t oom_kills = 0;  // of all
     int64_t last_oom_at_ms = 0;
     int64_t oom_looked_ms = 0;  // when the count was looked at last
-    // Between which looks it has grown.
-    std::deque<std::pair<int64_t, int64_t>> oom_spans;
+    // Between which looks it has grown, by how many, and whose those were.
+    struct Span {
+      int64_t from_ms = 0;
+      int64_t to_ms = 0;
+      uint64_t kills = 0;
+      std::vector<std::string> owners;
+      uint64_t likely = 0;  // ends of programs of somebody who went on
+    };
+    std::deque<Span> oom_spans;
   };
 
   mutable std::mutex mutex_;

@@ -72,16 +72,31 @@ TEST(UsageTest, EveryOomCountsOnce) {
   EXPECT_EQ(0, book.Of("a", false)->last_oom_at_ms);
   EXPECT_TRUE(book.NoteOom("a", 3, 6));
   EXPECT_FALSE(book.NoteOom("a", 3, 7));
-  EXPECT_TRUE(book.HadOom("a", 5, 5)) << "between the looks";
-  EXPECT_TRUE(book.HadOom("a", 2, 6));
-  EXPECT_FALSE(book.HadOom("a", 4, 4)) << "before that";
-  EXPECT_FALSE(book.HadOom("a", 7, 9));
-  EXPECT_FALSE(book.HadOom("b", 5, 5));
   EXPECT_EQ(3U, book.Of("a", false)->oom_kills);
   EXPECT_EQ(6, book.Of("a", false)->last_oom_at_ms);
   book.Begin("a", 0, 0);  // stopped and started: the kernel counts anew
   EXPECT_TRUE(book.NoteOom("a", 1, 8));
   EXPECT_EQ(4U, book.Of("a", false)->oom_kills);
+}
+
+TEST(UsageTest, EveryOomIsOfOneAlone) {
+  UsageBook book;
+  book.Begin("a", 0, 1);
+  book.NoteOom("a", 0, 5);
+  book.NoteOom("a", 2, 6);
+  auto claim = [&](const char* who, int64_t from, int64_t to, OomClaim claim) {
+    return book.ClaimOom("a", {.who = who, .from_ms = from, .to_ms = to, .claim = claim});
+  };
+  EXPECT_EQ(OomAnswer::kNo, claim("early", 2, 4, OomClaim::kFirm)) << "before that";
+  EXPECT_EQ(OomAnswer::kNo, claim("late", 7, 9, OomClaim::kFirm));
+  EXPECT_EQ(OomAnswer::kUnsure, claim("one", 5, 5, OomClaim::kLook)) << "between the looks";
+  EXPECT_EQ(OomAnswer::kYes, claim("one", 5, 5, OomClaim::kWeak));
+  EXPECT_EQ(OomAnswer::kYes, claim("one", 5, 5, OomClaim::kLook)) << "asked again";
+  EXPECT_EQ(OomAnswer::kNo, claim("went on", 2, 6, OomClaim::kLikely));
+  EXPECT_EQ(OomAnswer::kNo, claim("two", 2, 6, OomClaim::kWeak)) << "likely not its";
+  EXPECT_EQ(OomAnswer::kYes, claim("two", 2, 6, OomClaim::kFirm));
+  EXPECT_EQ(OomAnswer::kNo, claim("three", 2, 6, OomClaim::kFirm)) << "there were two";
+  EXPECT_EQ(OomAnswer::kNo, book.ClaimOom("b", {.who = "one"}));
 }
 
 }  // namespace

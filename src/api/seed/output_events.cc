@@ -110,7 +110,7 @@ void OutputEvents::Complete(const sandbox::RunOutcome& outcome, std::string& out
   fmt::format_to(std::back_inserter(out), "data: {{\"type\":\"complete\",\"exitCode\":{}",
                  outcome.exit_code);
   if (outcome.timed_out) out.append(",\"timedOut\":true");
-  if (outcome.out_of_memory) out.append(",\"outOfMemory\":true");
+  if (outcome.out_of_memory) out.append(",\"outOfMemory\":true,\"oomKilled\":true");
   End(out);
 }
 
