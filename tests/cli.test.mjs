@@ -61,7 +61,14 @@ describe('the command line', () => {
     assert.equal(result.stdout, 'out\n');
     assert.equal(result.stderr, 'err\n');
     assert.equal(atoll('run', 'cli', '--', 'true').status, 0);
-    assert.equal(atoll('run', 'cli', '--', 'bash', '-c', 'kill -9 $$').status, 137);
+    const killed = atoll('run', 'cli', '--', 'bash', '-c', 'kill -9 $$');
+    assert.deepEqual([killed.status, killed.stderr], [137, '']);
+    ok('create', 'small', '--memory', '128M');
+    const hog = atoll('run', 'small', '--', 'python3', '-c', 'x = bytearray(600 << 20)');
+    assert.equal(hog.status, 137);
+    assert.match(hog.stderr, /ended because the sandbox's memory was used up/);
+    assert.match(ok('stop', 'small'), /^small is stopped$/m);
+    ok('rm', 'small');
   });
 
   it('keeps arguments as they are', () => {

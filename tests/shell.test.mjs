@@ -104,6 +104,22 @@ describe('atoll shell', () => {
     assert.equal(answer.json().terminals.find((one) => one.name === 'kept').running, true);
   });
 
+  it('leaves a terminal that has a name with Ctrl-] twice, and passes a single one on', async () => {
+    const person = new Person(daemon, around(`${atoll} shell --session left demo`));
+    await person.shows('Ctrl-] twice leaves');
+    await person.shows('/workspace');
+    await person.type("PS1='in'\"side> \"\r", 'inside> ');
+    await person.type('cat -v\r\x1d', '^]');
+    await person.type('x\r', '^]x');
+    await person.type('\x1d\x1d', 'which goes on');
+    await person.shows('code 0.');
+    await person.ended;
+    const again = new Person(daemon, around(`${atoll} shell --session left demo`));
+    await again.shows('^]x');
+    await again.type('\x03', 'inside> ');
+    await again.type('exit 7\r', 'code 7.');
+  });
+
   it('says what is wrong', () => {
     const piped = daemon.cli('--config', daemon.config, 'shell', 'demo');
     assert.equal(piped.status, 1);

@@ -76,6 +76,20 @@ describe('watch', () => {
     for (const each of [one, two, flat]) each.close();
   });
 
+  it('tells of a file that is written by its name alone', async () => {
+    await box.sh('mkdir -p /workspace/named && cd /workspace/named && echo x > from');
+    const one = await watch(daemon, 'watch', 'path=/workspace/named');
+    await files.put('/workspace/named/new', 'a', {query: '?mode=600'});
+    await files.put('/workspace/named/new', 'b');
+    await daemon.request('', {method: 'POST', path: '/v1/sandboxes/watch/fs/copy', json: {from: '/workspace/named/from', to: '/workspace/named/copy'}});
+    await box.sh("cd /workspace/named && echo x > '#12' && chmod 600 '#12' && rm '#12' && echo x > end");
+    await one.until('create', '/workspace/named/end');
+    const names = new Set(one.seen.filter((event) => event.type === 'event').map((event) => event.path.split('/').pop()));
+    for (const name of names) assert.ok(['new', 'copy', '#12', 'end'].includes(name), [...names].join(' '));
+    assert.ok(names.has('new') && names.has('copy'), [...names].join(' '));
+    one.close();
+  });
+
   it('watches one file, also when it is replaced', async () => {
     await files.put('/workspace/single', 'a');
     const one = await watch(daemon, 'watch', 'path=/workspace/single');

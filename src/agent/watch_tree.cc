@@ -13,6 +13,7 @@
 
 #include "agent/globs.h"
 #include "agent/name_list.h"
+#include "agent/staging.h"
 #include "sys/file_error.h"
 
 namespace atl::agent {
@@ -33,6 +34,19 @@ FileEventKind KindOf(uint32_t mask) {
   if ((mask & IN_MOVED_FROM) != 0) return FileEventKind::kMoveFrom;
   if ((mask & IN_MOVED_TO) != 0) return FileEventKind::kMoveTo;
   return (mask & IN_MODIFY) != 0 ? FileEventKind::kModify : FileEventKind::kAttrib;
+}
+
+// What is written before it has its name: the agent's own (file_content.cc, file_copy.cc,
+// shell.cc, staging.h).
+bool IsOwnName(const std::string& name) {
+  return name.starts_with(".atoll-write-") || name.starts_with(".atoll-copy-") ||
+         name.starts_with(".atoll-shell-") || IsStagingName(name);
+}
+
+// Of a file that has no name yet (O_TMPFILE) the kernel tells "#" and the number of its inode.
+bool IsNameless(const std::string& name) {
+  return name.size() > 1 && name[0] == '#' &&
+         name.find_first_not_of("0123456789", 1) == std::string::npos;
 }
 
 std::string Join(const std::string& dir, const std::string& name) {
@@ -84,10 +98,12 @@ std::string WatchTree::Absolute(const std::string& path) const {
 }
 
 bool WatchTree::IsWatched(const std::string& name, const std::string& path) const {
-  return only_.empty() && request_.recursive && !MatchesAny(request_.exclude, name.c_str(), path);
+  return only_.empty() && request_.recursive && !IsOwnName(name) &&
+         !MatchesAny(request_.exclude, name.c_str(), path);
 }
 
 bool WatchTree::IsWanted(const std::string& name, const std::string& path, bool directory) const {
+  if (IsOwnName(name)) return false;
   if (!only_.empty()) return name == only_;
   if (MatchesAny(request_.exclude, name.c_str(), path)) return false;
   return directory || request_.include.empty() || MatchesAny(request_.include, name.c_str(), path);
@@ -188,6 +204,10 @@ void WatchTree::HandleDir(int parent, const inotify_event& event, const std::str
 void WatchTree::HandleEntry(int parent, const inotify_event& event, const std::string& name) {
   std::string path = Join(PathOf(parent), name);
   bool directory = (event.mask & IN_ISDIR) != 0;
+  if ((event.mask & (IN_ATTRIB | IN_MODIFY)) != 0 && IsNameless(name)) {
+    struct stat st{};
+    if (lstat(Absolute(path).c_str(), &st) != 0) return;
+  }
   if (IsWanted(name, path, directory)) {
     emit_(FileEvent{
         .kind = KindOf(event.mask), .directory = directory, .cookie = event.cookie, .path = path});

@@ -65,8 +65,9 @@ void AddShell(CLI::App& app, const Globals& globals, Verb& verb) {
   auto arguments = std::make_shared<ShellArguments>();
   command->add_option("id", arguments->id, "The sandbox")->required();
   command->add_option("command", arguments->command, "One shell command line, or its arguments");
-  command->add_option("--session", arguments->session,
-                      "A terminal that is joined by its name, and stays when you leave");
+  command->add_option(
+      "--session", arguments->session,
+      "A terminal that is joined by its name; Ctrl-] twice leaves it, and it goes on");
   command->add_option("--shell", arguments->shell, "The shell (default bash)");
   command->add_option("--cwd", arguments->cwd, "Where to begin (default /workspace)");
   command->callback([&verb, &globals, arguments] {

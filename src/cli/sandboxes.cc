@@ -58,10 +58,13 @@ Result<int> List(const Globals& globals) {
     return 0;
   }
   ASSIGN(std::vector<boost::json::object> sandboxes, ListOf(answer, "sandboxes"));
-  fmt::print("{:<40} {:<10} {:<10} {}\n", "ID", "STATE", "OPENCODE", "URL");
+  fmt::print("{:<40} {:<20} {:<10} {}\n", "ID", "STATE", "OPENCODE", "URL");
   for (const boost::json::object& object : sandboxes) {
-    fmt::print("{:<40} {:<10} {:<10} {}\n", TextOf(object, "id"), TextOf(object, "state"),
-               TextOf(object, "opencode"), TextOf(object, "url"));
+    std::string state(TextOf(object, "state"));
+    const boost::json::value* kept = object.if_contains("memoryKept");
+    if (kept != nullptr && kept->is_bool() && kept->get_bool()) state += ", memory kept";
+    fmt::print("{:<40} {:<20} {:<10} {}\n", TextOf(object, "id"), state, TextOf(object, "opencode"),
+               TextOf(object, "url"));
   }
   return 0;
 }

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "async/descriptor.h"
 #include "async/runtime.h"
@@ -27,6 +28,9 @@ using std::chrono::milliseconds;
 constexpr int kLingerSeconds = 60;
 constexpr milliseconds kRetryPause{500};
 constexpr std::chrono::seconds kRetryLimit{30};
+// Ctrl-], which twice in a moment leaves a terminal that has a name. Once it is a key as others.
+constexpr char kLeaveKey = 0x1d;
+constexpr milliseconds kLeaveMoment{500};
 
 std::string PercentEncode(std::string_view text) {
   std::string encoded;
@@ -48,6 +52,8 @@ struct Session {
   std::unique_ptr<http::WebSocket> socket;
   uint64_t offset = 0;  // of the output, up to which it was shown
   bool begun = false;
+  bool may_leave = false;
+  bool leave_key = false;  // it was typed, and is not sent yet
   std::optional<int> exit_code;
   std::optional<Error> error;
 };
@@ -68,11 +74,38 @@ async::Task<Result<void>> Say(http::WebSocket& socket) {
   co_return sent;
 }
 
+// What of `typed` is to be sent on; nothing when it says that the person leaves.
+std::optional<std::string> KeysOf(Session& session, std::string_view typed) {
+  std::string keys;
+  for (char key : typed) {
+    bool leave_key = session.may_leave && key == kLeaveKey;
+    if (leave_key && session.leave_key) return std::nullopt;
+    if (std::exchange(session.leave_key, leave_key)) keys += kLeaveKey;
+    if (!leave_key) keys += key;
+  }
+  return keys;
+}
+
+async::Task<> AwaitKeys(Session& session, Result<void>& ready) {
+  ready = co_await session.keys.Wait(Descriptor::Ready::kRead);
+}
+
 // What is typed, until the connection ends.
 async::Task<> PassKeys(Session& session) {
   std::vector<char> piece(16UL * 1024);
   while (true) {
-    Result<void> ready = co_await session.keys.Wait(Descriptor::Ready::kRead);
+    Result<void> ready;
+    if (session.leave_key) {
+      bool more = co_await async::WithTimeout(kLeaveMoment, AwaitKeys(session, ready));
+      if (!more) {
+        session.leave_key = false;
+        Result<void> sent = co_await session.socket->SendBinary(std::string_view(&kLeaveKey, 1));
+        if (!sent) co_return;
+        continue;
+      }
+    } else {
+      co_await AwaitKeys(session, ready);
+    }
     if (!ready) co_return;
     ssize_t n = ::read(session.keys.fd(), piece.data(), piece.size());
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
@@ -81,8 +114,14 @@ async::Task<> PassKeys(Session& session) {
       session.exit_code = 128 + SIGHUP;
       co_return;
     }
-    std::string_view bytes(piece.data(), static_cast<size_t>(n));
-    Result<void> sent = co_await session.socket->SendBinary(bytes);
+    auto bytes = KeysOf(session, std::string_view(piece.data(), static_cast<size_t>(n)));
+    if (!bytes) {
+      fmt::print(stderr, "\r\natoll: you have left the session, which goes on\r\n");
+      session.exit_code = 0;
+      co_return;
+    }
+    if (bytes->empty()) continue;
+    Result<void> sent = co_await session.socket->SendBinary(*bytes);
     if (!sent) co_return;
   }
 }
@@ -172,7 +211,7 @@ async::Task<> Converse(Session& session) {
   }
 }
 
-async::Task<> Main(const Globals& globals, ApiClient client, std::string path,
+async::Task<> Main(const Globals& globals, ApiClient client, std::string path, bool named,
                    RawTerminal& terminal, Result<int>& outcome) {
   async::Executor executor = co_await async::ThisExecutor();
   Descriptor keys(executor, terminal.TakeKeys());
@@ -181,7 +220,8 @@ async::Task<> Main(const Globals& globals, ApiClient client, std::string path,
                   .client = std::move(client),
                   .path = std::move(path),
                   .keys = keys,
-                  .signals = signals};
+                  .signals = signals,
+                  .may_leave = named};
   co_await Converse(session);
   if (session.error) outcome = Unexpected(*std::move(session.error));
   if (!session.error) outcome = session.exit_code.value_or(1);
@@ -204,8 +244,9 @@ Result<int> Shell(const Globals& globals, const ShellArguments& arguments) {
   }
   Result<int> outcome = Fail(Code::kInternal, "the shell has not ended");
   {
+    if (named) fmt::print(stderr, "atoll: Ctrl-] twice leaves this session, which then goes on\n");
     ASSIGN(RawTerminal terminal, RawTerminal::Begin());
-    async::RunToEnd(Main(globals, std::move(client), std::move(path), terminal, outcome));
+    async::RunToEnd(Main(globals, std::move(client), std::move(path), named, terminal, outcome));
   }
   return outcome;
 }

@@ -165,6 +165,12 @@ Result<int> StopOne(const Globals& globals, const ApiClient& client, const std::
     fmt::print(stderr, "atoll: {} is stopped, but what ran in it has ended: {}\n", id, forgotten);
   }
   std::string failure = TextOf(object, "saveFailure");
+  if (failure.empty() && forgotten.empty() && !globals.json) {
+    const bj::value* kept = object.if_contains("memoryKept");
+    bool goes_on = kept != nullptr && kept->is_bool() && kept->get_bool();
+    fmt::print("{} is stopped{}\n", id,
+               goes_on ? "; its memory is kept, and what ran goes on when it is started" : "");
+  }
   if (failure.empty()) return forgotten.empty() ? 0 : 1;
   fmt::print(stderr, "atoll: {} is stopped but not saved, its files stay here: {}\n", id, failure);
   return 1;
