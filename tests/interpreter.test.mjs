@@ -12,11 +12,26 @@ const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwA
 
 const base = '/v1/sandboxes/code';
 let daemon;
+// A sandbox whose Node.js and Python never answer: how long is waited for them goes on beside the other tests.
+let hanging;
+const hang = (path, json) => daemon.request('', {method: 'POST', path: `/v1/sandboxes/hang${path}`, json, limitMs: 200_000});
+const hangSdk = (path, json) => daemon.request('sdk--hang', {method: 'POST', path: `/api${path}`, json, limitMs: 200_000});
+async function startHanging() {
+  const made = await daemon.request('', {
+    method: 'POST', path: '/v1/sandboxes', json: {id: 'hang', opencode: false}});
+  assert.ok(made.status < 300, made.text);
+  const placed = await hang('/exec', {command: `for name in node python3; do
+    printf '#!/bin/sh\\nexec sleep 4242\\n' > /usr/local/bin/$name; chmod +x /usr/local/bin/$name; done; type -p node python3`});
+  assert.equal(placed.json().stdout, '/usr/local/bin/node\n/usr/local/bin/python3\n');
+  return [hang('/code', {language: 'javascript', code: '1'}), hang('/contexts', {language: 'python'}),
+    hangSdk('/contexts', {language: 'typescript'})];
+}
 before(async () => {
   daemon = await Daemon.start();
   const made = await daemon.request('', {
     method: 'POST', path: '/v1/sandboxes', json: {id: 'code', opencode: false}});
   assert.ok(made.status < 300, made.text);
+  hanging = await startHanging();
 });
 after(() => daemon.cleanup());
 
@@ -355,6 +370,24 @@ while True: threading.Thread(target=serve, args=(listener.accept()[0],)).start()
     }
     await ok('DELETE', `/processes/${id}`);
     assert.equal((await ok('POST', '/code', {language: 'javascript', code: '6 * 7'})).results[0].text, '42');
+  });
+
+  it('that does not get ready is an error and leaves nothing, and the next one is tried anew', async () => {
+    for (const answer of await Promise.all(hanging)) {
+      assert.equal(answer.status, 503, answer.text);
+      assert.equal(answer.json().code, 'INTERPRETER_NOT_READY');
+      assert.match(answer.json().message, /not ready after/);
+    }
+    await eventually('nothing of them runs', async () => (await hang('/exec', {argv: ['pgrep', '-fx', 'sleep 4242']})).json().exitCode === 1);
+    await hang('/exec', {command: 'rm /usr/local/bin/node'});
+    const mended = await hang('/code', {language: 'javascript', code: '6 * 7'});
+    assert.equal(mended.status, 200, mended.text);
+    assert.equal(mended.json().results[0].text, '42');
+    // A kernel that is missing is another matter.
+    const missing = await hang('/exec', {command: 'printf "#!/bin/sh\\nexec /usr/bin/python3 -S \\"\\$@\\"\\n" > /usr/local/bin/python3'});
+    assert.equal(missing.json().exitCode, 0);
+    const without = await hang('/contexts', {language: 'python'});
+    assert.equal(without.json().code, 'INTERPRETER_NOT_AVAILABLE', without.text);
   });
 
   it('ends with the sandbox, and says so', async () => {
