@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon} from './support/daemon.mjs';
-import {assertError} from './support/http.mjs';
+import {good, urlOf} from './support/good_requests.mjs';
+import {assertError, raw} from './support/http.mjs';
 
 describe('the API', () => {
   let daemon;
@@ -51,6 +52,54 @@ describe('the API', () => {
     assert.match(one.headers['x-request-id'], /^[0-9a-f]{32}$/);
     assert.match(assertError(await daemon.request('', {path: '/v1/sandboxes/none'}), 404, 'SANDBOX_NOT_FOUND').suggestion,
                  /create/);
+  });
+
+  it('says of a host what is wrong with it, to programs and to people', async () => {
+    for (const host of ['a_b', '-a', 'a--b', 'www', '99999-a', 'sdk---a']) {
+      const answer = await daemon.request(host, {path: '/x'});
+      const {message, suggestion, context} = assertError(answer, 404, 'INVALID_SANDBOX_ID');
+      assert.ok(message.includes(`"${host}.localhost:${daemon.port}"`), message);
+      assert.match(suggestion, /1 to 39/);
+      assert.equal(context.requestId, answer.headers['x-request-id']);
+    }
+    const elsewhere = assertError(await daemon.request('', {path: '/', headers: {Host: 'elsewhere.example'}}), 404, 'UNKNOWN_HOST');
+    assert.match(elsewhere.message, /"elsewhere.example" is not localhost nor below it/);
+    const page = await daemon.request('a_b', {path: '/', headers: {Accept: 'text/html,*/*'}});
+    assert.equal(page.status, 404);
+    assert.match(page.headers['content-type'], /^text\/html/);
+    assert.match(page.text, /a_b\.localhost/);
+    assert.match(page.headers['content-security-policy'], /default-src 'none'/);
+    const odd = await daemon.request('', {path: '/', headers: {Host: '<b>&', Accept: 'text/html'}});
+    assert.ok(!odd.text.includes('<b>&'), odd.text);
+  });
+
+  it('names every refusal, and the methods that there are', async () => {
+    for (const [method, path, allow] of [['PUT', '/v1/sandboxes', 'GET, HEAD, POST'], ['POST', '/health', 'GET, HEAD'],
+                                         ['POST', '/v1/openapi.json', 'GET, HEAD'], ['GET', '/v1/mcp', 'DELETE, POST']]) {
+      const answer = await daemon.request('', {method, path});
+      const {context} = assertError(answer, 405, 'METHOD_NOT_ALLOWED');
+      assert.match(answer.headers['x-request-id'], /^[0-9a-f]{32}$/);
+      assert.deepEqual(context, {requestId: answer.headers['x-request-id'], method, path});
+      assert.equal(answer.headers.allow.split(', ').sort().join(', '), allow);
+    }
+    const broken = await raw(daemon.port, 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n');
+    assert.match(broken, /^HTTP\/1\.1 400 Bad Request\r\n/);
+    assert.match(broken, /\r\nX-Request-Id: [0-9a-f]{32}\r\n/);
+  });
+
+  it('calls every status what it is called', async () => {
+    await json('POST', '/v1/sandboxes/named/create', {opencode: false});
+    const file = '/v1/sandboxes/named/files/tmp/file';
+    await daemon.request('', {method: 'PUT', path: file, body: '0123456789'});
+    const lineOf = async (method, path, headers = '', body = '') => (await raw(daemon.port,
+      `${method} ${path} HTTP/1.1\r\nHost: localhost:${daemon.port}\r\nConnection: close\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`))
+      .split('\r\n')[0];
+    assert.equal(await lineOf('GET', file), 'HTTP/1.1 200 OK');
+    assert.equal(await lineOf('GET', file, 'Range: bytes=0-1\r\n'), 'HTTP/1.1 206 Partial Content');
+    assert.equal(await lineOf('GET', file, 'Range: bytes=100-\r\n'), 'HTTP/1.1 416 Range Not Satisfiable');
+    assert.equal(await lineOf('POST', '/v1/mcp', '', '{"jsonrpc":"2.0","method":"notifications/initialized"}'), 'HTTP/1.1 202 Accepted');
+    assert.equal(await lineOf('PUT', `${file}2`, '', 'x'), 'HTTP/1.1 201 Created');
+    assert.equal(await lineOf('DELETE', `${file}2`), 'HTTP/1.1 204 No Content');
   });
 
   it('makes one sandbox for one idempotency key', async () => {
@@ -114,18 +163,6 @@ describe('the API', () => {
     return values;
   }
 
-  // A request that would do for each operation that needs one: what is refused is refused for the field alone.
-  const good = {
-    exec: {command: 'true'}, startProcess: {command: 'true'}, execInSession: {command: 'true'}, runCode: {code: '1'},
-    runInContext: {code: '1'}, runCommand: {command: 'true'}, gitClone: {repo: 'http://127.0.0.1:9/x.git'},
-    cloneRepository: {repo: 'http://127.0.0.1:9/x.git'}, createSnapshot: {dir: '/workspace'}, signalProcess: {signal: 'TERM'},
-    commit: {dir: '/workspace', message: 'x'}, createBranch: {name: 'x'}, checkout: {ref: 'x'},
-    statFile: {path: '/etc'}, fileExists: {path: '/etc'}, listFiles: {path: '/etc'}, findFiles: {path: '/etc'},
-    grepFiles: {path: '/etc/hostname', pattern: 'x'}, makeDirectory: {path: '/tmp/x', parents: true},
-    moveFile: {from: '/none', to: '/tmp/x'}, copyFile: {from: '/none', to: '/tmp/x'}, removeFile: {path: '/none', missingOk: true},
-    setFileAttributes: {path: '/tmp', mode: '1777'}, updateSandbox: {keepAlive: false},
-    mountBucket: {bucket: 'backups', path: '/workspace/b', endpoint: 'http://127.0.0.1:9', credentials: {accessKeyId: 'a', secretAccessKey: 'b'}},
-  };
   // Where the sandbox would end, others would be made or the network asked: only what is refused is tried.
   const untried = new Set(['gitClone', 'cloneRepository', 'mountBucket', 'stopSandbox', 'sleepSandbox', 'wakeSandbox', 'forkSandbox', 'primePool', 'shutdownPrewarmed']);
 
@@ -141,7 +178,7 @@ describe('the API', () => {
       for (const [method, operation] of Object.entries(operations)) {
         const schema = operation.requestBody?.content['application/json']?.schema;
         if (!schema) continue;
-        const url = path.replace('{id}', 'typed').replace('{port}', '3000').replace(/\{[^}]*\}/g, 'x');
+        const url = urlOf(path, 'typed');
         const base = good[operation.operationId] ?? Object.fromEntries((schema.required ?? []).map((name) => [name, 'x']));
         if (!untried.has(operation.operationId) && path.includes('{id}')) {
           const answer = await json(method.toUpperCase(), url, base);
@@ -187,7 +224,7 @@ describe('the API', () => {
         const schema = operation.requestBody?.content['application/json']?.schema;
         // There are no buckets, whatever is asked of them.
         if (!schema || /mount/i.test(operation.operationId)) continue;
-        const url = path.replace('{sandbox}', 'typed').replace('{port}', '3000').replace(/\{[^}]*\}/g, 'x');
+        const url = urlOf(path, 'typed');
         const base = operation.operationId === 'bridgeExecCommand' ? {argv: ['true']} : {};
         assert.ok((await json(method.toUpperCase(), url, base)).status < 300, operation.operationId);
         for (const [name, field] of Object.entries(schema.properties)) {

@@ -256,7 +256,7 @@ print(json.dumps({'places': places, 's3fs': 's3fs' in names, 'dev': os.path.exis
       [{path: '/workspace/x', endpoint: 'http://h/path'}, 400, 'INVALID_MOUNT_CONFIG'],
       [{path: '/workspace/x', endpoint: 'http://h,ro'}, 400, 'INVALID_MOUNT_CONFIG'],
       [{path: '/workspace/x', region: 'a,b'}, 400, 'INVALID_MOUNT_CONFIG'],
-      [{path: '/workspace/x', s3fsOptions: ['x']}, 400, 'INVALID_MOUNT_CONFIG'],
+      [{path: '/workspace/x', s3fsOptions: ['x']}, 400, 'VALIDATION_FAILED'],
       [{path: '/'}, 400, 'INVALID_MOUNT_CONFIG'],
       [{path: '/proc/x'}, 400, 'INVALID_MOUNT_CONFIG'],
       [{path: '/.atoll'}, 400, 'INVALID_MOUNT_CONFIG'],

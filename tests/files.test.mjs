@@ -380,8 +380,8 @@ print(json.dumps(1))`);
 
   it('wakes a sandbox that sleeps, and starts one that is stopped', async () => {
     await files.put('/workspace/kept', 'kept');
-    for (const how of ['sleep', 'stop']) {
-      assert.equal((await daemon.request('', {method: 'POST', path: `${files.base}/${how}`, json: {force: true}})).status, 200);
+    for (const [how, json] of [['sleep', {force: true}], ['stop', {}]]) {
+      assert.equal((await daemon.request('', {method: 'POST', path: `${files.base}/${how}`, json})).status, 200);
       assert.equal((await files.get('/workspace/kept')).text, 'kept');
     }
   });

@@ -313,6 +313,7 @@ describe('the interpreter', () => {
     assert.equal(answer.status, 409, answer.text);
     assert.equal(answer.json().code, 'INTERPRETER_NOT_AVAILABLE');
     assert.match(answer.json().message, /node-typescript/);
+    assert.match(answer.json().suggestion, /apt-get install .* node-typescript for TypeScript.*image build notebook/);
     for (const wrong of [{language: 'cobol', code: '1'}, {}, {code: 1}, {code: '1', timeoutMs: 0},
       {code: 'x'.repeat((1 << 20) + 1)}, {code: '1', env: {'A B': 'c'}}, {code: 'a\0b'}, {code: '1', maxOutputBytes: 1 << 30}]) {
       const refused = await ask('POST', '/code', wrong);

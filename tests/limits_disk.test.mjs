@@ -65,6 +65,13 @@ describe('a limit of disk', () => {
     assert.notEqual((await small.run('head -c 200M /dev/zero > /root/big')).exitCode, 0);
   });
 
+  it('is what a refused file is told, and what to do about it', async () => {
+    const answer = await daemon.request('', {
+      method: 'PUT', path: '/v1/sandboxes/small/files/workspace/sent', body: Buffer.alloc(100 * MB)});
+    assert.equal(answer.json().code, 'NO_SPACE', answer.text);
+    assert.match(answer.json().suggestion, /^Delete files in the sandbox, or make one with a larger "disk"/);
+  });
+
   it('lets work go on once there is room again', async () => {
     await small.sh('rm -f /workspace/big /root/big');
     await small.sh('head -c 20M /dev/urandom > /workspace/kept && sync');

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
-// generate.mjs OPENAPI_JSON: writes src/operations.ts, the types of every request, to standard output.
+// generate.mjs OPENAPI_JSON: writes src/operations.ts, the types of every request and answer, to standard output.
 // OPENAPI_JSON is a file, or an URL of a daemon: http://127.0.0.1:8787/v1/openapi.json.
 
 import fs from 'node:fs';
@@ -9,9 +9,21 @@ import {pathToFileURL} from 'node:url';
 const METHODS = ['get', 'put', 'post', 'patch', 'delete'];
 const NAMES = /^[A-Za-z_$][\w$]*$/;
 
+const quote = (text) => `'${text.replaceAll("'", "\\'")}'`;
 const nameOf = (name) => (NAMES.test(name) ? name : JSON.stringify(name));
 
+const union = (types) => [...new Set(types)].join(' | ');
+const listOf = (type) => (/[ |]/.test(type) ? `(${type})[]` : `${type}[]`);
+
 function typeOf(schema) {
+  if (schema.$ref) return `Schemas['${schema.$ref.split('/').at(-1)}']`;
+  if (schema.const !== undefined) return JSON.stringify(schema.const);
+  const cases = schema.oneOf ?? schema.anyOf;
+  if (cases) return union(cases.map(typeOf));
+  if (schema.enum && [schema.type].flat().includes('string')) {
+    const nothing = [schema.type].flat().includes('null') && !schema.enum.includes(null) ? ['null'] : [];
+    return union([...schema.enum.map((one) => (one === null ? 'null' : quote(one))), ...nothing]);
+  }
   const types = [schema.type].flat();
   const known = types.map((type) => {
     switch (type) {
@@ -20,13 +32,35 @@ function typeOf(schema) {
       case 'number': return 'number';
       case 'boolean': return 'boolean';
       case 'null': return 'null';
-      case 'array': return `${typeOf(schema.items)}[]`;
+      case 'array': return listOf(typeOf(schema.items));
       case 'object': return schema.additionalProperties
         ? `Record<string, ${typeOf(schema.additionalProperties)}>` : 'Record<string, unknown>';
       default: return 'unknown';
     }
   });
-  return [...new Set(known)].join(' | ');
+  return union(known);
+}
+
+/** A schema that has a name. */
+function declared(name, schema) {
+  if (!schema.properties) return `  ${nameOf(name)}: ${typeOf(schema)};\n`;
+  const all = Object.entries(schema.properties).map(([inner, one]) =>
+    member(inner, one, schema.required?.includes(inner), one.description, '    '));
+  return `  ${nameOf(name)}: ${members(all, '    ')};\n`;
+}
+
+/** What `call` gives: JSON, or undefined when there is none; what is bytes or events alone has to be opened. */
+function answerOf(operation) {
+  const good = Object.entries(operation.responses).filter(([status]) => /^2/.test(status));
+  const json = good.map(([, one]) => one.content?.['application/json']?.schema).filter(Boolean);
+  if (json.length > 0) return union(json.map(typeOf));
+  return good.some(([, one]) => one.content) ? 'never' : 'undefined';
+}
+
+function eventOf(operation) {
+  const schemas = Object.values(operation.responses)
+    .map((one) => one.content?.['text/event-stream']?.['x-itemSchema']).filter(Boolean);
+  return schemas.length > 0 ? union(schemas.map(typeOf)) : 'never';
 }
 
 function member(name, schema, required, description, indent) {
@@ -52,12 +86,18 @@ export function generate(openapi) {
       types += `  /** ${operation.summary.replaceAll('*/', '* /')} */\n  ${nameOf(operation.operationId)}: {\n`;
       types += `    path: ${members(of('path'), '      ')};\n`;
       types += `    query: ${members(of('query'), '      ')};\n`;
-      types += `    body: ${schema ? members(body, '      ') : 'undefined'};\n  };\n`;
+      types += `    body: ${schema ? members(body, '      ') : 'undefined'};\n`;
+      types += `    answer: ${answerOf(operation)};\n    event: ${eventOf(operation)};\n  };\n`;
       table += `  ${nameOf(operation.operationId)}: {method: '${method.toUpperCase()}', path: '${path}'},\n`;
     }
   }
+  const schemas = Object.entries(openapi.components.schemas).map(([name, one]) => declared(name, one)).join('');
   return `// SPDX-License-Identifier: Apache-2.0
 // Made by generate.mjs of /v1/openapi.json. Not to be edited.
+
+/** What answers are made of. */
+export interface Schemas {
+${schemas}}
 
 export interface Operations {
 ${types}}

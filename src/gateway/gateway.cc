@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/gateway.h"
 
+#include <fmt/format.h>
+
+#include <optional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
+#include "gateway/host_port.h"
 #include "gateway/origin.h"
+#include "gateway/pages.h"
 #include "http/request_id.h"
 #include "metrics/atoll.h"
 
 namespace atl::gateway {
 namespace {
+
+constexpr size_t kMostHostShown = 253;
 
 std::string_view ClassOf(int status) {
   switch (status / 100) {
@@ -56,6 +64,28 @@ class CountedRequest {
   std::string_view route_ = "unknown";  // a literal
 };
 
+async::Task<> RespondUnknownHost(http::Exchange& exchange, std::string_view domain) {
+  const http::RequestHead& request = exchange.request();
+  std::string host = request.host.substr(0, kMostHostShown);
+  std::optional<HostPort> known = SplitHostPort(request.host);
+  bool below = known && known->host.ends_with(fmt::format(".{}", domain));
+  Error error{.code = Code::kNotFound, .message = {}, .reason = {}};
+  if (below) {
+    error.message = fmt::format("\"{}\" is the host of no sandbox and of no port of one", host);
+    error.reason = "INVALID_SANDBOX_ID";
+  } else {
+    error.message = fmt::format("\"{}\" is not {} nor below it, which is all that is served here",
+                                host, domain);
+    error.reason = "UNKNOWN_HOST";
+  }
+  if (IsNavigation(request)) {
+    metrics::CountError(error.reason);
+    co_await RespondSentence(exchange, 404, "There is nothing here", error.message + ".", false);
+  } else {
+    co_await http::RespondError(exchange, std::move(error));
+  }
+}
+
 std::string_view NameOf(const Route& route) {
   if (std::holds_alternative<BareDomain>(route)) return "bare";
   if (std::holds_alternative<SandboxHost>(route)) return "sandbox";
@@ -83,9 +113,7 @@ async::Task<> Gateway::Handle(http::Exchange& exchange) {
   Route route = RouteHost(request.host, options_.domain);
   counted.SetRoute(NameOf(route));
   if (std::holds_alternative<UnknownHost>(route)) {
-    http::ResponseHead nothing;
-    nothing.status = 404;
-    (void)co_await exchange.Respond(std::move(nothing), std::string());
+    co_await RespondUnknownHost(exchange, options_.domain);
     co_return;
   }
   Result<void> allowed = CheckOrigin(request, route, options_.domain);

@@ -15,11 +15,11 @@
 
 #include "base/log.h"
 #include "http/framing.h"
+#include "http/request_id.h"
 #include "http/scratch.h"
 #include "metrics/atoll.h"
 
 namespace atl::http {
-
 namespace {
 
 // How long a connection may take to its first request before it counts as idle.
@@ -318,10 +318,11 @@ async::Task<Result<bool>> Connection::ReadHead() {
 
 async::Task<> Connection::Refuse(Error error) {
   metrics::CountError(ReasonOf(error));
-  ResponseHead head = ErrorHead(error);
   std::string body = ErrorBody(error);
+  ResponseHead head = ErrorHead(error);
   head.headers.Set("Content-Length", fmt::to_string(body.size()));
   head.headers.Set("Connection", "close");
+  head.headers.Set("X-Request-Id", ChooseRequestId(RequestHead()));
   std::string text = Serialize(head);
   (void)co_await stream_.Write2(text, body);
   co_await Linger();

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "http/connection.h"
+#include "json/utf8.h"
 #include "json/writer.h"
 #include "metrics/atoll.h"
 
@@ -36,6 +37,7 @@ struct Server::Impl {
 namespace {
 
 constexpr size_t kMostPathShown = 200;
+constexpr size_t kMostMessageBytes = 4096;
 
 std::atomic<Suggest>& Suggestions() {
   static std::atomic<Suggest> suggest{nullptr};
@@ -174,7 +176,13 @@ void SetSuggest(Suggest suggest) { Suggestions() = suggest; }
 
 std::string ErrorBody(const Error& error, const Exchange* exchange) {
   json::Writer body;
-  body.BeginObject().Field("code", ReasonOf(error)).Field("message", error.message);
+  std::string_view message = error.message;
+  if (message.size() > kMostMessageBytes) {
+    // It tells of the input, which may be of any size.
+    message = message.substr(0, kMostMessageBytes);
+    message.remove_suffix(json::IncompleteTail(message));
+  }
+  body.BeginObject().Field("code", ReasonOf(error)).Field("message", message);
   Suggest suggest = Suggestions().load();
   std::string_view suggestion = suggest == nullptr ? std::string_view() : suggest(ReasonOf(error));
   if (!suggestion.empty()) body.Field("suggestion", suggestion);

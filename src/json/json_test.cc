@@ -2,7 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "json/names.h"
 #include "json/reader.h"
 #include "json/utf8.h"
 #include "json/writer.h"
@@ -133,6 +136,18 @@ TEST(Utf8Test, KnowsWholeBrokenAndIncomplete) {
   EXPECT_TRUE(ScanUtf8("ab\xff").broken);
   EXPECT_FALSE(ScanUtf8("ab\xE2\x82").broken);
   EXPECT_EQ(ScanUtf8("ab\xE2\x82").valid, 2U);
+}
+
+TEST(NamesTest, AreThoseOfTheObjectItself) {
+  using Names = std::vector<std::string_view>;
+  EXPECT_EQ(PlainNames(R"( {"a":1,"b" : {"c":[{"d":"e"}]}, "":"x"} )"), (Names{"a", "b", ""}));
+  EXPECT_EQ(PlainNames(R"({"a":"\"b\":{","c":"}"})"), (Names{"a", "c"}));
+  EXPECT_EQ(PlainNames(R"({"\u0061":1,"b\"":2,"c":3})"), (Names{"c"}));
+  EXPECT_EQ(PlainNames(R"(["a","b"])"), Names());
+  for (const char* broken :
+       {"", "{", "\"", "{\"a", "{\"a\\", "{\"a\"", "}}{\"a\":1", "[{\"a\":1}]", "\\"}) {
+    EXPECT_EQ(PlainNames(broken).size(), 0U) << broken;
+  }
 }
 
 TEST(Utf8Test, FindsTheTailThatMoreBytesCouldComplete) {

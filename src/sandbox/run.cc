@@ -16,6 +16,8 @@ using std::chrono::milliseconds;
 
 // Linux refuses single arguments of 128 KiB and more (MAX_ARG_STRLEN).
 constexpr size_t kMaxCommandBytes = 128UL * 1024 - 1;
+// "NAME=value", of which Linux passes as much as of an argument.
+constexpr size_t kMaxVariableBytes = kMaxCommandBytes;
 constexpr size_t kMaxPathBytes = 4095;
 constexpr milliseconds kTermGrace{5'000};
 // What SIGKILL does not end within this time (a process that waits for a device) is given up.
@@ -112,6 +114,10 @@ Result<void> ValidateEnv(const std::vector<std::pair<std::string, std::string>>&
   for (const auto& [name, value] : env) {
     if (!IsEnvName(name)) {
       return Invalid(fmt::format("\"env\": \"{:.100}\" is not the name of a variable", name));
+    }
+    if (name.size() + 1 + value.size() > kMaxVariableBytes) {
+      return Invalid(fmt::format("\"env\": \"{:.100}\" has {} bytes; at most {} can be passed",
+                                 name, name.size() + 1 + value.size(), kMaxVariableBytes));
     }
   }
   return {};

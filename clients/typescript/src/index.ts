@@ -19,7 +19,7 @@ export class Atoll {
 
   /** A new one. The same `idempotencyKey` gives the same one. */
   async create(options: NewSandbox = {}, {idempotencyKey}: {idempotencyKey?: string} = {}): Promise<Sandbox> {
-    const made = await this.transport.call<SandboxInfo, 'newSandbox'>('newSandbox', {
+    const made = await this.transport.call('newSandbox', {
       json: options, ...(idempotencyKey === undefined ? {} : {headers: {'Idempotency-Key': idempotencyKey}})});
     return this.sandbox(made.id);
   }
@@ -27,8 +27,7 @@ export class Atoll {
   async list(): Promise<SandboxInfo[]> {
     const all: SandboxInfo[] = [];
     for (let cursor: string | undefined; ;) {
-      const page = await this.transport.call<{sandboxes: SandboxInfo[]; cursor?: string}, 'listSandboxes'>(
-        'listSandboxes', {query: {cursor}});
+      const page = await this.transport.call('listSandboxes', {query: {cursor}});
       all.push(...page.sandboxes);
       if (!page.cursor) return all;
       cursor = page.cursor;
@@ -47,7 +46,7 @@ export async function getSandbox(atoll: Atoll | TransportOptions, id: string,
 export {AtollError} from './errors.js';
 export {bytesOf, parseSSEStream} from './events.js';
 export {Git} from './git.js';
-export {operations, type Operations} from './operations.js';
+export {operations, type Operations, type Schemas} from './operations.js';
 export {Process, type PortWait} from './process.js';
 export {Sandbox} from './sandbox.js';
 export {Session} from './session.js';

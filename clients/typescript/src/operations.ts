@@ -1,6 +1,925 @@
 // SPDX-License-Identifier: Apache-2.0
 // Made by generate.mjs of /v1/openapi.json. Not to be edited.
 
+/** What answers are made of. */
+export interface Schemas {
+  BridgeClosedSession: {
+    success: true;
+    sessionId: string;
+  };
+  BridgeError: {
+    /** What was tried, on what, and why it failed. */
+    error: string;
+    /** The reason. */
+    code: string;
+  };
+  BridgeId: {
+    id: string;
+  };
+  BridgeRunning: {
+    running: boolean;
+  };
+  BridgeTunnel: {
+    id: string;
+    port: number;
+    url: string;
+    hostname: string;
+    createdAt: string;
+    name?: string;
+  };
+  Bucket: {
+    bucket: string;
+    path: string;
+    endpoint: string;
+    region: string;
+    prefix: string;
+    readOnly: boolean;
+    /** The name of a credential that the daemon has. */
+    secret?: string;
+    mounted: boolean;
+    failure?: string;
+  };
+  BucketList: {
+    buckets: Schemas['Bucket'][];
+  };
+  Changes: {
+    status: 'unchanged' | 'changed' | 'resync';
+    /** "since" of the next request. */
+    version: string;
+    entries: number;
+  };
+  CloneCompleteEvent: {
+    type: 'complete';
+    repo: string;
+    dir: string;
+    branch: string;
+    commit: string;
+  };
+  CloneEvent: Schemas['CloneProgressEvent'] | Schemas['CloneCompleteEvent'] | Schemas['ErrorEvent'];
+  CloneProgressEvent: {
+    type: 'progress';
+    phase: string;
+    done: number;
+    total: number;
+  };
+  ClonedRepository: {
+    repo: string;
+    dir: string;
+    branch: string;
+    commit: string;
+  };
+  CodeCompleteEvent: {
+    type: 'complete';
+    timestamp: string;
+    contextId: string;
+    success: boolean;
+    executionCount: number;
+    timedOut: boolean;
+    /** Another kernel has its place, and what was defined is lost. */
+    restarted: boolean;
+    truncated: boolean;
+    durationMs: number;
+  };
+  CodeContext: {
+    id: string;
+    language: 'python' | 'javascript' | 'typescript';
+    cwd: string;
+    createdAt: string;
+    lastUsed: string;
+    executionCount: number;
+    busy: boolean;
+  };
+  CodeContextList: {
+    contexts: Schemas['CodeContext'][];
+  };
+  CodeError: {
+    name: string;
+    message: string;
+    traceback: string[];
+  };
+  CodeErrorEvent: {
+    type: 'error';
+    timestamp: string;
+    name: string;
+    message: string;
+    traceback: string[];
+  };
+  CodeEvent: Schemas['CodeOutputEvent'] | Schemas['CodeResultEvent'] | Schemas['CodeErrorEvent'] | Schemas['CodeCompleteEvent'] | Schemas['CodeFailureEvent'];
+  CodeExecution: {
+    logs: Schemas['CodeLogs'];
+    results: Schemas['CodeResult'][];
+    error?: Schemas['CodeError'];
+    contextId: string;
+    success: boolean;
+    executionCount: number;
+    timedOut: boolean;
+    /** Another kernel has its place, and what was defined is lost. */
+    restarted: boolean;
+    truncated: boolean;
+    durationMs: number;
+  };
+  CodeFailureEvent: {
+    type: 'failure';
+    code: string;
+    message: string;
+    timestamp: string;
+  };
+  CodeLogs: {
+    stdout: string[];
+    stderr: string[];
+  };
+  CodeOutputEvent: {
+    type: 'stdout' | 'stderr';
+    text: string;
+    timestamp: string;
+  };
+  CodeResult: {
+    text?: string;
+    html?: string;
+    markdown?: string;
+    svg?: string;
+    /** In base64, as jpeg and pdf. */
+    png?: string;
+    jpeg?: string;
+    pdf?: string;
+    latex?: string;
+    json?: unknown;
+    javascript?: string;
+    chart?: unknown;
+    /** The value of the last expression, which was not displayed. */
+    isValue: boolean;
+  };
+  CodeResultEvent: {
+    type: 'result';
+    timestamp: string;
+    text?: string;
+    html?: string;
+    markdown?: string;
+    svg?: string;
+    /** In base64, as jpeg and pdf. */
+    png?: string;
+    jpeg?: string;
+    pdf?: string;
+    latex?: string;
+    json?: unknown;
+    javascript?: string;
+    chart?: unknown;
+    /** The value of the last expression, which was not displayed. */
+    isValue: boolean;
+  };
+  CreatedSandbox: {
+    id: string;
+    /** Where a browser finds it. */
+    url: string;
+    state: 'creating' | 'running' | 'paused' | 'stopping' | 'stopped' | 'restoring' | 'failed' | 'deleting';
+    opencode: 'stopped' | 'starting' | 'ready' | 'failed';
+    /** How long each part of it took. */
+    phases: Record<string, number>;
+    /** What was put back at its start. */
+    restored?: Schemas['RestoredDirectory'][];
+  };
+  Done: {
+    success: true;
+  };
+  Error: {
+    /** The reason: SANDBOX_NOT_FOUND, ... */
+    code: string;
+    /** What was tried, on what, and why it failed. */
+    message: string;
+    /** Which request it was. */
+    context?: Schemas['ErrorContext'];
+    /** What may help. */
+    suggestion?: string;
+  };
+  ErrorContext: {
+    /** As X-Request-Id has it. */
+    requestId: string;
+    method: string;
+    path: string;
+  };
+  ErrorEvent: {
+    type: 'error';
+    code: string;
+    message: string;
+  };
+  ExecCompleteEvent: {
+    type: 'complete';
+    timestamp: string;
+    success: boolean;
+    /** 128 and the signal's number when one has ended it; 124: it timed out. */
+    exitCode: number;
+    /** "SIGKILL", ... */
+    signal?: string;
+    durationMs: number;
+    timedOut: boolean;
+    /** There was more output than maxOutputBytes. */
+    truncated: boolean;
+    oomKilled: boolean;
+    cpuMs: number;
+    maxRssBytes: number;
+    pid: number;
+  };
+  ExecEvent: Schemas['StartEvent'] | Schemas['OutputEvent'] | Schemas['ExecCompleteEvent'] | Schemas['OutputErrorEvent'];
+  ExecResult: {
+    stdout: string;
+    stdoutEncoding: 'utf-8' | 'base64';
+    stdoutTruncated?: true;
+    stderr: string;
+    stderrEncoding: 'utf-8' | 'base64';
+    stderrTruncated?: true;
+    success: boolean;
+    /** 128 and the signal's number when one has ended it; 124: it timed out. */
+    exitCode: number;
+    /** "SIGKILL", ... */
+    signal?: string;
+    durationMs: number;
+    timedOut: boolean;
+    /** There was more output than maxOutputBytes. */
+    truncated: boolean;
+    oomKilled: boolean;
+    cpuMs: number;
+    maxRssBytes: number;
+    pid: number;
+  };
+  ExposedPort: {
+    url: string;
+    port: number;
+    name: string;
+    token: string;
+    signed: boolean;
+    createdAt: string;
+    expiresAt: string | null;
+  };
+  ExposedPortList: {
+    ports: Schemas['ExposedPort'][];
+  };
+  File: {
+    path: string;
+    name: string;
+    type: 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'device';
+    size: number;
+    /** Octal: "0644". */
+    mode: string;
+    uid: number;
+    gid: number;
+    modifiedAt: string;
+    /** Of a symlink. */
+    target?: string;
+  };
+  FileEvent: {
+    type: 'event';
+    eventType: 'create' | 'modify' | 'delete' | 'move_from' | 'move_to' | 'attrib';
+    path: string;
+    isDirectory: boolean;
+    /** The same for both halves of a move. */
+    cookie?: number;
+    timestamp: string;
+  };
+  FileExists: {
+    exists: boolean;
+  };
+  FileList: {
+    path: string;
+    files: Schemas['File'][];
+    count: number;
+    /** What could not be read. */
+    skipped?: number;
+    /** For the next request, if there are more. */
+    cursor?: string;
+  };
+  Forked: {
+    sandboxes: Schemas['CreatedSandbox'][];
+    files: number;
+    bytes: number;
+    /** They share the bytes of their files until one changes them. */
+    shared: boolean;
+    frozen: boolean;
+    memory: boolean;
+    copyMs: number;
+    freezeMs: number;
+  };
+  GitBranch: {
+    name: string;
+    /** The same in base64, when it is no text. */
+    nameBase64?: string;
+    commit: string;
+    remote: boolean;
+    current: boolean;
+    upstream?: string;
+    /** The same in base64, when it is no text. */
+    upstreamBase64?: string;
+    date?: string;
+    subject: string;
+  };
+  GitBranchList: {
+    branches: Schemas['GitBranch'][];
+    branch: string | null;
+    /** null before the first. */
+    commit: string | null;
+    detached: boolean;
+  };
+  GitChange: {
+    path: string;
+    /** The same in base64, when it is no text. */
+    pathBase64?: string;
+    /** What it was called before. */
+    from?: string;
+    /** The same in base64, when it is no text. */
+    fromBase64?: string;
+    index: 'modified' | 'typechange' | 'added' | 'deleted' | 'renamed' | 'copied' | 'unmerged' | 'untracked' | 'ignored' | 'unmodified';
+    worktree: 'modified' | 'typechange' | 'added' | 'deleted' | 'renamed' | 'copied' | 'unmerged' | 'untracked' | 'ignored' | 'unmodified';
+    conflict?: true;
+    submodule?: true;
+  };
+  GitCommit: {
+    commit: string;
+    parents: string[];
+    author: Schemas['GitPerson'];
+    committer: Schemas['GitPerson'];
+    refs: string[];
+    message: string;
+  };
+  GitCommitted: {
+    details: Schemas['GitCommit'];
+    branch: string | null;
+    /** null before the first. */
+    commit: string | null;
+    detached: boolean;
+  };
+  GitDiff: {
+    files: Schemas['GitFileDiff'][];
+    more: boolean;
+    patch: string;
+    /** The same in base64, when it is no text. */
+    patchBase64?: string;
+    patchTruncated: boolean;
+  };
+  GitFileDiff: {
+    path: string;
+    /** The same in base64, when it is no text. */
+    pathBase64?: string;
+    from?: string;
+    /** The same in base64, when it is no text. */
+    fromBase64?: string;
+    status: 'modified' | 'typechange' | 'added' | 'deleted' | 'renamed' | 'copied' | 'unmerged' | 'untracked' | 'ignored' | 'unmodified';
+    /** Lines. */
+    added?: number;
+    removed?: number;
+    binary: boolean;
+  };
+  GitHead: {
+    branch: string | null;
+    /** null before the first. */
+    commit: string | null;
+    detached: boolean;
+  };
+  GitLog: {
+    commits: Schemas['GitCommit'][];
+    more: boolean;
+  };
+  GitPerson: {
+    name: string;
+    email: string;
+    date?: string;
+  };
+  GitPulled: {
+    before: string | null;
+    changed: boolean;
+    branch: string | null;
+    /** null before the first. */
+    commit: string | null;
+    detached: boolean;
+  };
+  GitPushed: {
+    refs: Schemas['GitPushedRef'][];
+  };
+  GitPushedRef: {
+    ref: string;
+    /** The same in base64, when it is no text. */
+    refBase64?: string;
+    status: 'forced' | 'deleted' | 'new' | 'rejected' | 'unchanged' | 'updated';
+    summary: string;
+  };
+  GitStatus: {
+    upstream: string | null;
+    ahead?: number;
+    behind?: number;
+    clean: boolean;
+    conflicts: boolean;
+    changes: Schemas['GitChange'][];
+    more: boolean;
+    branch: string | null;
+    /** null before the first. */
+    commit: string | null;
+    detached: boolean;
+  };
+  GrepMatch: {
+    path: string;
+    line: number;
+    /** Of its first byte; from 1. */
+    column?: number;
+    text: string;
+  };
+  GrepResult: {
+    matches: Schemas['GrepMatch'][];
+    count: number;
+    more: boolean;
+    timedOut: boolean;
+  };
+  Limits: {
+    cpus: number;
+    memory: number;
+    processes: number;
+    disk: number;
+    files: number;
+    weight: number;
+  };
+  ListeningPort: {
+    port: number;
+    address: string;
+    /** For its owner. */
+    url: string;
+    process?: Schemas['ListeningProcess'];
+    exposed: Schemas['ExposedPort'] | null;
+  };
+  ListeningPortList: {
+    ports: Schemas['ListeningPort'][];
+    /** false: there are more than are told. */
+    complete: boolean;
+  };
+  ListeningProcess: {
+    pid: number;
+    name: string;
+    argv: string[];
+  };
+  LogChunk: {
+    stream: 'stdout' | 'stderr';
+    offset: number;
+    time: string;
+    data?: string;
+    /** Instead, when it is no text. */
+    base64?: string;
+  };
+  LogEvent: Schemas['LogOutputEvent'] | Schemas['ProcessExitEvent'] | Schemas['OutputErrorEvent'];
+  LogOutputEvent: {
+    offset: number;
+    type: 'stdout' | 'stderr';
+    data?: string;
+    /** Instead, when it is no text. */
+    base64?: string;
+    timestamp: string;
+  };
+  McpAnswer: {
+    /** "2.0" */
+    jsonrpc: string;
+    /** That of the request. */
+    id: unknown;
+    result?: Record<string, unknown>;
+    /** Instead. */
+    error?: Schemas['McpError'];
+  };
+  McpError: {
+    code: number;
+    message: string;
+  };
+  McpFailure: {
+    /** "2.0" */
+    jsonrpc: string;
+    /** That of the request, or null. */
+    id: unknown;
+    error: Schemas['McpError'];
+  };
+  Ok: {
+    ok: true;
+  };
+  OutputErrorEvent: {
+    type: 'error';
+    /** What failed, and why. */
+    error: string;
+    code: string;
+    timestamp?: string;
+  };
+  OutputEvent: {
+    type: 'stdout' | 'stderr';
+    data?: string;
+    /** Instead, when it is no text. */
+    base64?: string;
+    timestamp: string;
+  };
+  OverflowEvent: {
+    type: 'overflow';
+    timestamp: string;
+  };
+  PoolConfig: {
+    warmTarget: number;
+    /** Milliseconds. */
+    refreshInterval: number;
+    min: number;
+    max: number;
+    maxInstances: number;
+    scaleBatchSize: number;
+  };
+  PoolStats: {
+    warm: number;
+    assigned: number;
+    total: number;
+    starting: number;
+    wanted: number;
+    hits: number;
+    misses: number;
+    config: Schemas['PoolConfig'];
+    /** null: there is no limit. */
+    maxInstances: number | null;
+  };
+  PresignedArchive: {
+    snapshotId: string;
+    url: string;
+    bytes: number;
+    validSeconds: number;
+  };
+  Process: {
+    id: string;
+    command: string;
+    status: 'running' | 'exited' | 'killed' | 'error';
+    pid: number;
+    cwd: string;
+    user?: string;
+    restart: 'never' | 'on-failure' | 'always';
+    restarts: number;
+    service?: true;
+    keepAwake?: boolean;
+    startTime?: string;
+    endTime?: string;
+    exitCode?: number;
+    signal?: string;
+    oomKilled?: boolean;
+    cpuMs?: number;
+    maxRssBytes?: number;
+    /** Why it could not be started. */
+    error?: string;
+    /** The offset of the oldest output that is kept. */
+    logBegin: number;
+    logEnd: number;
+  };
+  ProcessExitEvent: {
+    type: 'exit';
+    exitCode: number;
+    process: Schemas['Process'];
+  };
+  ProcessList: {
+    processes: Schemas['Process'][];
+  };
+  ProcessLogs: {
+    chunks: Schemas['LogChunk'][];
+    nextOffset: number;
+    process: Schemas['Process'];
+  };
+  ProgressEvent: {
+    type: 'progress';
+    phase: string;
+    filesDone: number;
+    filesTotal: number;
+    bytesDone: number;
+    bytesTotal: number;
+    bytesPerSecond?: number;
+    secondsLeft?: number;
+  };
+  RestoreCompleteEvent: {
+    type: 'complete';
+    snapshotId: string;
+    dir: string;
+    files: number;
+    bytesTotal: number;
+    filesWritten: number;
+    bytesWritten: number;
+    filesKept: number;
+    removed: number;
+    specialSkipped: number;
+    /** Not at once: there was no room for both. */
+    piecewise?: true;
+    freezeMs: number;
+    durationMs: number;
+    phases: Record<string, number>;
+  };
+  RestoreEvent: Schemas['ProgressEvent'] | Schemas['RestoreCompleteEvent'] | Schemas['ErrorEvent'];
+  RestoredDirectory: {
+    dir: string;
+    snapshotId: string;
+    files: number;
+  };
+  RestoredSnapshot: {
+    snapshotId: string;
+    dir: string;
+    files: number;
+    bytesTotal: number;
+    filesWritten: number;
+    bytesWritten: number;
+    filesKept: number;
+    removed: number;
+    specialSkipped: number;
+    /** Not at once: there was no room for both. */
+    piecewise?: true;
+    freezeMs: number;
+    durationMs: number;
+    phases: Record<string, number>;
+  };
+  ResyncEvent: {
+    type: 'resync';
+    reason: string;
+  };
+  RunCompleteEvent: {
+    type: 'complete';
+    exitCode: number;
+    timedOut?: true;
+    outOfMemory?: true;
+    timestamp: string;
+  };
+  RunEvent: Schemas['StartEvent'] | Schemas['OutputEvent'] | Schemas['RunCompleteEvent'] | Schemas['OutputErrorEvent'];
+  Sandbox: {
+    id: string;
+    /** Where a browser finds it. */
+    url: string;
+    state: 'creating' | 'running' | 'paused' | 'stopping' | 'stopped' | 'restoring' | 'failed' | 'deleting';
+    image: string;
+    createdAt: string;
+    opencode: 'stopped' | 'starting' | 'ready' | 'failed';
+    /** Bytes; the limits are 0 where there is none. */
+    memory: number;
+    cpus: number;
+    pids: number;
+    /** Bytes. */
+    disk: number;
+    inodes: number;
+    weight: number;
+    /** "10m", or "never". */
+    sleepAfter: string;
+    stopAfter: string;
+    keepAlive: boolean;
+    snapshots: Schemas['SnapshotPolicy'];
+    usage?: Schemas['Usage'];
+    /** It was stopped without being saved: saveFailure says why. */
+    unsaved?: true;
+    saveFailure?: string;
+    /** Of one that is stopped: what ran goes on at the next start. */
+    memoryKept?: boolean;
+    /** Why it failed. */
+    failure?: string;
+  };
+  SandboxEvent: {
+    seq: number;
+    at: string;
+    /** Of the sandbox. */
+    id: string;
+    kind: string;
+    state?: string;
+    detail?: string;
+  };
+  SandboxEventList: {
+    events: Schemas['SandboxEvent'][];
+  };
+  SandboxList: {
+    sandboxes: Schemas['Sandbox'][];
+    /** For the next request, if there are more. */
+    cursor?: string;
+  };
+  SandboxState: {
+    id: string;
+    state: 'creating' | 'running' | 'paused' | 'stopping' | 'stopped' | 'restoring' | 'failed' | 'deleting' | 'deleted';
+  };
+  Session: {
+    id: string;
+    cwd: string;
+    pid: number;
+    user?: string;
+    createdAt: string;
+    commands: number;
+    busy: boolean;
+  };
+  SessionList: {
+    sessions: Schemas['Session'][];
+  };
+  Snapshot: {
+    snapshotId: string;
+    sandbox: string;
+    dir: string;
+    name: string;
+    trigger: string;
+    createdAt: string;
+    expiresAt?: string;
+    pinned: boolean;
+    consistency: 'frozen' | 'best-effort';
+    tags: string[];
+    parent?: string;
+    tree: string;
+    hostname: string;
+    files?: number;
+    bytes?: number;
+    bytesAdded?: number;
+    filesNew?: number;
+    filesChanged?: number;
+  };
+  SnapshotCompleteEvent: {
+    type: 'complete';
+    snapshotId: string;
+    dir: string;
+    name: string;
+    /** "manual", "stop", ... */
+    trigger: string;
+    bytesAdded: number;
+    bytesTotal: number;
+    files: number;
+    filesChanged: number;
+    consistency: 'frozen' | 'best-effort';
+    changedWhileRead: number;
+    skipped: number;
+    skippedPaths?: string[];
+    /** It is the one that there was before. */
+    unchanged?: true;
+    freezeMs: number;
+    durationMs: number;
+    storeRequests: number;
+    phases: Record<string, number>;
+  };
+  SnapshotDiff: {
+    from: string;
+    to: string;
+    added: number;
+    changed: number;
+    removed: number;
+    metadata: number;
+    bytesAdded: number;
+    bytesRemoved: number;
+    truncated: boolean;
+    entries: Schemas['SnapshotDiffEntry'][];
+  };
+  SnapshotDiffEntry: {
+    change: 'added' | 'changed' | 'removed' | 'metadata';
+    path: string;
+    pathBase64?: string;
+    type: 'file' | 'dir' | 'symlink' | 'fifo' | 'socket' | 'device' | 'unknown';
+    oldSize: number;
+    newSize: number;
+  };
+  SnapshotEvent: Schemas['ProgressEvent'] | Schemas['SnapshotCompleteEvent'] | Schemas['ErrorEvent'];
+  SnapshotList: {
+    snapshots: Schemas['Snapshot'][];
+    /** For the next request, if there are more. */
+    cursor?: string;
+  };
+  SnapshotNode: {
+    name: string;
+    nameBase64?: string;
+    type: 'file' | 'dir' | 'symlink' | 'fifo' | 'socket' | 'device' | 'unknown';
+    size: number;
+    mode: string;
+    uid: number;
+    gid: number;
+    mtime: string;
+    target?: string;
+    targetBase64?: string;
+  };
+  SnapshotPolicy: {
+    onStop: boolean;
+    onStart: boolean;
+    /** "15m", or "never". */
+    interval: string;
+    paths: string[];
+  };
+  SnapshotTree: {
+    snapshotId: string;
+    path: string;
+    node: Schemas['SnapshotNode'];
+    entries: Schemas['SnapshotNode'][];
+    /** For the next request, if there are more. */
+    cursor?: string;
+  };
+  StartEvent: {
+    type: 'start';
+    command: string;
+    pid?: number;
+    timestamp: string;
+  };
+  StoppedSandbox: {
+    id: string;
+    state: 'creating' | 'running' | 'paused' | 'stopping' | 'stopped' | 'restoring' | 'failed' | 'deleting';
+    saved: boolean;
+    /** The ids of what was saved. */
+    snapshots: string[];
+    saveFailure?: string;
+    memoryKept?: boolean;
+    memoryFailure?: string;
+  };
+  TakenSnapshot: {
+    snapshotId: string;
+    dir: string;
+    name: string;
+    /** "manual", "stop", ... */
+    trigger: string;
+    bytesAdded: number;
+    bytesTotal: number;
+    files: number;
+    filesChanged: number;
+    consistency: 'frozen' | 'best-effort';
+    changedWhileRead: number;
+    skipped: number;
+    skippedPaths?: string[];
+    /** It is the one that there was before. */
+    unchanged?: true;
+    freezeMs: number;
+    durationMs: number;
+    storeRequests: number;
+    phases: Record<string, number>;
+  };
+  Terminal: {
+    name: string;
+    command: string;
+    pid: number;
+    running: boolean;
+    exitCode?: number;
+    cols: number;
+    rows: number;
+    viewers: number;
+    ageMs: number;
+  };
+  TerminalList: {
+    terminals: Schemas['Terminal'][];
+  };
+  Unpacked: {
+    entries: number;
+    bytes: number;
+  };
+  Usage: {
+    /** When this was; it has not run since the daemon started when it is not there. */
+    at?: string;
+    cpus?: number;
+    /** Bytes. */
+    memory?: number;
+    processes?: number;
+    /** Bytes through the network, since it was started. */
+    sent?: number;
+    received?: number;
+    /** Bytes of its files. */
+    disk?: number;
+    files?: number;
+    /** There is more than was counted. */
+    diskAtLeast?: true;
+    oomKills: number;
+    lastOomAt?: string;
+  };
+  UsageReport: {
+    id: string;
+    state: 'creating' | 'running' | 'paused' | 'stopping' | 'stopped' | 'restoring' | 'failed' | 'deleting';
+    now: Schemas['Usage'];
+    /** 0 where there is none. */
+    limits: Schemas['Limits'];
+    /** Between the samples; milliseconds. */
+    interval: number;
+    /** Ten minutes of it, the oldest first. */
+    history: Schemas['UsageSample'][];
+  };
+  UsageSample: {
+    at: string;
+    cpus: number;
+    memory: number;
+    processes: number;
+    disk: number;
+    sent: number;
+    received: number;
+  };
+  Waited: Schemas['WaitedForExit'] | Schemas['WaitedForLog'] | Schemas['WaitedForPort'];
+  WaitedForExit: {
+    for: 'exit';
+    exitCode: number;
+    process: Schemas['Process'];
+  };
+  WaitedForLog: {
+    for: 'log';
+    stream: 'stdout' | 'stderr';
+    line: string;
+    /** What the expression caught. */
+    groups: string[];
+  };
+  WaitedForPort: {
+    for: 'port';
+    port: number;
+    /** What it answered. */
+    status?: number;
+  };
+  WatchEvent: Schemas['WatchingEvent'] | Schemas['ResyncEvent'] | Schemas['FileEvent'] | Schemas['OverflowEvent'] | Schemas['WatchStoppedEvent'] | Schemas['ErrorEvent'];
+  WatchStoppedEvent: {
+    type: 'stopped';
+    reason: string;
+  };
+  WatchingEvent: {
+    type: 'watching';
+    path: string;
+    recursive: boolean;
+    /** Watched. */
+    directories: number;
+    resumed: boolean;
+  };
+}
+
 export interface Operations {
   /** One message of the Model Context Protocol, 2025-06-18. */
   callMcp: {
@@ -10,48 +929,64 @@ export interface Operations {
       sandbox?: string;
     };
     body: Record<string, never>;
+    answer: Schemas['McpAnswer'];
+    event: never;
   };
   /** Ends a session. */
   endMcpSession: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Bridge: the same description. */
   bridgeGetOpenApi: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: Record<string, unknown>;
+    event: never;
   };
   /** This description. */
   getOpenApi: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: Record<string, unknown>;
+    event: never;
   };
   /** Fills the pool now. */
   primePool: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Ok'];
+    event: never;
   };
   /** Ends the sandboxes that wait. */
   shutdownPrewarmed: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Ok'];
+    event: never;
   };
   /** How many sandboxes wait, and how many were given away. */
   getPoolStats: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['PoolStats'];
+    event: never;
   };
   /** Bridge: a new id. Its first use makes the sandbox. */
   bridgeCreateSandbox: {
     path: Record<string, never>;
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['BridgeId'];
+    event: never;
   };
   /** Bridge: removes it, if it is there. */
   bridgeDeleteSandbox: {
@@ -60,6 +995,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Bridge: runs a program; events stdout and stderr in base64, then exit or error. */
   bridgeExecCommand: {
@@ -75,6 +1012,8 @@ export interface Operations {
       /** /workspace or below it. */
       cwd?: string | null;
     };
+    answer: never;
+    event: never;
   };
   /** Bridge: the content of a file below /workspace; the path begins at the root. */
   bridgeReadFile: {
@@ -84,6 +1023,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: never;
+    event: never;
   };
   /** Bridge: makes or replaces a file of at most 32 MiB below /workspace. */
   bridgeWriteFile: {
@@ -93,6 +1034,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Ok'];
+    event: never;
   };
   /** Bridge: unpacks a tar of at most 32 MiB into /workspace. */
   bridgeHydrateWorkspace: {
@@ -101,6 +1044,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Ok'];
+    event: never;
   };
   /** Bridge: makes a bucket of an S3 store a directory. */
   bridgeMountBucket: {
@@ -116,6 +1061,8 @@ export interface Operations {
       /** endpoint, region, provider, prefix, readOnly, credentials, secret. */
       options?: Record<string, unknown> | null;
     };
+    answer: Schemas['Ok'];
+    event: never;
   };
   /** Bridge: /workspace as a tar. */
   bridgePersistWorkspace: {
@@ -127,6 +1074,8 @@ export interface Operations {
       excludes?: string;
     };
     body: undefined;
+    answer: never;
+    event: never;
   };
   /** Bridge: a terminal. */
   bridgePtyTerminal: {
@@ -144,6 +1093,8 @@ export interface Operations {
       session?: string;
     };
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Bridge: starts it if it does not run. */
   bridgeIsSandboxRunning: {
@@ -152,6 +1103,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['BridgeRunning'];
+    event: never;
   };
   /** Bridge: opens a shell that lasts between commands, which name it by Session-Id. */
   bridgeCreateSession: {
@@ -167,6 +1120,8 @@ export interface Operations {
       /** Added to the sandbox's. */
       env?: Record<string, string> | null;
     };
+    answer: Schemas['BridgeId'];
+    event: never;
   };
   /** Bridge: ends it and what runs in it. */
   bridgeDeleteSession: {
@@ -176,6 +1131,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['BridgeClosedSession'];
+    event: never;
   };
   /** Bridge: the preview URL of a port. */
   bridgeCreateTunnel: {
@@ -188,6 +1145,8 @@ export interface Operations {
       /** For people. */
       name?: string | null;
     };
+    answer: Schemas['BridgeTunnel'];
+    event: never;
   };
   /** Bridge: takes the preview URL of a port back. */
   bridgeDeleteTunnel: {
@@ -197,6 +1156,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Bridge: takes it out again. */
   bridgeUnmountBucket: {
@@ -208,6 +1169,8 @@ export interface Operations {
       /** Where it is mounted. */
       mountPath: string;
     };
+    answer: Schemas['Ok'];
+    event: never;
   };
   /** Every sandbox, by id. */
   listSandboxes: {
@@ -219,6 +1182,8 @@ export interface Operations {
       cursor?: string;
     };
     body: undefined;
+    answer: Schemas['SandboxList'];
+    event: never;
   };
   /** Makes a sandbox. The same Idempotency-Key gives the same one. */
   newSandbox: {
@@ -256,6 +1221,8 @@ export interface Operations {
       /** It neither sleeps nor stops by itself. */
       keepAlive?: boolean | null;
     };
+    answer: Schemas['CreatedSandbox'];
+    event: never;
   };
   /** One sandbox. */
   getSandbox: {
@@ -264,6 +1231,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Sandbox'];
+    event: never;
   };
   /** Changes what it does by itself. */
   updateSandbox: {
@@ -281,6 +1250,8 @@ export interface Operations {
       /** When it is saved by itself: onStop, onStart, interval, paths. */
       snapshots?: Record<string, unknown> | null;
     };
+    answer: Schemas['Sandbox'];
+    event: never;
   };
   /** Ends it and removes its files; its snapshots stay. */
   deleteSandbox: {
@@ -289,6 +1260,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** A directory as a tar. */
   packFiles: {
@@ -301,11 +1274,13 @@ export interface Operations {
       /** Globs of names, or of paths when they have a slash, by comma. */
       exclude?: string;
       /** "tar" (usual) or "tar.zst". */
-      format?: string;
+      format?: 'tar' | 'tar.zst';
       /** As whom; root when it is not there. */
       user?: string;
     };
     body: undefined;
+    answer: never;
+    event: never;
   };
   /** Unpacks a tar into a directory. */
   unpackFiles: {
@@ -316,9 +1291,9 @@ export interface Operations {
       /** A directory; /workspace when it is not there. */
       path?: string;
       /** "any": symlinks that lead out too, not only those that stay "inside". */
-      links?: string;
+      links?: 'inside' | 'any';
       /** "none": everything becomes that of the user; "keep" is usual. */
-      owners?: string;
+      owners?: 'keep' | 'none';
       /** Of what is unpacked. */
       maxBytes?: number;
       /** At most 1,000,000. */
@@ -327,6 +1302,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: Schemas['Unpacked'];
+    event: never;
   };
   /** The buckets that it has as directories. */
   listBuckets: {
@@ -335,6 +1312,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['BucketList'];
+    event: never;
   };
   /** Makes a bucket of an S3 store a directory, now and at each start. */
   mountBucket: {
@@ -362,6 +1341,8 @@ export interface Operations {
       /** The name of [buckets.<name>] in the daemon's configuration. */
       secret?: string | null;
     };
+    answer: Schemas['Bucket'];
+    event: never;
   };
   /** Takes a bucket out again; what is in it stays in the store. */
   unmountBucket: {
@@ -373,6 +1354,8 @@ export interface Operations {
       path: string;
     };
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Whether anything in a directory has changed since the last time. */
   checkChanges: {
@@ -394,6 +1377,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['Changes'];
+    event: never;
   };
   /** Runs code in the default context of its language. */
   runCode: {
@@ -415,6 +1400,8 @@ export interface Operations {
       /** Of all output; the rest is dropped. 16 MiB. */
       maxOutputBytes?: number | null;
     };
+    answer: Schemas['CodeExecution'];
+    event: Schemas['CodeEvent'];
   };
   /** The contexts that there are. */
   listContexts: {
@@ -423,6 +1410,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['CodeContextList'];
+    event: never;
   };
   /** Starts an interpreter, in which what code defines lasts until it is deleted or the sandbox stops. */
   createContext: {
@@ -438,6 +1427,8 @@ export interface Operations {
       /** Added to the sandbox's. */
       env?: Record<string, string> | null;
     };
+    answer: Schemas['CodeContext'];
+    event: never;
   };
   /** One context. */
   getContext: {
@@ -447,6 +1438,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['CodeContext'];
+    event: never;
   };
   /** Ends it with everything that its code has started. */
   deleteContext: {
@@ -456,6 +1449,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Done'];
+    event: never;
   };
   /** Ends what runs in it as Ctrl-C does. */
   interruptContext: {
@@ -465,6 +1460,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Done'];
+    event: never;
   };
   /** Begins anew: what code has defined is lost. */
   restartContext: {
@@ -474,6 +1471,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Done'];
+    event: never;
   };
   /** Runs code, after what was asked for before. Its output and results as JSON, or as they come. */
   runInContext: {
@@ -492,6 +1491,8 @@ export interface Operations {
       /** Of all output; the rest is dropped. 16 MiB. */
       maxOutputBytes?: number | null;
     };
+    answer: Schemas['CodeExecution'];
+    event: Schemas['CodeEvent'];
   };
   /** Makes it if there is none of this id; starts it if it is stopped. */
   createSandbox: {
@@ -529,6 +1530,8 @@ export interface Operations {
       /** It neither sleeps nor stops by itself. */
       keepAlive?: boolean | null;
     };
+    answer: Schemas['CreatedSandbox'];
+    event: never;
   };
   /** What happened to it and why. */
   listEvents: {
@@ -542,6 +1545,8 @@ export interface Operations {
       follow?: boolean;
     };
     body: undefined;
+    answer: Schemas['SandboxEventList'];
+    event: Schemas['SandboxEvent'];
   };
   /** Runs a command. Accept: text/event-stream gives its output as it comes, application/octet-stream its standard output alone. */
   exec: {
@@ -575,6 +1580,8 @@ export interface Operations {
       /** "utf-8": text, or base64 where it is none; "base64": always that. */
       encoding?: string | null;
     };
+    answer: Schemas['ExecResult'];
+    event: Schemas['ExecEvent'];
   };
   /** Runs a command: the first message is its request, binary ones are stdin, and back come binary ones with a first byte of 1 (stdout) or 2 (stderr). */
   execSocket: {
@@ -583,6 +1590,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** The content of a file, or a range of it; the path begins at the root. */
   readFile: {
@@ -601,6 +1610,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: never;
+    event: never;
   };
   /** Makes or replaces a file: 201 for a new one. */
   writeFile: {
@@ -621,6 +1632,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: Schemas['File'];
+    event: never;
   };
   /** Removes a file, or with `recursive` a directory. */
   deleteFile: {
@@ -635,6 +1648,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** New sandboxes with its files and conversations. */
   forkSandbox: {
@@ -652,6 +1667,8 @@ export interface Operations {
       /** true: answer when OpenCode is healthy; false: do not start it. */
       opencode?: boolean | null;
     };
+    answer: Schemas['Forked'];
+    event: never;
   };
   /** Changes mode, owner or both. */
   setFileAttributes: {
@@ -671,6 +1688,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['File'];
+    event: never;
   };
   /** Copies a file, or with `recursive` a directory. */
   copyFile: {
@@ -691,6 +1710,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['File'];
+    event: never;
   };
   /** Whether there is something at a path. */
   fileExists: {
@@ -706,6 +1727,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['FileExists'];
+    event: never;
   };
   /** The same of everything below it. */
   findFiles: {
@@ -741,6 +1764,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['FileList'];
+    event: never;
   };
   /** Lines of files that a pattern matches. */
   grepFiles: {
@@ -771,6 +1796,8 @@ export interface Operations {
       /** Milliseconds; then what was found so far, with `timedOut`. */
       timeout?: number | null;
     };
+    answer: Schemas['GrepResult'];
+    event: never;
   };
   /** What is in a directory, by name. */
   listFiles: {
@@ -806,6 +1833,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['FileList'];
+    event: never;
   };
   /** Makes a directory. */
   makeDirectory: {
@@ -823,6 +1852,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['File'];
+    event: never;
   };
   /** Gives a file or directory another path. */
   moveFile: {
@@ -842,6 +1873,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['File'];
+    event: never;
   };
   /** Removes a file, or with `recursive` a directory. */
   removeFile: {
@@ -858,6 +1891,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: undefined;
+    event: never;
   };
   /** What there is at a path. */
   statFile: {
@@ -873,6 +1908,8 @@ export interface Operations {
       /** As whom: "name", "uid", either with ":group". */
       user?: string | null;
     };
+    answer: Schemas['File'];
+    event: never;
   };
   /** Branches, by name. */
   listGitBranches: {
@@ -888,6 +1925,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: Schemas['GitBranchList'];
+    event: never;
   };
   /** Makes a branch, without checking it out. */
   createGitBranch: {
@@ -904,6 +1943,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: undefined;
+    event: never;
   };
   /** Removes a branch. */
   deleteGitBranch: {
@@ -920,6 +1961,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Checks out a branch or a commit. */
   gitCheckout: {
@@ -943,6 +1986,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitHead'];
+    event: never;
   };
   /** Clones a repository. Accept: text/event-stream gives its progress. */
   gitClone: {
@@ -969,6 +2014,8 @@ export interface Operations {
       /** A private key without passphrase, the same. */
       sshKey?: string | null;
     };
+    answer: Schemas['ClonedRepository'];
+    event: Schemas['CloneEvent'];
   };
   /** Commits what is staged. */
   gitCommit: {
@@ -991,6 +2038,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitCommitted'];
+    event: never;
   };
   /** What has changed, by file and as a patch. */
   gitDiff: {
@@ -1018,6 +2067,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitDiff'];
+    event: never;
   };
   /** Gets what a remote has, and merges nothing. */
   gitFetch: {
@@ -1046,6 +2097,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: undefined;
+    event: never;
   };
   /** Commits, newest first. */
   gitLog: {
@@ -1066,6 +2119,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitLog'];
+    event: never;
   };
   /** Gets what a remote has and merges it into the current branch. */
   gitPull: {
@@ -1097,6 +2152,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitPulled'];
+    event: never;
   };
   /** Sends a branch to a remote. */
   gitPush: {
@@ -1127,6 +2184,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitPushed'];
+    event: never;
   };
   /** What is checked out and what differs from it. */
   gitStatus: {
@@ -1143,6 +2202,8 @@ export interface Operations {
       /** As whom; root when it is not there. */
       user?: string | null;
     };
+    answer: Schemas['GitStatus'];
+    event: never;
   };
   /** The same as git/clone. */
   cloneRepository: {
@@ -1169,6 +2230,8 @@ export interface Operations {
       /** A private key without passphrase, the same. */
       sshKey?: string | null;
     };
+    answer: Schemas['ClonedRepository'];
+    event: Schemas['CloneEvent'];
   };
   /** The TCP ports on which its programs listen. */
   listPorts: {
@@ -1177,6 +2240,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['ListeningPortList'];
+    event: never;
   };
   /** Its ports that have a preview URL. */
   listExposedPorts: {
@@ -1185,6 +2250,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['ExposedPortList'];
+    event: never;
   };
   /** Gives a port a preview URL. */
   exposePort: {
@@ -1203,6 +2270,8 @@ export interface Operations {
       /** The URL carries a signature, without which its host answers nobody. For a day unless ttl says otherwise. */
       signed?: boolean | null;
     };
+    answer: Schemas['ExposedPort'];
+    event: never;
   };
   /** Takes the preview URL of a port back. */
   unexposePort: {
@@ -1212,6 +2281,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** The processes that run, and the last thousand that have ended. */
   listProcesses: {
@@ -1220,6 +2291,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['ProcessList'];
+    event: never;
   };
   /** Starts a program in the background. It outlives the request and the daemon. */
   startProcess: {
@@ -1247,6 +2320,8 @@ export interface Operations {
       /** Of a service: while it runs the sandbox neither sleeps nor stops by itself. */
       keepAwake?: boolean | null;
     };
+    answer: Schemas['Process'];
+    event: never;
   };
   /** Ends all of them. */
   stopProcesses: {
@@ -1255,6 +2330,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Done'];
+    event: never;
   };
   /** One process. */
   getProcess: {
@@ -1264,6 +2341,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Process'];
+    event: never;
   };
   /** Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. A service is none any more. */
   stopProcess: {
@@ -1273,6 +2352,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Process'];
+    event: never;
   };
   /** What it has written, from an offset on. */
   getProcessLogs: {
@@ -1289,6 +2370,8 @@ export interface Operations {
       follow?: boolean;
     };
     body: undefined;
+    answer: Schemas['ProcessLogs'];
+    event: Schemas['LogEvent'];
   };
   /** Sends a signal to its process group. */
   signalProcess: {
@@ -1301,6 +2384,8 @@ export interface Operations {
       /** "SIGTERM" (usual), "HUP", 15, ... */
       signal?: unknown;
     };
+    answer: Schemas['Done'];
+    event: never;
   };
   /** Answers when it has ended, has written something or listens. */
   waitForProcess: {
@@ -1310,7 +2395,7 @@ export interface Operations {
     };
     query: {
       /** "exit" (usual), "log" or "port". */
-      for?: string;
+      for?: 'exit' | 'log' | 'port';
       /** 30000 unless said; then 408 PROCESS_READY_TIMEOUT. */
       timeoutMs?: number;
       /** log: what a line has in it. */
@@ -1325,6 +2410,8 @@ export interface Operations {
       status?: string;
     };
     body: undefined;
+    answer: Schemas['Waited'];
+    event: never;
   };
   /** A terminal: binary messages are keys and output, text messages are JSON. */
   openTerminal: {
@@ -1358,6 +2445,8 @@ export interface Operations {
       timeoutMs?: number;
     };
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** Puts the files of a snapshot into it, any sandbox's. */
   restoreSnapshot: {
@@ -1374,6 +2463,8 @@ export interface Operations {
       /** "replace", or "merge": keep what the snapshot does not have. */
       mode?: string | null;
     };
+    answer: Schemas['RestoredSnapshot'];
+    event: Schemas['RestoreEvent'];
   };
   /** Runs a command; its output comes as events. */
   runCommand: {
@@ -1391,6 +2482,8 @@ export interface Operations {
       /** Milliseconds. */
       timeout?: number | null;
     };
+    answer: never;
+    event: Schemas['RunEvent'];
   };
   /** The sessions that are open. */
   listSessions: {
@@ -1399,6 +2492,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['SessionList'];
+    event: never;
   };
   /** Opens a shell whose directory, variables and functions last between commands: "session" in exec. */
   openSession: {
@@ -1418,6 +2513,8 @@ export interface Operations {
       /** Of commands that have none of their own. */
       timeoutMs?: number | null;
     };
+    answer: Schemas['Session'];
+    event: never;
   };
   /** Ends it and everything that runs in it. */
   closeSession: {
@@ -1427,6 +2524,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Done'];
+    event: never;
   };
   /** Its programs stand still until it is used. */
   sleepSandbox: {
@@ -1438,6 +2537,8 @@ export interface Operations {
       /** Even when it is in use. */
       force?: boolean | null;
     };
+    answer: Schemas['SandboxState'];
+    event: never;
   };
   /** Saves a directory; answers when it is durable. */
   createSnapshot: {
@@ -1457,6 +2558,8 @@ export interface Operations {
       /** Patterns as restic's. */
       exclude?: string[] | null;
     };
+    answer: Schemas['TakenSnapshot'];
+    event: Schemas['SnapshotEvent'];
   };
   /** Its snapshots, newest first. */
   listSandboxSnapshots: {
@@ -1476,6 +2579,8 @@ export interface Operations {
       cursor?: string;
     };
     body: undefined;
+    answer: Schemas['SnapshotList'];
+    event: never;
   };
   /** Saves it and ends its programs; its files stay. */
   stopSandbox: {
@@ -1487,6 +2592,8 @@ export interface Operations {
       /** What runs goes on at the next start, where it was. It needs CRIU on the host. */
       keepMemory?: boolean | null;
     };
+    answer: Schemas['StoppedSandbox'];
+    event: never;
   };
   /** The terminals of a sandbox, also those that have ended a while ago. */
   listTerminals: {
@@ -1495,6 +2602,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['TerminalList'];
+    event: never;
   };
   /** Ends a terminal and what runs in it. */
   closeTerminal: {
@@ -1504,6 +2613,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** What it uses now, has used in ten minutes, and may use. */
   getUsage: {
@@ -1512,6 +2623,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['UsageReport'];
+    event: never;
   };
   /** Its programs go on. */
   wakeSandbox: {
@@ -1520,6 +2633,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['SandboxState'];
+    event: never;
   };
   /** What changes in a directory, as it happens; with Last-Event-ID, from there on. */
   watchFiles: {
@@ -1539,6 +2654,8 @@ export interface Operations {
       user?: string;
     };
     body: undefined;
+    answer: never;
+    event: Schemas['WatchEvent'];
   };
   /** Every snapshot of the repository, newest first. */
   listSnapshots: {
@@ -1558,6 +2675,8 @@ export interface Operations {
       cursor?: string;
     };
     body: undefined;
+    answer: Schemas['SnapshotList'];
+    event: never;
   };
   /** One snapshot. */
   getSnapshot: {
@@ -1566,6 +2685,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: Schemas['Snapshot'];
+    event: never;
   };
   /** Changes what it is called and how long it is kept. */
   updateSnapshot: {
@@ -1581,6 +2702,8 @@ export interface Operations {
       /** "3d" or "never". */
       ttl?: string | null;
     };
+    answer: Schemas['Snapshot'];
+    event: never;
   };
   /** Removes it. */
   deleteSnapshot: {
@@ -1589,6 +2712,8 @@ export interface Operations {
     };
     query: Record<string, never>;
     body: undefined;
+    answer: undefined;
+    event: never;
   };
   /** All of it as .tar.zst. */
   downloadSnapshot: {
@@ -1602,6 +2727,8 @@ export interface Operations {
       valid?: number;
     };
     body: undefined;
+    answer: Schemas['PresignedArchive'];
+    event: never;
   };
   /** What another snapshot has that this one has not. */
   diffSnapshots: {
@@ -1614,6 +2741,8 @@ export interface Operations {
       limit?: number;
     };
     body: undefined;
+    answer: Schemas['SnapshotDiff'];
+    event: never;
   };
   /** The bytes of one of its files; Range is honoured. */
   readSnapshotFile: {
@@ -1625,6 +2754,8 @@ export interface Operations {
       path: string;
     };
     body: undefined;
+    answer: never;
+    event: never;
   };
   /** The entries of one of its directories. */
   listSnapshotFiles: {
@@ -1639,6 +2770,8 @@ export interface Operations {
       cursor?: string;
     };
     body: undefined;
+    answer: Schemas['SnapshotTree'];
+    event: never;
   };
 }
 

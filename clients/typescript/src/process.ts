@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import type {Schemas} from './operations.js';
 import type {Sandbox} from './sandbox.js';
 import type {LogEvent, ProcessInfo} from './types.js';
+
+type Waited = Schemas['Waited'];
 
 export interface PortWait {
   /** "http" asks for `path` and wants `status`; "tcp" that it accepts connections. */
@@ -40,22 +43,24 @@ export class Process {
   /** A line of its output with this in it, also one that is there already. */
   async waitForLog(pattern: string | RegExp, timeout?: number): Promise<{line: string; groups: string[]}> {
     const wanted = typeof pattern === 'string' ? {pattern} : {regex: pattern.source};
-    return this.wait({for: 'log', ...wanted, timeoutMs: timeout});
+    return this.wait('log', {...wanted, timeoutMs: timeout});
   }
 
   async waitForPort(port: number, options: PortWait = {}): Promise<void> {
     const status = typeof options.status === 'object'
       ? `${options.status.min}-${options.status.max}` : options.status?.toString();
     const http = options.mode === 'tcp' ? {} : {path: options.path ?? '/', status};
-    await this.wait({for: 'port', port, ...http, timeoutMs: options.timeout});
+    await this.wait('port', {port, ...http, timeoutMs: options.timeout});
   }
 
   async waitForExit(timeout?: number): Promise<{exitCode: number}> {
-    return this.wait({for: 'exit', timeoutMs: timeout});
+    return this.wait('exit', {timeoutMs: timeout});
   }
 
-  private wait<Answer>(query: Record<string, string | number | undefined>): Promise<Answer> {
-    return this.sandbox.transport.call<Answer, 'waitForProcess'>(
-      'waitForProcess', {path: {id: this.sandbox.id, process: this.id}, query});
+  private async wait<What extends Waited['for']>(
+    what: What, query: Record<string, string | number | undefined>): Promise<Extract<Waited, {for: What}>> {
+    const waited = await this.sandbox.transport.call(
+      'waitForProcess', {path: {id: this.sandbox.id, process: this.id}, query: {for: what, ...query}});
+    return waited as Extract<Waited, {for: What}>;
   }
 }

@@ -12,8 +12,8 @@ import {Session} from './session.js';
 import {Terminal, type TerminalOptions} from './terminal.js';
 import {readBytes, type Query, type Request, type Transport} from './transport.js';
 import type {
-  CodeContext, CodeEvent, CodeExecution, DirectoryBackup, ExecEvent, ExecOptions, ExecResult, ExposedPort, FileInfo,
-  FileWatchEvent, GitCheckoutOptions, GitCheckoutResult, LogEvent, ProcessInfo, ProcessOptions, ReadFileResult, RunCodeOptions,
+  CodeContext, CodeEvent, CodeExecution, CreatedSandbox, DirectoryBackup, ExecEvent, ExecOptions, ExecResult, ExposedPort, FileInfo,
+  FileWatchEvent, GitCheckoutOptions, GitCheckoutResult, LogEvent, ProcessOptions, ReadFileResult, RunCodeOptions,
   SandboxInfo, WatchOptions,
 } from './types.js';
 import {watchFiles} from './watch.js';
@@ -50,7 +50,7 @@ export class Sandbox {
   async getState(): Promise<string> { return (await this.info()).state; }
 
   /** Makes it if there is none, starts it if it is stopped. */
-  create(options: Body<'createSandbox'> = {}): Promise<SandboxInfo> {
+  create(options: Body<'createSandbox'> = {}): Promise<CreatedSandbox> {
     return this.transport.call('createSandbox', {path: this.path, json: options});
   }
 
@@ -77,8 +77,7 @@ export class Sandbox {
 
   /** New sandboxes with its files. */
   async fork(options: Body<'forkSandbox'> = {}): Promise<Sandbox[]> {
-    const made = await this.transport.call<{sandboxes: {id: string}[]}, 'forkSandbox'>(
-      'forkSandbox', {path: this.path, json: options});
+    const made = await this.transport.call('forkSandbox', {path: this.path, json: options});
     return made.sandboxes.map(({id}) => new Sandbox(this.transport, id));
   }
 
@@ -125,12 +124,12 @@ export class Sandbox {
         return {
           success: event.exitCode === 0,
           exitCode: event.exitCode,
-          ...(typeof event['signal'] === 'string' ? {signal: event['signal']} : {}),
+          ...(event.signal === undefined ? {} : {signal: event.signal}),
           ...result,
           command: typeof command === 'string' ? command : command.join(' '),
-          duration: Number(event['durationMs']),
-          timedOut: event['timedOut'] === true,
-          truncated: event['truncated'] === true,
+          duration: event.durationMs,
+          timedOut: event.timedOut,
+          truncated: event.truncated,
         };
       }
     }
@@ -148,7 +147,7 @@ export class Sandbox {
 
   async createSession(options: {id?: string; cwd?: string; env?: Record<string, string>; user?: string} = {}):
       Promise<Session> {
-    const made = await this.transport.call<{id: string}, 'openSession'>('openSession', {
+    const made = await this.transport.call('openSession', {
       path: this.path, json: {...options, env: {...this.env, ...options.env}}});
     return new Session(this, made.id);
   }
@@ -169,7 +168,7 @@ export class Sandbox {
   }
 
   async listCodeContexts(): Promise<CodeContext[]> {
-    return (await this.transport.call<{contexts: CodeContext[]}, 'listContexts'>('listContexts', {path: this.path})).contexts;
+    return (await this.transport.call('listContexts', {path: this.path})).contexts;
   }
 
   async deleteCodeContext(contextId: string): Promise<void> {
@@ -210,21 +209,18 @@ export class Sandbox {
       ...(processId === undefined ? {} : {id: processId}),
       env: {...this.env, ...env},
     };
-    const info = await this.transport.call<ProcessInfo, 'startProcess'>(
-      'startProcess', {path: this.path, json: body as Body<'startProcess'>});
+    const info = await this.transport.call('startProcess', {path: this.path, json: body as Body<'startProcess'>});
     return new Process(this, info);
   }
 
   async listProcesses(): Promise<Process[]> {
-    const {processes} = await this.transport.call<{processes: ProcessInfo[]}, 'listProcesses'>(
-      'listProcesses', {path: this.path});
+    const {processes} = await this.transport.call('listProcesses', {path: this.path});
     return processes.map((info) => new Process(this, info));
   }
 
   async getProcess(processId: string): Promise<Process | null> {
     try {
-      const info = await this.transport.call<ProcessInfo, 'getProcess'>(
-        'getProcess', {path: {id: this.id, process: processId}});
+      const info = await this.transport.call('getProcess', {path: {id: this.id, process: processId}});
       return new Process(this, info);
     } catch (error) {
       if (error instanceof AtollError && error.code === 'PROCESS_NOT_FOUND') return null;
@@ -243,11 +239,8 @@ export class Sandbox {
 
   async getProcessLogs(processId: string): Promise<{stdout: string; stderr: string; processId: string}> {
     const parts = {stdout: [] as Buffer[], stderr: [] as Buffer[]};
-    type Chunk = {stream: 'stdout' | 'stderr'; data?: string; base64?: string};
-    type Logs = {chunks: Chunk[]; nextOffset: number; process: ProcessInfo};
     for (let offset = 0, end = 0; ;) {
-      const logs = await this.transport.call<Logs, 'getProcessLogs'>(
-        'getProcessLogs', {path: {id: this.id, process: processId}, query: {offset, limit: 16 << 20}});
+      const logs = await this.transport.call('getProcessLogs', {path: {id: this.id, process: processId}, query: {offset, limit: 16 << 20}});
       for (const chunk of logs.chunks) parts[chunk.stream].push(bytesOf(chunk));
       // Not what is written while we read: it might never end.
       end ||= logs.process.logEnd;
@@ -317,7 +310,7 @@ export class Sandbox {
   async listFiles(path: string, options: {recursive?: boolean; includeHidden?: boolean} = {}): Promise<FileInfo[]> {
     const all: FileInfo[] = [];
     for (let cursor: string | undefined; ;) {
-      const page = await this.transport.call<{files: FileInfo[]; cursor?: string}, 'listFiles'>('listFiles', {
+      const page = await this.transport.call('listFiles', {
         path: this.path,
         json: {path, recursive: options.recursive ?? false, includeHidden: options.includeHidden ?? false,
                ...(cursor === undefined ? {} : {cursor})},
@@ -329,8 +322,7 @@ export class Sandbox {
   }
 
   async exists(path: string): Promise<boolean> {
-    return (await this.transport.call<{exists: boolean}, 'fileExists'>(
-      'fileExists', {path: this.path, json: {path}})).exists;
+    return (await this.transport.call('fileExists', {path: this.path, json: {path}})).exists;
   }
 
   /** What changes, as it happens. Leaving the loop ends the watch. */
@@ -339,7 +331,7 @@ export class Sandbox {
   }
 
   checkChanges(path: string, options: {since?: string; recursive?: boolean; exclude?: string[]} = {}):
-      Promise<{status: 'unchanged' | 'changed' | 'resync'; version: string; entries: number}> {
+      Promise<Operations['checkChanges']['answer']> {
     return this.transport.call('checkChanges', {path: this.path, json: {path, ...options}});
   }
 
@@ -357,13 +349,13 @@ export class Sandbox {
   async createBackup(options: {dir: string; name?: string; ttl?: number | string; excludes?: string[]}):
       Promise<DirectoryBackup> {
     const {excludes, ...more} = options;
-    const made = await this.transport.call<{snapshotId: string; dir: string}, 'createSnapshot'>('createSnapshot', {
+    const made = await this.transport.call('createSnapshot', {
       path: this.path, json: {...more, ...(excludes === undefined ? {} : {exclude: excludes})}});
     return {id: made.snapshotId, dir: made.dir};
   }
 
   async restoreBackup(backup: {id: string; dir?: string}): Promise<{success: true; id: string; dir: string}> {
-    const done = await this.transport.call<{snapshotId: string; dir: string}, 'restoreSnapshot'>('restoreSnapshot', {
+    const done = await this.transport.call('restoreSnapshot', {
       path: {id: this.id, snapshotId: backup.id}, json: backup.dir === undefined ? {} : {dir: backup.dir}});
     return {success: true, id: done.snapshotId, dir: done.dir};
   }
@@ -391,8 +383,7 @@ export class Sandbox {
   }
 
   async getExposedPorts(): Promise<ExposedPort[]> {
-    return (await this.transport.call<{ports: ExposedPort[]}, 'listExposedPorts'>(
-      'listExposedPorts', {path: this.path})).ports;
+    return (await this.transport.call('listExposedPorts', {path: this.path})).ports;
   }
 
   async isPortExposed(port: number): Promise<boolean> {

@@ -116,11 +116,12 @@ export class Transport {
     return answer;
   }
 
-  async call<Answer, Name extends OperationName = OperationName>(
-    name: Name, options: CallOptions<Name>): Promise<Answer> {
+  /** The JSON of an answer; undefined when there is none. */
+  async call<Name extends OperationName>(
+    name: Name, options: CallOptions<Name>): Promise<Operations[Name]['answer']> {
     const answer = await this.open(name, options);
     const text = await readText(answer.stream);
-    return (text === '' ? undefined : JSON.parse(text)) as Answer;
+    return (text === '' ? undefined : JSON.parse(text)) as Operations[Name]['answer'];
   }
 }
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Atoll answers.
+// What Atoll takes and answers, by the names that the SDK has for it.
 
-export interface SandboxInfo {
-  id: string;
-  url: string;
-  state: string;
-  [more: string]: unknown;
-}
+import type {Schemas} from './operations.js';
+
+export type SandboxInfo = Schemas['Sandbox'];
+export type CreatedSandbox = Schemas['CreatedSandbox'];
 
 export interface ExecOptions {
   /** Milliseconds; then exitCode is 124. */
@@ -36,11 +34,7 @@ export interface ExecResult {
   truncated: boolean;
 }
 
-export type ExecEvent =
-  | {type: 'start'; command: string; timestamp: string; pid: number}
-  | {type: 'stdout' | 'stderr'; data?: string; base64?: string; timestamp: string}
-  | {type: 'complete'; exitCode: number; timestamp: string; [more: string]: unknown}
-  | {type: 'error'; code: string; error: string; timestamp: string};
+export type ExecEvent = Schemas['ExecEvent'];
 
 export interface ProcessOptions {
   processId?: string | undefined;
@@ -54,42 +48,9 @@ export interface ProcessOptions {
   keepAwake?: boolean | undefined;
 }
 
-export interface ProcessInfo {
-  id: string;
-  command: string;
-  status: 'running' | 'exited' | 'killed' | 'error';
-  pid: number;
-  cwd: string;
-  user?: string;
-  restart: string;
-  restarts: number;
-  service?: boolean;
-  keepAwake?: boolean;
-  startTime?: string;
-  endTime?: string;
-  exitCode?: number;
-  signal?: string;
-  error?: string;
-  logBegin: number;
-  logEnd: number;
-}
-
-export type LogEvent =
-  | {type: 'stdout' | 'stderr'; offset: number; data?: string; base64?: string; timestamp: string}
-  | {type: 'exit'; exitCode: number; process: ProcessInfo}
-  | {type: 'error'; code: string; error: string};
-
-export interface FileInfo {
-  path: string;
-  name: string;
-  type: 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'device';
-  size: number;
-  mode: string;
-  uid: number;
-  gid: number;
-  modifiedAt: string;
-  target?: string;
-}
+export type ProcessInfo = Schemas['Process'];
+export type LogEvent = Schemas['LogEvent'];
+export type FileInfo = Schemas['File'];
 
 export interface ReadFileResult {
   success: true;
@@ -99,13 +60,7 @@ export interface ReadFileResult {
   size: number;
 }
 
-export type FileWatchEvent =
-  | {type: 'watching'; path: string; recursive: boolean; directories: number; resumed: boolean}
-  | {type: 'resync'; reason: string}
-  | {type: 'event'; eventType: string; path: string; isDirectory: boolean; timestamp: string; cookie?: number}
-  | {type: 'overflow'; timestamp: string}
-  | {type: 'stopped'; reason: string}
-  | {type: 'error'; code: string; message: string};
+export type FileWatchEvent = Schemas['WatchEvent'];
 
 export interface WatchOptions {
   recursive?: boolean | undefined;
@@ -139,97 +94,23 @@ export interface GitCheckoutResult {
   commit: string;
 }
 
-export interface GitHead {
-  branch: string | null;
-  commit: string | null;
-  detached: boolean;
-}
-
-export interface GitStatus extends GitHead {
-  upstream: string | null;
-  ahead?: number;
-  behind?: number;
-  clean: boolean;
-  conflicts: boolean;
-  changes: {
-    path: string; pathBase64?: string; from?: string; index: string; worktree: string;
-    conflict?: boolean; submodule?: boolean;
-  }[];
-  more: boolean;
-}
-
-export interface GitCommit {
-  commit: string;
-  parents: string[];
-  author: {name: string; email: string; date?: string};
-  committer: {name: string; email: string; date?: string};
-  refs: string[];
-  message: string;
-}
-
-export interface GitDiff {
-  files: {path: string; from?: string; status: string; added?: number; removed?: number; binary: boolean}[];
-  more: boolean;
-  patch: string;
-  patchTruncated: boolean;
-}
-
-export interface GitBranch {
-  name: string;
-  commit: string;
-  remote: boolean;
-  current: boolean;
-  upstream?: string;
-  date?: string;
-  subject: string;
-}
+export type GitHead = Schemas['GitHead'];
+export type GitStatus = Schemas['GitStatus'];
+export type GitCommit = Schemas['GitCommit'];
+export type GitDiff = Schemas['GitDiff'];
+export type GitBranch = Schemas['GitBranch'];
 
 export interface DirectoryBackup {
   id: string;
   dir: string;
 }
 
-export interface ExposedPort {
-  url: string;
-  port: number;
-  name: string;
-  token: string;
-  signed: boolean;
-  createdAt: string;
-  expiresAt: string | null;
-}
+export type ExposedPort = Schemas['ExposedPort'];
 
-export interface CodeContext {
-  id: string;
-  language: 'python' | 'javascript' | 'typescript';
-  cwd: string;
-  busy: boolean;
-  executionCount: number;
-  [more: string]: unknown;
-}
-
+export type CodeContext = Schemas['CodeContext'];
 /** What code has shown: whichever forms the value has; png, jpeg and pdf are base64. */
-export interface CodeResult {
-  text?: string;
-  html?: string;
-  markdown?: string;
-  latex?: string;
-  svg?: string;
-  json?: unknown;
-  javascript?: string;
-  chart?: unknown;
-  png?: string;
-  jpeg?: string;
-  pdf?: string;
-  /** It is the value of the last expression, and was not displayed. */
-  isValue?: boolean;
-}
-
-export interface CodeError {
-  name: string;
-  message: string;
-  traceback: string[];
-}
+export type CodeResult = Schemas['CodeResult'];
+export type CodeError = Schemas['CodeError'];
 
 export interface RunCodeOptions {
   /** One that was made before, or its id; the language's own when it is not there. */
@@ -244,23 +125,5 @@ export interface RunCodeOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface CodeExecution {
-  contextId: string;
-  success: boolean;
-  executionCount: number;
-  timedOut: boolean;
-  /** The code did not end in time, or its kernel: another one has taken its place, and what was defined is lost. */
-  restarted: boolean;
-  truncated: boolean;
-  durationMs: number;
-  logs: {stdout: string[]; stderr: string[]};
-  results: CodeResult[];
-  error?: CodeError;
-}
-
-export type CodeEvent =
-  | {type: 'stdout' | 'stderr'; text: string}
-  | ({type: 'result'} & CodeResult)
-  | ({type: 'error'} & CodeError)
-  | ({type: 'complete'} & Omit<CodeExecution, 'logs' | 'results' | 'error'>)
-  | {type: 'failure'; code: string; message: string};
+export type CodeExecution = Schemas['CodeExecution'];
+export type CodeEvent = Schemas['CodeEvent'];

@@ -5,6 +5,7 @@
 
 #include "api/bridge/handlers.h"
 #include "api/bridge/terms.h"
+#include "api/v1/answers/common.h"
 
 namespace atl::api {
 namespace {
@@ -59,7 +60,24 @@ async::Task<> Refuse(http::Exchange& exchange, Error error) {
   return bridge::RespondFailure(exchange, std::move(error), bridge::kExecFailed);
 }
 
-constexpr ErrorStyle kErrors{.schema = "BridgeError", .respond = Refuse};
+constexpr Member kErrorMembers[] = {
+    {"error", kText, "What was tried, on what, and why it failed."},
+    {"code", kText, "The reason."},
+};
+constexpr Shape kError = ObjectOf("BridgeError", kErrorMembers);
+constexpr ErrorStyle kErrors{.shape = &kError, .respond = Refuse};
+
+constexpr Member kIdMembers[] = {{"id", kText, {}}};
+constexpr Shape kId = ObjectOf("BridgeId", kIdMembers);
+constexpr Member kRunningMembers[] = {{"running", kBoolean, {}}};
+constexpr Shape kRunning = ObjectOf("BridgeRunning", kRunningMembers);
+constexpr Member kClosedMembers[] = {{"success", kTrue, {}}, {"sessionId", kText, {}}};
+constexpr Shape kClosed = ObjectOf("BridgeClosedSession", kClosedMembers);
+constexpr Member kTunnelMembers[] = {
+    {"id", kText, {}},       {"port", kInteger, {}},   {"url", kText, {}},
+    {"hostname", kText, {}}, {"createdAt", kTime, {}}, {"name?", kText, {}},
+};
+constexpr Shape kTunnelShape = ObjectOf("BridgeTunnel", kTunnelMembers);
 
 constexpr Route kRoutes[] = {
     {.method = "POST",
@@ -67,6 +85,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeCreateSandbox",
      .summary = "Bridge: a new id. Its first use makes the sandbox.",
      .handler = bridge::Create,
+     .returns = &kId,
      .headers = kCreateHeaders,
      .errors = &kErrors},
     {.method = "DELETE",
@@ -81,6 +100,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeIsSandboxRunning",
      .summary = "Bridge: starts it if it does not run.",
      .handler = bridge::Running,
+     .returns = &kRunning,
      .errors = &kErrors},
     {.method = "POST",
      .pattern = "/v1/sandbox/{sandbox}/exec",
@@ -104,6 +124,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeWriteFile",
      .summary = "Bridge: makes or replaces a file of at most 32 MiB below /workspace.",
      .handler = bridge::WriteFile,
+     .returns = &answers::kOk,
      .body = Media::kOctets,
      .errors = &kErrors},
     {.method = "POST",
@@ -119,6 +140,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeHydrateWorkspace",
      .summary = "Bridge: unpacks a tar of at most 32 MiB into /workspace.",
      .handler = bridge::Hydrate,
+     .returns = &answers::kOk,
      .body = Media::kOctets,
      .errors = &kErrors},
     {.method = "POST",
@@ -126,6 +148,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeCreateSession",
      .summary = "Bridge: opens a shell that lasts between commands, which name it by Session-Id.",
      .handler = bridge::OpenSession,
+     .returns = &kId,
      .body = Media::kJson,
      .fields = kSessionFields,
      .errors = &kErrors},
@@ -134,6 +157,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeDeleteSession",
      .summary = "Bridge: ends it and what runs in it.",
      .handler = bridge::CloseSession,
+     .returns = &kClosed,
      .errors = &kErrors},
     {.method = "GET",
      .pattern = "/v1/sandbox/{sandbox}/pty",
@@ -149,6 +173,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeCreateTunnel",
      .summary = "Bridge: the preview URL of a port.",
      .handler = bridge::OpenTunnel,
+     .returns = &kTunnelShape,
      .body = Media::kJson,
      .fields = kTunnelFields,
      .errors = &kErrors},
@@ -164,6 +189,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeMountBucket",
      .summary = "Bridge: makes a bucket of an S3 store a directory.",
      .handler = bridge::MountBucket,
+     .returns = &answers::kOk,
      .body = Media::kJson,
      .fields = kMountFields,
      .errors = &kErrors},
@@ -172,6 +198,7 @@ constexpr Route kRoutes[] = {
      .operation = "bridgeUnmountBucket",
      .summary = "Bridge: takes it out again.",
      .handler = bridge::UnmountBucket,
+     .returns = &answers::kOk,
      .body = Media::kJson,
      .fields = kUnmountFields,
      .errors = &kErrors},

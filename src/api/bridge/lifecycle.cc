@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "api/bridge/handlers.h"
@@ -12,16 +10,10 @@
 namespace atl::api::bridge {
 namespace {
 
-constexpr size_t kMostKeyBytes = 255;
-
 // What the body says is for other places than this one.
 async::Task<Result<std::string>> NewIdJson(http::Exchange& exchange) {
   CO_TRY(co_await exchange.ReadBody(kMaxBodyBytes));
-  std::string key = exchange.request().headers.Joined("Idempotency-Key");
-  if (key.size() > kMostKeyBytes) {
-    co_return Fail(Code::kInvalidArgument,
-                   fmt::format("Idempotency-Key has more than {} bytes", kMostKeyBytes));
-  }
+  CO_ASSIGN(std::string key, IdempotencyKey(exchange.request()));
   json::Writer writer;
   writer.BeginObject().Field("id", sandbox::NewId(key)).EndObject();
   co_return writer.Take();

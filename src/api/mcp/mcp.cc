@@ -302,4 +302,9 @@ async::Task<> Post(const Services& services, http::Exchange& exchange) {
 
 async::Task<> EndSession(http::Exchange& exchange) { return ReplyEmpty(exchange, 204); }
 
+async::Task<> Refuse(http::Exchange& exchange, Error error) {
+  int status = http::ErrorHead(error).status;
+  co_await Reply(exchange, status, Failure("", kInvalidRequest, error.message));
+}
+
 }  // namespace atl::api::mcp

@@ -11,5 +11,7 @@ namespace atl::api::mcp {
 
 async::Task<> Post(const Services& services, http::Exchange& exchange);
 async::Task<> EndSession(http::Exchange& exchange);
+// What is wrong with a request before its message is read.
+async::Task<> Refuse(http::Exchange& exchange, Error error);
 
 }  // namespace atl::api::mcp

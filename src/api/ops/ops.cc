@@ -110,7 +110,8 @@ async::Task<bool> Ops::Handle(http::Exchange& exchange) {
     http::ResponseHead head = http::ErrorHead(error);
     head.status = 405;
     head.headers.Add("Allow", "GET, HEAD");
-    Result<void> sent = co_await exchange.Respond(std::move(head), http::ErrorBody(error));
+    Result<void> sent =
+        co_await exchange.Respond(std::move(head), http::ErrorBody(error, &exchange));
     (void)sent;
   } else if (metrics) {
     co_await RespondMetrics(exchange);

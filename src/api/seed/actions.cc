@@ -188,7 +188,7 @@ async::Task<> RespondMethodNotAllowed(http::Exchange& exchange, std::string allo
   http::ResponseHead head = http::ErrorHead(error);
   head.status = 405;
   head.headers.Add("Allow", std::move(allow));
-  Result<void> sent = co_await exchange.Respond(std::move(head), http::ErrorBody(error));
+  Result<void> sent = co_await exchange.Respond(std::move(head), http::ErrorBody(error, &exchange));
   (void)sent;  // the client has gone away
 }
 

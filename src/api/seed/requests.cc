@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/seed/requests.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -18,6 +20,7 @@ constexpr std::chrono::seconds kLongestWait{600};
 // A week: longer commands are services.
 constexpr int64_t kMaxTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
 constexpr int64_t kMaxDepth = std::numeric_limits<int32_t>::max();
+constexpr size_t kMaxImageBytes = 255;
 constexpr double kMaxCpus = 1024;
 constexpr int64_t kMaxPids = 4'194'304;
 constexpr int64_t kMaxInodes = 0xFFFF'FFFF;
@@ -73,6 +76,12 @@ Result<CreateRequest> ParseCreate(const json::Object& body, const snapshot::Auto
   CreateRequest request;
   ASSIGN(request.opencode, body.OptionalBool("opencode"));
   ASSIGN(request.options.image, body.OptionalText("image"));
+  if (request.options.image && request.options.image->size() > kMaxImageBytes) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("\"image\" has {} bytes; names have at most {}",
+                            request.options.image->size(), kMaxImageBytes),
+                "VALIDATION_FAILED");
+  }
   ASSIGN(request.options.memory_bytes, Bytes(body, "memory", 1));
   ASSIGN(request.options.cpus, body.OptionalNumber("cpus", 0, kMaxCpus));
   ASSIGN(request.options.pids, Count(body, "pids", 1, kMaxPids));

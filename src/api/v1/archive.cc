@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "api/v1/answers/files.h"
 #include "api/v1/file_json.h"
 #include "api/v1/pieces.h"
 #include "sandbox/archives.h"
@@ -110,6 +111,7 @@ constexpr Field kPath{
     .name = "path", .kind = Kind::kPath, .about = "A directory; /workspace when it is not there."};
 constexpr Field kUser{.name = "user", .about = "As whom; root when it is not there."};
 constexpr std::string_view kFormats[] = {"tar", "tar.zst"};
+constexpr std::string_view kArchiveTypes[] = {"application/x-tar", "application/zstd"};
 constexpr std::string_view kLinks[] = {"inside", "any"};
 constexpr std::string_view kOwners[] = {"keep", "none"};
 constexpr Field kGetQuery[] = {
@@ -140,12 +142,14 @@ constexpr Route kRoutes[] = {
      .summary = "A directory as a tar.",
      .handler = GetArchive,
      .answer = Media::kOctets,
+     .media = kArchiveTypes,
      .query = kGetQuery},
     {.method = "PUT",
      .pattern = "/v1/sandboxes/{id}/archive",
      .operation = "unpackFiles",
      .summary = "Unpacks a tar into a directory.",
      .handler = PutArchive,
+     .returns = &answers::kUnpacked,
      .body = Media::kOctets,
      .query = kPutQuery},
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/seed/output_events.h"
+#include "api/v1/answers/files.h"
 #include "api/v1/file_json.h"
 #include "json/writer.h"
 
@@ -118,12 +119,14 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/sandboxes/{id}/buckets",
      .operation = "listBuckets",
      .summary = "The buckets that it has as directories.",
-     .handler = OfSandbox<List>},
+     .handler = OfSandbox<List>,
+     .returns = &answers::kBucketList},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/buckets",
      .operation = "mountBucket",
      .summary = "Makes a bucket of an S3 store a directory, now and at each start.",
      .handler = OfSandbox<Mount>,
+     .returns = &answers::kBucket,
      .body = Media::kJson,
      .fields = kMountFields},
     {.method = "DELETE",

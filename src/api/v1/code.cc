@@ -8,6 +8,7 @@
 
 #include "api/seed/output_events.h"
 #include "api/seed/send_queue.h"
+#include "api/v1/answers/code.h"
 #include "api/v1/code_json.h"
 #include "api/v1/code_run.h"
 #include "http/sse.h"
@@ -247,6 +248,8 @@ constexpr Route kRoutes[] = {
      .summary = "Runs code in the default context of its language.",
      .handler = Run,
      .answer = Media::kEvents,
+     .returns = &answers::kExecution,
+     .streams = &answers::kCodeEvent,
      .body = Media::kJson,
      .fields = kCodeFields},
     {.method = "POST",
@@ -256,23 +259,27 @@ constexpr Route kRoutes[] = {
          "Starts an interpreter, in which what code defines lasts until it is deleted or the "
          "sandbox stops.",
      .handler = Answer<DoCreate>,
+     .returns = &answers::kCodeContext,
      .body = Media::kJson,
      .fields = kCreateFields},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/contexts",
      .operation = "listContexts",
      .summary = "The contexts that there are.",
-     .handler = Answer<DoList>},
+     .handler = Answer<DoList>,
+     .returns = &answers::kCodeContextList},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/contexts/{context}",
      .operation = "getContext",
      .summary = "One context.",
-     .handler = Answer<DoShow>},
+     .handler = Answer<DoShow>,
+     .returns = &answers::kCodeContext},
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/contexts/{context}",
      .operation = "deleteContext",
      .summary = "Ends it with everything that its code has started.",
-     .handler = Answer<DoChange<sandbox::DeleteContext>>},
+     .handler = Answer<DoChange<sandbox::DeleteContext>>,
+     .returns = &answers::kDone},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/contexts/{context}/run",
      .operation = "runInContext",
@@ -280,18 +287,22 @@ constexpr Route kRoutes[] = {
                 "they come.",
      .handler = Run,
      .answer = Media::kEvents,
+     .returns = &answers::kExecution,
+     .streams = &answers::kCodeEvent,
      .body = Media::kJson,
      .fields = kRunFields},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/contexts/{context}/interrupt",
      .operation = "interruptContext",
      .summary = "Ends what runs in it as Ctrl-C does.",
-     .handler = Answer<DoChange<sandbox::InterruptContext>>},
+     .handler = Answer<DoChange<sandbox::InterruptContext>>,
+     .returns = &answers::kDone},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/contexts/{context}/restart",
      .operation = "restartContext",
      .summary = "Begins anew: what code has defined is lost.",
-     .handler = Answer<DoChange<sandbox::RestartContext>>},
+     .handler = Answer<DoChange<sandbox::RestartContext>>,
+     .returns = &answers::kDone},
 };
 
 }  // namespace

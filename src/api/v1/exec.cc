@@ -12,6 +12,7 @@
 
 #include "api/seed/output_events.h"
 #include "api/seed/send_queue.h"
+#include "api/v1/answers/commands.h"
 #include "crypto/base64.h"
 #include "http/sse.h"
 #include "json/utf8.h"
@@ -258,6 +259,8 @@ async::Task<> Exec(const Services& services, Values values, http::Exchange& exch
   }
 }
 
+constexpr std::string_view kBytesType[] = {"application/octet-stream"};
+
 constexpr Route kRoutes[] = {
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/exec",
@@ -266,6 +269,9 @@ constexpr Route kRoutes[] = {
                 "application/octet-stream its standard output alone.",
      .handler = Exec,
      .answer = Media::kEvents,
+     .returns = &answers::kExec,
+     .streams = &answers::kExecEvent,
+     .media = kBytesType,
      .body = Media::kJson,
      .fields = kExecFields},
 };

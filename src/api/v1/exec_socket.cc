@@ -56,8 +56,37 @@ Result<sandbox::TerminalSize> ParseSize(const json::Object& body, sandbox::Termi
   return size;
 }
 
+constexpr Field kTerminalFields[] = {
+    {.name = "tty",
+     .kind = Kind::kBoolean,
+     .about = "On a terminal: all output is stdout, and what is sent is typed."},
+    {.name = "cols",
+     .kind = Kind::kInteger,
+     .about = "Of the terminal; 80.",
+     .min = 1,
+     .max = 1000},
+    {.name = "rows",
+     .kind = Kind::kInteger,
+     .about = "Of the terminal; 24.",
+     .min = 1,
+     .max = 1000},
+};
+// Without "encoding": bytes are sent as they are.
+constexpr size_t kShared = std::size(kExecFields) - 1;
+constexpr auto kRequestFields = [] {
+  std::array<Field, kShared + std::size(kTerminalFields)> fields{};
+  std::copy_n(std::begin(kExecFields), kShared, fields.begin());
+  std::ranges::copy(kTerminalFields, fields.begin() + kShared);
+  return fields;
+}();
+
 Result<Wanted> ParseRequest(std::string_view text) {
   ASSIGN(json::Object body, json::Object::Parse(text));
+  if (body.Has("encoding")) {
+    return Fail(Code::kInvalidArgument, "\"encoding\": output comes as bytes here",
+                "VALIDATION_FAILED");
+  }
+  TRY(CheckNames(kRequestFields, text));
   Wanted wanted;
   ASSIGN(wanted.request, ParseExecRequest(body));
   ASSIGN(wanted.max_output, ParseMaxOutput(body));
@@ -66,10 +95,6 @@ Result<Wanted> ParseRequest(std::string_view text) {
   if (tty.value_or(false)) wanted.terminal = size;
   if (wanted.terminal && !wanted.request.session.empty()) {
     return Fail(Code::kInvalidArgument, "\"tty\": a command in a session has no terminal",
-                "VALIDATION_FAILED");
-  }
-  if (body.Has("encoding")) {
-    return Fail(Code::kInvalidArgument, "\"encoding\": output comes as bytes here",
                 "VALIDATION_FAILED");
   }
   return wanted;
@@ -272,30 +297,6 @@ async::Task<> ExecSocket(const Services& services, Values values, http::Exchange
   if (!socket) co_return;  // the client has gone away
   co_await Converse(**sandbox, **socket);
 }
-
-constexpr Field kTerminalFields[] = {
-    {.name = "tty",
-     .kind = Kind::kBoolean,
-     .about = "On a terminal: all output is stdout, and what is sent is typed."},
-    {.name = "cols",
-     .kind = Kind::kInteger,
-     .about = "Of the terminal; 80.",
-     .min = 1,
-     .max = 1000},
-    {.name = "rows",
-     .kind = Kind::kInteger,
-     .about = "Of the terminal; 24.",
-     .min = 1,
-     .max = 1000},
-};
-// Without "encoding": bytes are sent as they are.
-constexpr size_t kShared = std::size(kExecFields) - 1;
-constexpr auto kRequestFields = [] {
-  std::array<Field, kShared + std::size(kTerminalFields)> fields{};
-  std::copy_n(std::begin(kExecFields), kShared, fields.begin());
-  std::ranges::copy(kTerminalFields, fields.begin() + kShared);
-  return fields;
-}();
 
 constexpr Route kRoutes[] = {
     {.method = "GET",

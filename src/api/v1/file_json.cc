@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "metrics/atoll.h"
 #include "sandbox/id.h"
 
 namespace atl::api {
@@ -104,6 +105,18 @@ std::string Attachment(std::string_view path, std::string_view suffix) {
   }
   if (name.empty()) name = "file";
   return fmt::format("attachment; filename=\"{}{}\"", name, suffix);
+}
+
+async::Task<> RespondNoRange(http::Exchange& exchange, uint64_t size) {
+  Error error{.code = Code::kInvalidArgument,
+              .message = fmt::format("the range begins behind the end: there are {} bytes", size),
+              .reason = "RANGE_NOT_SATISFIABLE"};
+  metrics::CountError(error.reason);
+  http::ResponseHead head = http::ErrorHead(error);
+  head.status = 416;
+  head.headers.Set("Content-Range", fmt::format("bytes */{}", size));
+  Result<void> sent = co_await exchange.Respond(std::move(head), http::ErrorBody(error, &exchange));
+  (void)sent;  // the client has gone away
 }
 
 async::Task<> RespondNothing(http::Exchange& exchange) {

@@ -14,6 +14,12 @@
 
 namespace atl::api {
 
+// Of an answer that may be a part of the whole.
+inline constexpr Field kRangeAnswer[] = {
+    {.name = "Content-Range", .about = "Of a part: \"bytes 0-99/1000\"."},
+    {.name = "Accept-Ranges", .about = "\"bytes\""},
+};
+
 // {"path","name","type","size","mode","uid","gid","modifiedAt","target"?}
 void WriteFileInfo(json::Writer& writer, std::string_view path, const sandbox::FileInfo& info);
 std::string FileJson(std::string_view path, const sandbox::FileInfo& info);
@@ -44,5 +50,7 @@ void AddContentPolicy(http::ResponseHead& head);
 std::string Attachment(std::string_view path, std::string_view suffix = {});
 
 async::Task<> RespondNothing(http::Exchange& exchange);  // 204
+// 416: a range of what has `size` bytes is behind its end.
+async::Task<> RespondNoRange(http::Exchange& exchange, uint64_t size);
 
 }  // namespace atl::api

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <utility>
 
+#include "api/v1/answers/files.h"
 #include "api/v1/byte_range.h"
 #include "api/v1/content_type.h"
 #include "api/v1/file_json.h"
@@ -55,7 +56,6 @@ Result<Selection> Select(const http::RequestHead& request, const sandbox::FileIn
   std::optional<Span> wanted = ParseRange(*range, info.size);
   if (!wanted) return chosen;
   if (wanted->length == 0) {
-    headers.Set("Content-Range", fmt::format("bytes */{}", info.size));
     return Selection{.span = {}, .status = 416};
   }
   headers.Set("Content-Range", fmt::format("bytes {}-{}/{}", wanted->offset,
@@ -109,7 +109,7 @@ async::Task<> Send(std::string path, sandbox::FileReader& reader, http::Exchange
   }
   head.status = chosen->status;
   if (head.status == 416) {
-    co_await RespondHead(exchange, std::move(head));
+    co_await RespondNoRange(exchange, info.size);
     co_return;
   }
   std::string_view type = ContentTypeOf(path);
@@ -241,6 +241,13 @@ constexpr Field kReadHeaders[] = {
 };
 constexpr Field kWriteHeaders[] = {
     {.name = "If-None-Match", .about = "\"*\": only a file that is not there."}};
+constexpr Field kReadAnswer[] = {
+    {.name = "ETag", .about = "Of the content as it is."},
+    {.name = "Last-Modified", .about = "When it was."},
+    kRangeAnswer[0],
+    kRangeAnswer[1],
+};
+constexpr std::string_view kAnyType[] = {"*/*"};
 constexpr int kReadStatuses[] = {206, 304};
 constexpr int kWriteStatuses[] = {201};
 constexpr Field kReadQuery[] = {
@@ -272,6 +279,8 @@ constexpr Route kRoutes[] = {
      .summary = "The content of a file, or a range of it; the path begins at the root.",
      .handler = Read,
      .answer = Media::kOctets,
+     .media = kAnyType,
+     .answer_headers = kReadAnswer,
      .query = kReadQuery,
      .headers = kReadHeaders,
      .statuses = kReadStatuses},
@@ -280,6 +289,7 @@ constexpr Route kRoutes[] = {
      .operation = "writeFile",
      .summary = "Makes or replaces a file: 201 for a new one.",
      .handler = Write,
+     .returns = &answers::kFile,
      .body = Media::kOctets,
      .query = kWriteQuery,
      .headers = kWriteHeaders,

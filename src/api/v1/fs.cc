@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "api/v1/answers/files.h"
 #include "api/v1/file_json.h"
 #include "api/v1/fs_requests.h"
 
@@ -253,6 +254,7 @@ constexpr Route kRoutes[] = {
      .operation = "statFile",
      .summary = "What there is at a path.",
      .handler = StatAt,
+     .returns = &answers::kFile,
      .body = Media::kJson,
      .fields = kStatFields},
     {.method = "POST",
@@ -260,6 +262,7 @@ constexpr Route kRoutes[] = {
      .operation = "fileExists",
      .summary = "Whether there is something at a path.",
      .handler = ExistsAt,
+     .returns = &answers::kExists,
      .body = Media::kJson,
      .fields = kStatFields},
     {.method = "POST",
@@ -267,6 +270,7 @@ constexpr Route kRoutes[] = {
      .operation = "listFiles",
      .summary = "What is in a directory, by name.",
      .handler = ListAt,
+     .returns = &answers::kFileList,
      .body = Media::kJson,
      .fields = kListFields},
     {.method = "POST",
@@ -274,6 +278,7 @@ constexpr Route kRoutes[] = {
      .operation = "findFiles",
      .summary = "The same of everything below it.",
      .handler = FindIn,
+     .returns = &answers::kFileList,
      .body = Media::kJson,
      .fields = kListFields},
     {.method = "POST",
@@ -281,6 +286,7 @@ constexpr Route kRoutes[] = {
      .operation = "grepFiles",
      .summary = "Lines of files that a pattern matches.",
      .handler = GrepIn,
+     .returns = &answers::kGrep,
      .body = Media::kJson,
      .fields = kGrepFields},
     {.method = "POST",
@@ -288,6 +294,7 @@ constexpr Route kRoutes[] = {
      .operation = "makeDirectory",
      .summary = "Makes a directory.",
      .handler = MakeAt,
+     .returns = &answers::kFile,
      .body = Media::kJson,
      .fields = kMakeFields},
     {.method = "POST",
@@ -295,6 +302,7 @@ constexpr Route kRoutes[] = {
      .operation = "moveFile",
      .summary = "Gives a file or directory another path.",
      .handler = MoveTo,
+     .returns = &answers::kFile,
      .body = Media::kJson,
      .fields = kMoveFields},
     {.method = "POST",
@@ -302,6 +310,7 @@ constexpr Route kRoutes[] = {
      .operation = "copyFile",
      .summary = "Copies a file, or with `recursive` a directory.",
      .handler = CopyTo,
+     .returns = &answers::kFile,
      .body = Media::kJson,
      .fields = kCopyFields},
     {.method = "POST",
@@ -317,6 +326,7 @@ constexpr Route kRoutes[] = {
      .operation = "setFileAttributes",
      .summary = "Changes mode, owner or both.",
      .handler = SetAt,
+     .returns = &answers::kFile,
      .body = Media::kJson,
      .fields = kSetFields},
 };

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "api/v1/answers/git.h"
 #include "api/v1/file_json.h"
 #include "api/v1/git_json.h"
 
@@ -246,6 +247,8 @@ constexpr Route kRoutes[] = {
      .summary = "The same as git/clone.",
      .handler = OfSandbox<GitClone>,
      .answer = Media::kEvents,
+     .returns = &answers::kCloned,
+     .streams = &answers::kCloneEvent,
      .body = Media::kJson,
      .fields = kCloneFields},
     {.method = "POST",
@@ -254,6 +257,8 @@ constexpr Route kRoutes[] = {
      .summary = "Clones a repository. Accept: text/event-stream gives its progress.",
      .handler = OfSandbox<GitClone>,
      .answer = Media::kEvents,
+     .returns = &answers::kCloned,
+     .streams = &answers::kCloneEvent,
      .body = Media::kJson,
      .fields = kCloneFields},
     {.method = "POST",
@@ -261,6 +266,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitStatus",
      .summary = "What is checked out and what differs from it.",
      .handler = Handle<ParseGitStatus, sandbox::ReadGitStatus, GitStatusJson>,
+     .returns = &answers::kGitStatus,
      .body = Media::kJson,
      .fields = kStatusFields},
     {.method = "POST",
@@ -268,6 +274,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitDiff",
      .summary = "What has changed, by file and as a patch.",
      .handler = Handle<ParseGitDiff, sandbox::ReadGitDiff, GitDiffJson>,
+     .returns = &answers::kGitDiff,
      .body = Media::kJson,
      .fields = kDiffFields},
     {.method = "POST",
@@ -275,6 +282,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitLog",
      .summary = "Commits, newest first.",
      .handler = Handle<ParseGitLog, sandbox::ReadGitLog, GitLogJson>,
+     .returns = &answers::kGitLog,
      .body = Media::kJson,
      .fields = kLogFields},
     {.method = "POST",
@@ -282,6 +290,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitCommit",
      .summary = "Commits what is staged.",
      .handler = Handle<ParseGitCommit, sandbox::CommitGit, GitCommittedJson>,
+     .returns = &answers::kGitCommitted,
      .body = Media::kJson,
      .fields = kCommitFields},
     {.method = "GET",
@@ -289,6 +298,7 @@ constexpr Route kRoutes[] = {
      .operation = "listGitBranches",
      .summary = "Branches, by name.",
      .handler = ListBranches,
+     .returns = &answers::kGitBranchList,
      .query = kListQuery},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/git/branches",
@@ -310,6 +320,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitCheckout",
      .summary = "Checks out a branch or a commit.",
      .handler = Handle<ParseGitCheckout, sandbox::CheckOutGit, GitHeadJson>,
+     .returns = &answers::kGitHead,
      .body = Media::kJson,
      .fields = kCheckoutFields},
     {.method = "POST",
@@ -325,6 +336,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitPull",
      .summary = "Gets what a remote has and merges it into the current branch.",
      .handler = Handle<ParseGitPull, sandbox::PullGit, GitPulledJson>,
+     .returns = &answers::kGitPulled,
      .body = Media::kJson,
      .fields = kPullFields},
     {.method = "POST",
@@ -332,6 +344,7 @@ constexpr Route kRoutes[] = {
      .operation = "gitPush",
      .summary = "Sends a branch to a remote.",
      .handler = Handle<ParseGitPush, sandbox::PushGit, GitPushedJson>,
+     .returns = &answers::kGitPushed,
      .body = Media::kJson,
      .fields = kPushFields},
 };

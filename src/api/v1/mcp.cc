@@ -23,6 +23,21 @@ constexpr Field kHeaders[] = {
     {.name = "MCP-Protocol-Version", .about = "2025-06-18"},
 };
 constexpr int kStatuses[] = {202};
+constexpr Field kAnswerHeaders[] = {
+    {.name = "Mcp-Session-Id", .about = "Of initialize: for the requests behind it."}};
+
+constexpr Member kErrorMembers[] = {{"code", kInteger, {}}, {"message", kText, {}}};
+constexpr Shape kError = ObjectOf("McpError", kErrorMembers);
+constexpr Member kAnswerMembers[] = {{"jsonrpc", kText, "\"2.0\""},
+                                     {"id", kAnything, "That of the request."},
+                                     {"result?", kAnyObject, {}},
+                                     {"error?", kError, "Instead."}};
+constexpr Shape kAnswer = ObjectOf("McpAnswer", kAnswerMembers);
+constexpr Member kFailureMembers[] = {{"jsonrpc", kText, "\"2.0\""},
+                                      {"id", kAnything, "That of the request, or null."},
+                                      {"error", kError, {}}};
+constexpr Shape kFailure = ObjectOf("McpFailure", kFailureMembers);
+constexpr ErrorStyle kErrors{.shape = &kFailure, .respond = mcp::Refuse};
 
 constexpr Route kRoutes[] = {
     {.method = "POST",
@@ -30,16 +45,20 @@ constexpr Route kRoutes[] = {
      .operation = "callMcp",
      .summary = "One message of the Model Context Protocol, 2025-06-18.",
      .handler = Post,
+     .returns = &kAnswer,
+     .answer_headers = kAnswerHeaders,
      .body = Media::kJson,
      .query = kQuery,
      .headers = kHeaders,
-     .statuses = kStatuses},
+     .statuses = kStatuses,
+     .errors = &kErrors},
     {.method = "DELETE",
      .pattern = "/v1/mcp",
      .operation = "endMcpSession",
      .summary = "Ends a session.",
      .handler = Delete,
-     .answer = Media::kNone},
+     .answer = Media::kNone,
+     .errors = &kErrors},
 };
 
 }  // namespace

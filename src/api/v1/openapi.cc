@@ -7,12 +7,11 @@
 #include <string>
 #include <utility>
 
+#include "api/v1/answers/common.h"
 #include "json/writer.h"
 
 namespace atl::api {
 namespace {
-
-constexpr std::string_view kErrorName = "Error";
 
 void WriteBounds(json::Writer& writer, const Field& field) {
   if (field.min != std::numeric_limits<double>::lowest()) writer.Field("minimum", field.min);
@@ -106,13 +105,15 @@ void WriteParameters(json::Writer& writer, const Route& route) {
   writer.EndArray();
 }
 
-void WriteObjectSchema(json::Writer& writer, std::span<const Field> fields, bool required) {
+void WriteObjectSchema(json::Writer& writer, std::span<const Field> fields, bool required,
+                       bool open) {
   writer.BeginObject().Field("type", "object").Key("properties").BeginObject();
   for (const Field& field : fields) {
     writer.Key(field.name);
     WriteSchema(writer, field, field.required);
   }
   writer.EndObject();
+  if (!open) writer.Field("additionalProperties", false);
   if (required) {
     writer.Key("required").BeginArray();
     for (const Field& field : fields) {
@@ -127,7 +128,7 @@ void WriteBody(json::Writer& writer, const Route& route) {
   if (route.answer == Media::kWebSocket && !route.fields.empty()) {
     // OpenAPI has no word for it.
     writer.Key("x-first-message");
-    WriteObjectSchema(writer, route.fields, false);
+    WriteObjectSchema(writer, route.fields, false, false);
   }
   if (route.body == Media::kNone) return;
   bool required = std::ranges::any_of(route.fields, &Field::required);
@@ -136,18 +137,39 @@ void WriteBody(json::Writer& writer, const Route& route) {
     writer.Key("application/octet-stream").BeginObject().EndObject();
   } else {
     writer.Key("application/json").BeginObject().Key("schema");
-    WriteObjectSchema(writer, route.fields, required);
+    WriteObjectSchema(writer, route.fields, required, route.errors != nullptr);
     writer.EndObject();
   }
   writer.EndObject().EndObject();
 }
 
-void WriteContent(json::Writer& writer, std::initializer_list<std::string_view> types) {
+void BeginContent(json::Writer& writer, std::string_view type) {
+  writer.Key(type).BeginObject().Key("schema");
+}
+
+void WriteContent(json::Writer& writer, const Route& route) {
+  constexpr std::string_view kAnyBytes[] = {"application/octet-stream"};
   writer.Key("content").BeginObject();
+  if (route.returns != nullptr) {
+    BeginContent(writer, "application/json");
+    WriteShape(writer, *route.returns);
+    writer.EndObject();
+  }
+  if (route.answer == Media::kEvents) {
+    BeginContent(writer, "text/event-stream");
+    writer.BeginObject().Field("type", "string").EndObject();
+    if (route.streams != nullptr) {
+      // As OpenAPI 3.2 has it: what the data of each event is.
+      writer.Key("x-itemSchema");
+      WriteShape(writer, *route.streams);
+    }
+    writer.EndObject();
+  }
+  std::span<const std::string_view> types = route.media;
+  if (types.empty() && route.answer == Media::kOctets) types = kAnyBytes;
   for (std::string_view type : types) {
-    writer.Key(type).BeginObject().Key("schema").BeginObject();
-    writer.Field("type", type == "application/json" ? "object" : "string");
-    writer.EndObject().EndObject();
+    // Bytes have no schema.
+    writer.Key(type).BeginObject().EndObject();
   }
   writer.EndObject();
 }
@@ -174,18 +196,24 @@ int UsualStatus(Media answer) {
   return answer == Media::kWebSocket ? 101 : 200;
 }
 
+constexpr std::string_view kRequestIdName = "X-Request-Id";
+constexpr std::string_view kRequestIdPlace = "#/components/headers/RequestId";
+
+void WriteHeaders(json::Writer& writer, std::span<const Field> headers) {
+  writer.Key("headers").BeginObject();
+  writer.Key(kRequestIdName).BeginObject().Field("$ref", kRequestIdPlace).EndObject();
+  for (const Field& field : headers) {
+    writer.Key(field.name).BeginObject().Field("description", field.about);
+    writer.Key("schema").BeginObject().Field("type", "string").EndObject().EndObject();
+  }
+  writer.EndObject();
+}
+
 void WriteSuccess(json::Writer& writer, const Route& route, int status) {
   writer.Key(std::to_string(status)).BeginObject().Field("description", MeaningOf(status));
-  if (status == 304) {
-    writer.EndObject();
-    return;
-  }
-  if (route.answer == Media::kJson) WriteContent(writer, {"application/json"});
-  if (route.answer == Media::kEvents) {
-    WriteContent(writer, {"application/json", "text/event-stream"});
-  }
-  if (route.answer == Media::kOctets) WriteContent(writer, {"application/octet-stream"});
-  if (route.answer == Media::kText) WriteContent(writer, {"text/html"});
+  WriteHeaders(writer, route.answer_headers);
+  bool empty = status == 101 || status == 202 || status == 204 || status == 304;
+  if (!empty) WriteContent(writer, route);
   writer.EndObject();
 }
 
@@ -194,7 +222,7 @@ void WriteResponses(json::Writer& writer, const Route& route) {
   WriteSuccess(writer, route, UsualStatus(route.answer));
   for (int status : route.statuses) WriteSuccess(writer, route, status);
   std::string errors = "#/components/responses/";
-  errors += route.errors != nullptr ? route.errors->schema : kErrorName;
+  errors += route.errors != nullptr ? route.errors->shape->name : answers::kError.name;
   writer.Key("default").BeginObject().Field("$ref", errors).EndObject();
   writer.EndObject();
 }
@@ -211,45 +239,53 @@ void WriteOperation(json::Writer& writer, const Route& route) {
   writer.EndObject();
 }
 
-constexpr Field kErrorFields[] = {
-    {.name = "code", .about = "The reason: SANDBOX_NOT_FOUND, ...", .required = true},
-    {.name = "message", .about = "What was tried, on what, and why it failed.", .required = true},
-    {.name = "context",
-     .kind = Kind::kObject,
-     .about = "Which request it was: requestId, method, path."},
-    {.name = "suggestion", .about = "What may help."},
-};
-constexpr Field kOtherErrorFields[] = {
-    {.name = "error", .about = "What was tried, on what, and why it failed.", .required = true},
-    {.name = "code", .about = "The reason.", .required = true},
-};
+using NamedShapes = std::map<std::string_view, const Shape*>;
 
 // Of the API itself, and of every dialect that has its own.
-std::map<std::string_view, std::span<const Field>> ErrorsOf(const RouteTable& table) {
-  std::map<std::string_view, std::span<const Field>> all{{kErrorName, kErrorFields}};
+NamedShapes ErrorsOf(const RouteTable& table) {
+  NamedShapes all{{answers::kError.name, &answers::kError}};
   for (const Route& route : table.routes()) {
-    if (route.errors != nullptr) all.emplace(route.errors->schema, kOtherErrorFields);
+    if (route.errors != nullptr) all.emplace(route.errors->shape->name, route.errors->shape);
   }
   return all;
 }
 
+NamedShapes ShapesOf(const RouteTable& table) {
+  NamedShapes all;
+  for (const auto& [name, shape] : ErrorsOf(table)) AddNamedShapes(*shape, all);
+  for (const Route& route : table.routes()) {
+    if (route.returns != nullptr) AddNamedShapes(*route.returns, all);
+    if (route.streams != nullptr) AddNamedShapes(*route.streams, all);
+  }
+  return all;
+}
+
+void WriteErrorResponse(json::Writer& writer, const Shape& shape) {
+  constexpr Field kRetryAfter[] = {
+      {.name = "Retry-After", .about = "Of 503: in how many seconds it may be otherwise."}};
+  writer.BeginObject().Field("description", "What was tried and why it failed");
+  WriteHeaders(writer, kRetryAfter);
+  writer.Key("content").BeginObject();
+  BeginContent(writer, "application/json");
+  WriteShape(writer, shape);
+  writer.EndObject().EndObject().EndObject();
+}
+
 void WriteComponents(json::Writer& writer, const RouteTable& table) {
-  auto errors = ErrorsOf(table);
   writer.Key("components").BeginObject().Key("schemas").BeginObject();
-  for (const auto& [name, fields] : errors) {
+  for (const auto& [name, shape] : ShapesOf(table)) {
     writer.Key(name);
-    WriteObjectSchema(writer, fields, true);
+    WriteNamedShape(writer, *shape);
   }
   writer.EndObject().Key("responses").BeginObject();
-  for (const auto& [name, fields] : errors) {
-    writer.Key(name).BeginObject();
-    writer.Field("description", "What was tried and why it failed");
-    writer.Key("content").BeginObject().Key("application/json").BeginObject();
-    writer.Key("schema").BeginObject();
-    writer.Field("$ref", "#/components/schemas/" + std::string(name)).EndObject();
-    writer.EndObject().EndObject().EndObject();
+  for (const auto& [name, shape] : ErrorsOf(table)) {
+    writer.Key(name);
+    WriteErrorResponse(writer, *shape);
   }
-  writer.EndObject().EndObject();
+  writer.EndObject().Key("headers").BeginObject().Key("RequestId").BeginObject();
+  writer.Field("description", "Names the request, in the daemon's log and in errors, too.");
+  writer.Key("schema").BeginObject().Field("type", "string").EndObject();
+  writer.EndObject().EndObject().EndObject();
 }
 
 async::Task<> SendOpenApi(const Services& services, Values /*values*/, http::Exchange& exchange) {
@@ -261,12 +297,14 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/openapi.json",
      .operation = "getOpenApi",
      .summary = "This description.",
-     .handler = SendOpenApi},
+     .handler = SendOpenApi,
+     .returns = &kAnyObject},
     {.method = "GET",
      .pattern = "/v1/openapi",
      .operation = "bridgeGetOpenApi",
      .summary = "Bridge: the same description.",
-     .handler = SendOpenApi},
+     .handler = SendOpenApi,
+     .returns = &kAnyObject},
 };
 
 }  // namespace

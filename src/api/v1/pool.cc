@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/v1/pool.h"
 
+#include "api/v1/answers/sandboxes.h"
 #include "json/writer.h"
 
 namespace atl::api {
@@ -50,17 +51,20 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/pool/stats",
      .operation = "getPoolStats",
      .summary = "How many sandboxes wait, and how many were given away.",
-     .handler = Stats},
+     .handler = Stats,
+     .returns = &answers::kPool},
     {.method = "POST",
      .pattern = "/v1/pool/prime",
      .operation = "primePool",
      .summary = "Fills the pool now.",
-     .handler = Prime},
+     .handler = Prime,
+     .returns = &answers::kOk},
     {.method = "POST",
      .pattern = "/v1/pool/shutdown-prewarmed",
      .operation = "shutdownPrewarmed",
      .summary = "Ends the sandboxes that wait.",
-     .handler = Empty},
+     .handler = Empty,
+     .returns = &answers::kOk},
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/seed/output_events.h"
+#include "api/v1/answers/ports.h"
 #include "json/reader.h"
 #include "json/writer.h"
 #include "sandbox/ports.h"
@@ -181,17 +182,20 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/sandboxes/{id}/ports",
      .operation = "listPorts",
      .summary = "The TCP ports on which its programs listen.",
-     .handler = OfSandbox<ListPorts>},
+     .handler = OfSandbox<ListPorts>,
+     .returns = &answers::kListeningList},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/ports/exposed",
      .operation = "listExposedPorts",
      .summary = "Its ports that have a preview URL.",
-     .handler = OfSandbox<ListExposed>},
+     .handler = OfSandbox<ListExposed>,
+     .returns = &answers::kExposureList},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/ports/{port}/expose",
      .operation = "exposePort",
      .summary = "Gives a port a preview URL.",
      .handler = Expose,
+     .returns = &answers::kExposure,
      .body = Media::kJson,
      .fields = kExposeFields},
     {.method = "DELETE",

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "api/v1/answers/commands.h"
 #include "api/v1/exec.h"
 #include "api/v1/process_logs.h"
 #include "api/v1/process_wait.h"
@@ -209,34 +210,40 @@ constexpr Route kRoutes[] = {
      .operation = "startProcess",
      .summary = "Starts a program in the background. It outlives the request and the daemon.",
      .handler = Start,
+     .returns = &answers::kProcess,
      .body = Media::kJson,
      .fields = kStartFields},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/processes",
      .operation = "listProcesses",
      .summary = "The processes that run, and the last thousand that have ended.",
-     .handler = ListAll},
+     .handler = ListAll,
+     .returns = &answers::kProcessList},
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/processes",
      .operation = "stopProcesses",
      .summary = "Ends all of them.",
-     .handler = StopAll},
+     .handler = StopAll,
+     .returns = &answers::kDone},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/processes/{process}",
      .operation = "getProcess",
      .summary = "One process.",
-     .handler = ShowOne},
+     .handler = ShowOne,
+     .returns = &answers::kProcess},
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/processes/{process}",
      .operation = "stopProcess",
      .summary = "Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. A service is "
                 "none any more.",
-     .handler = StopOne},
+     .handler = StopOne,
+     .returns = &answers::kProcess},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/processes/{process}/signal",
      .operation = "signalProcess",
      .summary = "Sends a signal to its process group.",
      .handler = SignalOne,
+     .returns = &answers::kDone,
      .body = Media::kJson,
      .fields = kSignalFields},
     {.method = "GET",
@@ -245,6 +252,8 @@ constexpr Route kRoutes[] = {
      .summary = "What it has written, from an offset on.",
      .handler = RespondLogs,
      .answer = Media::kEvents,
+     .returns = &answers::kLogs,
+     .streams = &answers::kLogEvent,
      .query = kLogQuery,
      .headers = kLastEventId},
     {.method = "GET",
@@ -252,6 +261,7 @@ constexpr Route kRoutes[] = {
      .operation = "waitForProcess",
      .summary = "Answers when it has ended, has written something or listens.",
      .handler = RespondWait,
+     .returns = &answers::kWaited,
      .query = kWaitQuery},
 };
 

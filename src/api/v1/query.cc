@@ -14,6 +14,9 @@
 namespace atl::api {
 namespace {
 
+constexpr size_t kMostHeaderBytes = 4096;
+constexpr std::string_view kIdempotencyKey = "Idempotency-Key";
+constexpr size_t kMostKeyBytes = 255;
 constexpr std::string_view kBooleans[] = {"true", "false", "1", "0"};
 
 Unexpected Wrong(const Field& field, std::string_view what) {
@@ -95,7 +98,40 @@ Result<void> CheckPair(const Field& field, std::string_view raw) {
   return CheckValue(field, *value);
 }
 
+Result<void> CheckHeader(const Field& field, const std::string& value) {
+  std::string_view must;
+  std::string bounds;
+  int64_t whole = 0;
+  if (value.size() > kMostHeaderBytes) {
+    must = "must have at most 4096 bytes";
+  } else if (!json::IsUtf8(value)) {
+    must = "must be UTF-8";
+  } else if (field.kind == Kind::kInteger && !value.empty() &&
+             (!Parses(value, whole) || static_cast<double>(whole) < field.min)) {
+    must = "must be a whole number";
+    bounds = Bounds(field);
+  }
+  if (must.empty()) return {};
+  return Fail(Code::kInvalidArgument,
+              fmt::format("the header \"{}\" {}{}", field.name, must, bounds), "VALIDATION_FAILED");
+}
+
 }  // namespace
+
+Result<void> CheckHeaders(std::span<const Field> fields, const http::Headers& headers) {
+  for (const Field& field : fields) TRY(CheckHeader(field, headers.Joined(field.name)));
+  return {};
+}
+
+Result<std::string> IdempotencyKey(const http::RequestHead& request) {
+  if (!request.headers.Has(kIdempotencyKey)) return "";
+  std::string key = request.headers.Joined(kIdempotencyKey);
+  // One that is empty was forgotten, and would make a sandbox each time.
+  if (!key.empty() && key.size() <= kMostKeyBytes) return key;
+  return Fail(Code::kInvalidArgument,
+              fmt::format("{} must have 1 to {} bytes", kIdempotencyKey, kMostKeyBytes),
+              "VALIDATION_FAILED");
+}
 
 Result<void> CheckQuery(std::span<const Field> fields, std::string_view query) {
   std::vector<bool> there(fields.size());

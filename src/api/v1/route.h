@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "api/seed/actions.h"
+#include "api/v1/shape.h"
 #include "async/task.h"
 #include "http/server.h"
 
@@ -42,13 +43,15 @@ struct Field {
 
 inline constexpr Field kLastEventId[] = {
     {.name = "Last-Event-ID",
-     .about = "The id of the last event that came: it goes on behind it."}};
+     .kind = Kind::kInteger,
+     .about = "The id of the last event that came: it goes on behind it.",
+     .min = 0}};
 
 // What a request carries or an answer is.
 enum class Media : uint8_t {
   kNone,       // nothing: an answer is 204
   kJson,       // an object
-  kEvents,     // server-sent events, or JSON when they are not asked for
+  kEvents,     // server-sent events, or what it returns when they are not asked for
   kOctets,     // bytes as they are
   kText,       //
   kWebSocket,  // 101
@@ -62,7 +65,7 @@ using RouteHandler = async::Task<> (*)(const Services& services, Values values,
 
 // How a dialect tells of a failure.
 struct ErrorStyle {
-  std::string_view schema;  // its name among the schemas of the description
+  const Shape* shape = nullptr;
   async::Task<> (*respond)(http::Exchange& exchange, Error error) = nullptr;
 };
 
@@ -73,6 +76,10 @@ struct Route {
   std::string_view summary;    // one sentence
   RouteHandler handler = nullptr;
   Media answer = Media::kJson;
+  const Shape* returns = nullptr;           // in JSON; null: it answers none
+  const Shape* streams = nullptr;           // each event that is an object
+  std::span<const std::string_view> media;  // of bytes, where they are not just any
+  std::span<const Field> answer_headers;
   Media body = Media::kNone;
   std::span<const Field> fields;       // of a JSON body; all are optional but those that say so
   std::span<const Field> query;        // checked before the handler runs
@@ -111,6 +118,17 @@ async::Task<> RespondResult(http::Exchange& exchange, Result<std::string> json);
 // Whether every parameter that a route has is of its kind and there at most once; others are for
 // newer servers. VALIDATION_FAILED.
 Result<void> CheckQuery(std::span<const Field> fields, std::string_view query);
+
+// Whether the header fields that a route has are of their kind; an empty one counts as none.
+// VALIDATION_FAILED.
+Result<void> CheckHeaders(std::span<const Field> fields, const http::Headers& headers);
+
+// Whether a body, an object of JSON, has no other fields than these: who misspells one is told.
+// VALIDATION_FAILED.
+Result<void> CheckNames(std::span<const Field> fields, std::string_view body);
+
+// The Idempotency-Key, or "" when there is none. VALIDATION_FAILED.
+Result<std::string> IdempotencyKey(const http::RequestHead& request);
 
 // The value of a parameter of the query, or "".
 std::string Query(const http::RequestHead& request, std::string_view name);

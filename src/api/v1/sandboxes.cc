@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/v1/sandboxes.h"
 
-#include <fmt/format.h>
-
 #include <optional>
 #include <utility>
 
 #include "api/seed/fork.h"
 #include "api/seed/output_events.h"
 #include "api/seed/snapshots.h"
+#include "api/v1/answers/commands.h"
+#include "api/v1/answers/sandboxes.h"
+#include "api/v1/answers/snapshots.h"
 #include "api/v1/lifecycle.h"
 #include "api/v1/snapshots.h"
 #include "api/v1/usage.h"
@@ -19,7 +20,6 @@ namespace atl::api {
 namespace {
 
 constexpr uint64_t kMostListed = 100'000;
-constexpr size_t kMostKeyBytes = 255;
 
 void WriteSandbox(json::Writer& writer, const Services& services, const sandbox::Info& info,
                   const http::RequestHead& request) {
@@ -73,12 +73,7 @@ async::Task<> List(const Services& services, Values /*values*/, http::Exchange& 
 // A key that was used before gives the sandbox that it gave then, as long as that exists.
 Result<std::string> NewIdFor(const json::Object& body, const http::RequestHead& request) {
   ASSIGN(std::optional<std::string> id, body.OptionalText("id"));
-  std::string key = request.headers.Joined("Idempotency-Key");
-  if (key.size() > kMostKeyBytes) {
-    return Fail(Code::kInvalidArgument,
-                fmt::format("Idempotency-Key has more than {} bytes", kMostKeyBytes),
-                "VALIDATION_FAILED");
-  }
+  ASSIGN(std::string key, IdempotencyKey(request));
   if (!id) return sandbox::NewId(key);
   TRY(sandbox::ValidateId(*id));
   return *std::move(id);
@@ -233,12 +228,14 @@ constexpr Route kRoutes[] = {
      .operation = "listSandboxes",
      .summary = "Every sandbox, by id.",
      .handler = List,
+     .returns = &answers::kSandboxList,
      .query = kListQuery},
     {.method = "POST",
      .pattern = "/v1/sandboxes",
      .operation = "newSandbox",
      .summary = "Makes a sandbox. The same Idempotency-Key gives the same one.",
      .handler = New,
+     .returns = &answers::kCreated,
      .body = Media::kJson,
      .fields = kNewFields,
      .headers = kNewHeaders},
@@ -246,12 +243,14 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/sandboxes/{id}",
      .operation = "getSandbox",
      .summary = "One sandbox.",
-     .handler = Show},
+     .handler = Show,
+     .returns = &answers::kSandbox},
     {.method = "PATCH",
      .pattern = "/v1/sandboxes/{id}",
      .operation = "updateSandbox",
      .summary = "Changes what it does by itself.",
      .handler = Patch,
+     .returns = &answers::kSandbox,
      .body = Media::kJson,
      .fields = kPatchFields},
     {.method = "DELETE",
@@ -265,6 +264,7 @@ constexpr Route kRoutes[] = {
      .operation = "createSandbox",
      .summary = "Makes it if there is none of this id; starts it if it is stopped.",
      .handler = OfSandbox<Create>,
+     .returns = &answers::kCreated,
      .body = Media::kJson,
      .fields = kCreateFields},
     {.method = "POST",
@@ -272,6 +272,7 @@ constexpr Route kRoutes[] = {
      .operation = "forkSandbox",
      .summary = "New sandboxes with its files and conversations.",
      .handler = OfSandbox<Fork>,
+     .returns = &answers::kForked,
      .body = Media::kJson,
      .fields = kForkFields},
     {.method = "POST",
@@ -280,6 +281,7 @@ constexpr Route kRoutes[] = {
      .summary = "Runs a command; its output comes as events.",
      .handler = OfSandbox<Run>,
      .answer = Media::kEvents,
+     .streams = &answers::kRunEvent,
      .body = Media::kJson,
      .fields = kRunFields},
     {.method = "POST",
@@ -288,6 +290,8 @@ constexpr Route kRoutes[] = {
      .summary = "Saves a directory; answers when it is durable.",
      .handler = OfSandbox<Snapshot>,
      .answer = Media::kEvents,
+     .returns = &answers::kTaken,
+     .streams = &answers::kSnapshotEvent,
      .body = Media::kJson,
      .fields = kSnapshotFields},
     {.method = "POST",
@@ -296,6 +300,8 @@ constexpr Route kRoutes[] = {
      .summary = "Puts the files of a snapshot into it, any sandbox's.",
      .handler = RestoreNamed,
      .answer = Media::kEvents,
+     .returns = &answers::kRestored,
+     .streams = &answers::kRestoreEvent,
      .body = Media::kJson,
      .fields = kRestoreFields},
     {.method = "POST",
@@ -303,6 +309,7 @@ constexpr Route kRoutes[] = {
      .operation = "stopSandbox",
      .summary = "Saves it and ends its programs; its files stay.",
      .handler = OfSandbox<Stop>,
+     .returns = &answers::kStopped,
      .body = Media::kJson,
      .fields = kStopFields},
     {.method = "POST",
@@ -310,24 +317,29 @@ constexpr Route kRoutes[] = {
      .operation = "sleepSandbox",
      .summary = "Its programs stand still until it is used.",
      .handler = OfSandbox<Sleep>,
+     .returns = &answers::kState,
      .body = Media::kJson,
      .fields = kSleepFields},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/wake",
      .operation = "wakeSandbox",
      .summary = "Its programs go on.",
-     .handler = OfSandbox<Wake>},
+     .handler = OfSandbox<Wake>,
+     .returns = &answers::kState},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/usage",
      .operation = "getUsage",
      .summary = "What it uses now, has used in ten minutes, and may use.",
-     .handler = OfSandbox<RespondUsage>},
+     .handler = OfSandbox<RespondUsage>,
+     .returns = &answers::kUsageReport},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/events",
      .operation = "listEvents",
      .summary = "What happened to it and why.",
      .handler = OfSandbox<Events>,
      .answer = Media::kEvents,
+     .returns = &answers::kEventList,
+     .streams = &answers::kEvent,
      .query = kEventQuery,
      .headers = kLastEventId},
     {.method = "GET",
@@ -335,6 +347,7 @@ constexpr Route kRoutes[] = {
      .operation = "listSandboxSnapshots",
      .summary = "Its snapshots, newest first.",
      .handler = OfSandbox<ListSnapshotsOf>,
+     .returns = &answers::kSnapshotList,
      .query = kSnapshotQuery},
 };
 

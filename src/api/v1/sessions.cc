@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "api/v1/answers/commands.h"
 #include "json/reader.h"
 #include "json/writer.h"
 #include "sandbox/sessions.h"
@@ -104,18 +105,21 @@ constexpr Route kRoutes[] = {
      .summary = "Opens a shell whose directory, variables and functions last between commands: "
                 "\"session\" in exec.",
      .handler = OpenOne,
+     .returns = &answers::kSession,
      .body = Media::kJson,
      .fields = kOpenFields},
     {.method = "GET",
      .pattern = "/v1/sandboxes/{id}/sessions",
      .operation = "listSessions",
      .summary = "The sessions that are open.",
-     .handler = ListAll},
+     .handler = ListAll,
+     .returns = &answers::kSessionList},
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/sessions/{session}",
      .operation = "closeSession",
      .summary = "Ends it and everything that runs in it.",
-     .handler = CloseOne},
+     .handler = CloseOne,
+     .returns = &answers::kDone},
 };
 
 }  // namespace

@@ -222,10 +222,7 @@ async::Task<> SendFile(const Services& services, std::string id, http::Exchange&
   if (auto range = exchange.request().headers.Get("Range")) {
     std::optional<Span> wanted = ParseRange(*range, size);
     if (wanted && wanted->length == 0) {
-      head.status = 416;
-      head.headers.Set("Content-Range", fmt::format("bytes */{}", size));
-      Result<void> sent = co_await exchange.Respond(std::move(head), std::string());
-      (void)sent;  // the client has gone away
+      co_await RespondNoRange(exchange, size);
       co_return;
     }
     if (wanted) {

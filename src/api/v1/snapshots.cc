@@ -9,6 +9,8 @@
 #include <ranges>
 #include <utility>
 
+#include "api/v1/answers/snapshots.h"
+#include "api/v1/file_json.h"
 #include "api/v1/snapshot_content.h"
 #include "api/v1/snapshot_json.h"
 #include "base/clock.h"
@@ -309,6 +311,7 @@ constexpr Field kFileQuery[] = {
 constexpr Field kFileHeaders[] = {
     {.name = "Range", .about = "bytes=0-99, bytes=100- or bytes=-100; one range."}};
 constexpr int kFileStatuses[] = {206};
+constexpr std::string_view kArchiveType[] = {"application/zstd"};
 constexpr Field kArchiveQuery[] = {
     {.name = "presign", .kind = Kind::kBoolean, .about = "Answer an expiring URL."},
     {.name = "valid",
@@ -324,17 +327,20 @@ constexpr Route kRoutes[] = {
      .operation = "listSnapshots",
      .summary = "Every snapshot of the repository, newest first.",
      .handler = ListAll,
+     .returns = &answers::kSnapshotList,
      .query = kListQuery},
     {.method = "GET",
      .pattern = "/v1/snapshots/{snapshotId}",
      .operation = "getSnapshot",
      .summary = "One snapshot.",
-     .handler = Show},
+     .handler = Show,
+     .returns = &answers::kSnapshot},
     {.method = "PATCH",
      .pattern = "/v1/snapshots/{snapshotId}",
      .operation = "updateSnapshot",
      .summary = "Changes what it is called and how long it is kept.",
      .handler = OfSandbox<Patch>,
+     .returns = &answers::kSnapshot,
      .body = Media::kJson,
      .fields = kPatchFields},
     {.method = "DELETE",
@@ -348,12 +354,14 @@ constexpr Route kRoutes[] = {
      .operation = "diffSnapshots",
      .summary = "What another snapshot has that this one has not.",
      .handler = ShowDiff,
+     .returns = &answers::kDiff,
      .query = kDiffQuery},
     {.method = "GET",
      .pattern = "/v1/snapshots/{snapshotId}/tree",
      .operation = "listSnapshotFiles",
      .summary = "The entries of one of its directories.",
      .handler = ShowTree,
+     .returns = &answers::kTree,
      .query = kTreeQuery},
     {.method = "GET",
      .pattern = "/v1/snapshots/{snapshotId}/file",
@@ -361,6 +369,7 @@ constexpr Route kRoutes[] = {
      .summary = "The bytes of one of its files; Range is honoured.",
      .handler = OfSandbox<SendFile>,
      .answer = Media::kOctets,
+     .answer_headers = kRangeAnswer,
      .query = kFileQuery,
      .headers = kFileHeaders,
      .statuses = kFileStatuses},
@@ -370,6 +379,8 @@ constexpr Route kRoutes[] = {
      .summary = "All of it as .tar.zst.",
      .handler = OfSandbox<SendArchive>,
      .answer = Media::kOctets,
+     .returns = &answers::kPresigned,
+     .media = kArchiveType,
      .query = kArchiveQuery},
 };
 

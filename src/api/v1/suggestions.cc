@@ -8,7 +8,7 @@
 namespace atl::api {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kSuggestions = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kSuggestions = {{
     {"SANDBOX_NOT_FOUND", "POST /create on the sandbox's host makes it."},
     {"INVALID_SANDBOX_ID", "Use 1 to 39 of a-z, 0-9 and single hyphens, as \"my-agent-2\"."},
     {"AGENT_TOO_OLD", "Stop the sandbox and start it again; its files stay."},
@@ -16,10 +16,19 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kSuggest
      "Come again after Retry-After, or wait in the queue with \"wait\": true."},
     {"TOO_MANY_FILES", "Raise the daemon's limit of open files; it needs about 40 to create."},
     {"INTERPRETER_NOT_AVAILABLE",
-     "Install it in the sandbox (apt-get install python3-ipykernel), or create one from an image "
-     "that has it (atoll image build default --replace)."},
+     "Install what the message names in the sandbox (apt-get install python3-ipykernel for Python, "
+     "nodejs for JavaScript, node-typescript for TypeScript), or create one from an image that has "
+     "it: \"default\" as it is built now has the first two, \"notebook\" has all three (atoll "
+     "image "
+     "build notebook)."},
     {"CONTEXT_NOT_FOUND", "POST …/contexts makes one; they end when the sandbox stops."},
-    {"NO_SPACE", "Delete sandboxes or snapshots, or give the state directory a larger disk."},
+    {"NO_SPACE",
+     "Delete files in the sandbox, or make one with a larger \"disk\" or \"inodes\" (GET …/usage "
+     "has "
+     "what it uses and may use). When it is the host that is full: delete sandboxes or snapshots, "
+     "or "
+     "give the state directory a larger disk."},
+    {"UNKNOWN_HOST", "Use the configured domain, or <id> and a dot before it."},
     {"MEMORY_UNSUPPORTED",
      "`atoll setup --criu` builds what it needs; without it only files are kept."},
     {"FORK_MEMORY_FAILED", "Fork it without \"memory\": its files and conversations are copied."},

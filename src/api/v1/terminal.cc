@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "api/v1/answers/commands.h"
 #include "api/v1/exec.h"
 #include "http/websocket.h"
 #include "json/reader.h"
@@ -298,7 +299,8 @@ constexpr Route kRoutes[] = {
      .pattern = "/v1/sandboxes/{id}/terminals",
      .operation = "listTerminals",
      .summary = "The terminals of a sandbox, also those that have ended a while ago.",
-     .handler = OfSandbox<ListTerminals>},
+     .handler = OfSandbox<ListTerminals>,
+     .returns = &answers::kTerminalList},
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/terminals/{name}",
      .operation = "closeTerminal",

@@ -22,6 +22,7 @@
 #include "api/v1/sandboxes.h"
 #include "api/v1/sessions.h"
 #include "api/v1/snapshots.h"
+#include "api/v1/strict_exchange.h"
 #include "api/v1/terminal.h"
 #include "api/v1/watch.h"
 
@@ -86,7 +87,13 @@ async::Task<> V1::Handle(http::Exchange& exchange) {
 
 async::Task<> V1::Serve(const Route& route, Values values, http::Exchange& exchange) {
   Result<void> asked = CheckQuery(route.query, exchange.request().query());
-  if (asked) {
+  if (asked) asked = CheckHeaders(route.headers, exchange.request().headers);
+  // Clients of other dialects send what is for others.
+  bool strict = route.body == Media::kJson && route.errors == nullptr;
+  if (asked && strict) {
+    StrictExchange checked(exchange, route.fields);
+    co_await route.handler(services_, std::move(values), checked);
+  } else if (asked) {
     co_await route.handler(services_, std::move(values), exchange);
   } else if (route.errors != nullptr) {
     co_await route.errors->respond(exchange, std::move(asked).error());

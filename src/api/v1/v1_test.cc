@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -122,6 +123,27 @@ TEST(QueryTest, WhatIsNotIsRefusedByName) {
   EXPECT_FALSE(CheckQuery(kRequired, "from=x"));
 }
 
+TEST(FieldNamesTest, WhatIsNoneIsRefusedWithWhatIsMeant) {
+  for (const char* body :
+       {"", "{}", R"({"user":"x","count":1})", R"({"color":{"usr":1},"dir":["x"]})",
+        R"({"user":"a\"b","share":1})", R"({"\u0075ser":"x"})", "[", R"({"user)"}) {
+    EXPECT_TRUE(CheckNames(kFields, body)) << body;
+  }
+  for (const auto& [body, hint] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"({"usr":"x"})", "did you mean \"user\"?"},
+           {R"({"user":"x", "Colour" : 1})", "did you mean \"color\"?"},
+           {R"({"COUNT":1})", "did you mean \"count\"?"},
+           {R"({"user":{"a":[{"b":"}"}]},"deeper":1})", "did you mean \"deep\"?"},
+           {R"({"nothing like it":1})", "the fields are \"user\", \"dir\""},
+           {R"({"":1})", "the fields are"},
+       }) {
+    Result<void> checked = CheckNames(kFields, body);
+    ASSERT_FALSE(checked) << body;
+    EXPECT_EQ(ReasonOf(checked.error()), "VALIDATION_FAILED");
+    EXPECT_THAT(checked.error().message, HasSubstr(hint)) << body;
+  }
+}
+
 TEST(RouteTableTest, OfTheApiHasNothingTwice) {
   RouteTable table = AllRoutes();
   std::set<std::string> operations;
@@ -132,6 +154,49 @@ TEST(RouteTableTest, OfTheApiHasNothingTwice) {
     EXPECT_NE(route.handler, nullptr) << route.pattern;
     EXPECT_TRUE(route.summary.ends_with('.')) << route.operation;
   }
+}
+
+TEST(RouteTableTest, OfTheApiSaysWhatEveryAnswerIs) {
+  RouteTable table = AllRoutes();
+  std::map<std::string_view, const Shape*> named;
+  for (const Route& route : table.routes()) {
+    bool told = route.returns != nullptr || route.streams != nullptr;
+    bool object = route.answer == Media::kJson || route.answer == Media::kEvents;
+    EXPECT_TRUE(told || !object) << route.operation;
+    for (const Shape* shape : {route.returns, route.streams}) {
+      if (shape != nullptr) AddNamedShapes(*shape, named);
+    }
+  }
+  // A name is that of one shape.
+  for (const Route& route : table.routes()) {
+    for (const Shape* shape : {route.returns, route.streams}) {
+      if (shape == nullptr || shape->name.empty()) continue;
+      EXPECT_EQ(named.at(shape->name)->members, shape->members) << shape->name;
+    }
+  }
+}
+
+constexpr std::string_view kKinds[] = {"a", "b"};
+constexpr Member kBaseMembers[] = {{"size", kInteger, {}}};
+constexpr Shape kBase = ObjectOf("Base", kBaseMembers);
+constexpr Shape kBases = ListOf(kBase);
+constexpr Member kThingMembers[] = {
+    {"kind?", OrNull(Words(kKinds)), "Which."}, {"parts", kBases, {}}, {"main", OrNull(kBase), {}}};
+constexpr Shape kThing = ObjectOf("Thing", kThingMembers, &kBase);
+
+TEST(ShapeTest, IsASchema) {
+  json::Writer writer;
+  WriteNamedShape(writer, kThing);
+  EXPECT_EQ(writer.Take(),
+            R"({"type":"object","properties":{)"
+            R"("kind":{"type":["string","null"],"enum":["a","b",null],"description":"Which."},)"
+            R"("parts":{"type":"array","items":{"$ref":"#/components/schemas/Base"}},)"
+            R"("main":{"anyOf":[{"$ref":"#/components/schemas/Base"},{"type":"null"}]},)"
+            R"("size":{"type":"integer"}},"required":["parts","main","size"]})");
+  std::map<std::string_view, const Shape*> named;
+  AddNamedShapes(kThing, named);
+  ASSERT_EQ(named.size(), 2U);
+  EXPECT_EQ(named.at("Base")->members, kBase.members);
 }
 
 TEST(AssetsTest, ThePageIsAtTheRootAndNothingElseIsServed) {

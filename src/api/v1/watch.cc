@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/seed/output_events.h"
+#include "api/v1/answers/files.h"
 #include "api/v1/file_json.h"
 #include "http/sse.h"
 #include "sandbox/watch.h"
@@ -218,6 +219,10 @@ constexpr Field kWatchQuery[] = {
      .about = "Globs of what is neither told nor entered, by comma."},
     kUser,
 };
+// The ids of other watches mean nothing, and are no mistake.
+constexpr Field kLastMark[] = {
+    {.name = "Last-Event-ID",
+     .about = "The id of the last event that came: it goes on behind it."}};
 constexpr Field kChangesFields[] = {
     {.name = "path", .about = "Absolute, or relative to /workspace.", .required = true},
     {.name = "since", .about = "The version of the answer before."},
@@ -234,13 +239,15 @@ constexpr Route kRoutes[] = {
      .summary = "What changes in a directory, as it happens; with Last-Event-ID, from there on.",
      .handler = WatchAt,
      .answer = Media::kEvents,
+     .streams = &answers::kWatchEvent,
      .query = kWatchQuery,
-     .headers = kLastEventId},
+     .headers = kLastMark},
     {.method = "POST",
      .pattern = "/v1/sandboxes/{id}/changes",
      .operation = "checkChanges",
      .summary = "Whether anything in a directory has changed since the last time.",
      .handler = ChangesAt,
+     .returns = &answers::kChanges,
      .body = Media::kJson,
      .fields = kChangesFields},
 };
