@@ -71,6 +71,19 @@ describe('a sandbox from a template', {skip}, () => {
     assert.equal(drawn.size, 6, [...drawn].join(' '));
   });
 
+  it('has the limit of disk that its creator asks for', async () => {
+    const created = await create(daemon, 'bounded', {disk: '256M'});
+    assert.ok(revived(created), JSON.stringify(created.phases));
+    await healthy(daemon, 'bounded');
+    const bounded = daemon.sandbox('bounded');
+    const size = Number((await bounded.sh('df --output=size -B1 / | tail -1')).trim());
+    assert.ok(size <= 256 * 1024 * 1024, `${size}`);
+    const written = await bounded.run('head -c 300M /dev/zero > /workspace/big');
+    assert.match(written.stderr, /No space left on device|Disk quota exceeded/);
+    await bounded.sh('rm /workspace/big');
+    assert.equal((await bounded.delete()).status, 204);
+  });
+
   it('has a name, files, environment and user ids of its own', async () => {
     assert.equal(await one.sh('hostname; getent hosts "$(hostname)" | cut -d" " -f1'), 'one\n127.0.1.1\n');
     assert.equal(await two.sh('hostname; echo $OWN'), 'two\nyes\n');

@@ -32,8 +32,8 @@ constexpr uint64_t kStart = 4 * kMiB;
 // What ext4 keeps for its own metadata where nobody says otherwise.
 constexpr uint64_t kOwnClusters = 4096;
 constexpr uint64_t kOwnShare = 50;
-// More than programs can write in a millisecond.
-constexpr uint64_t kFastest = 4 * kMiB;
+// More than the host stores in a millisecond.
+constexpr uint64_t kFastest = 2 * kMiB;
 constexpr milliseconds kShortestPause{100};
 constexpr milliseconds kLongestPause{2'000};
 constexpr milliseconds kSoonest{50};
@@ -123,9 +123,11 @@ void DiskGuard::Grant(const Measured& image, uint64_t bytes) {
   if (before && *before == withheld) return;
   Result<void> done = sys::WithholdClusters(image.device, withheld);
   // One that has just been unmounted has no such file any more.
-  if (!done && done.error().code != Code::kNotFound) {
-    log::Warning("the disk of sandbox {}: {}", image.iid, done.error().message);
-  }
+  if (done || done.error().code == Code::kNotFound) return;
+  static std::atomic<bool> told = false;
+  if (told.exchange(true)) return;
+  log::Error("nothing keeps sandboxes from taking more than the disk can store: {}",
+             done.error().message);
 }
 
 std::vector<DiskGuard::Measured> DiskGuard::MeasureAll() {
@@ -171,8 +173,10 @@ void DiskGuard::Round() {
   owed_ = owed;
   spare_ = division.spare;
   looked_ = true;
-  // Nobody can use up what is left beyond the grants, or the reserve, before the next look.
+  // Nobody can use up a grant that is smaller than it could be, or what is free beyond all of them
+  // and half of the reserve, before the next look.
   uint64_t ahead = (tight ? 0 : division.spare) + reserve / 2;
+  if (tight) ahead = std::min(ahead, *std::ranges::max_element(division.grants) / 2);
   pause_ = all.empty() ? kLongestPause
                        : std::clamp(milliseconds(ahead / kFastest), kShortestPause, kLongestPause);
 }

@@ -21,6 +21,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr uint64_t kOpencodeDisk = 128ULL << 20U;
+constexpr uint64_t kOpencodeInodes = 4096;
 constexpr milliseconds kFirstPause{5'000};
 constexpr milliseconds kLongestPause{3'600'000};
 // A template that failed so often in a row is made anew.
@@ -60,8 +62,14 @@ std::string Registry::WarmPool::TemplateDir(const std::string& key) const {
 }
 
 std::string Registry::WarmPool::TemplateFor(const Row& wanted) {
-  bool suits = options.templates && HasImage(wanted.image) &&
-               CanBecome(impl.options.limits, wanted.limits, true) &&
+  // Unlike a member's, its layer is made for it, of any size that holds what OpenCode has written.
+  Limits limits = wanted.limits;
+  bool holds = (limits.disk_bytes == 0 || limits.disk_bytes >= kOpencodeDisk) &&
+               (limits.inodes == 0 || limits.inodes >= kOpencodeInodes);
+  limits.disk_bytes = impl.options.limits.disk_bytes;
+  limits.inodes = impl.options.limits.inodes;
+  bool suits = options.templates && HasImage(wanted.image) && holds &&
+               CanBecome(impl.options.limits, limits, true) &&
                (!hooks.suits || hooks.suits(wanted.env));
   if (!suits) return {};
   auto key = KeyOf(wanted.image);
