@@ -15,6 +15,7 @@ import {assertError} from './support/http.mjs';
 import {aws} from './support/processes.mjs';
 import {atoll, missing, RGW_PROGRAMS} from './support/remote_store.mjs';
 import {startRgw} from './support/rgw.mjs';
+import {SmallDisk} from './support/small_disk.mjs';
 
 const LIMIT = {timeout: 240_000};
 const noCriu = fs.existsSync(path.join(preparedState, 'criu', 'criu')) ? false : "there is no CRIU: 'make criu' builds it";
@@ -208,6 +209,58 @@ print(json.dumps({'places': places, 's3fs': 's3fs' in names, 'dev': os.path.exis
     assert.ok(spool.blocks * spool.bsize <= 4 * 2 ** 30, 'its file system is small');
     assert.deepEqual(fs.readdirSync(path.join(daemon.stateDir, 'buckets', 'spool')), []);
     await box.sh('rm /workspace/out/huge');
+  });
+
+  it('bounds what the clients of a sandbox take of the host, all together', async () => {
+    const third = daemon.sandbox('third');
+    await third.create();
+    const before = new Set(clientsOf(daemon));
+    await mounted({path: '/mnt/a', prefix: 'shared'}, 'third');
+    await mounted({path: '/mnt/b', prefix: 'made/by agents'}, 'third');
+    const clients = clientsOf(daemon).filter((pid) => !before.has(pid));
+    assert.equal(clients.length, 2);
+    const groups = clients.map((pid) => fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n')
+      .map((line) => line.split(':')).filter(([, controllers]) => /^(|.*,)(memory|pids)(,.*|)$|^$/.test(controllers ?? '-')));
+    let limits = 0;
+    for (const [, controllers, group] of groups.flat()) {
+      if (!group.endsWith('/clients')) continue;  // the unified hierarchy of a hybrid host
+      const dir = path.join('/sys/fs/cgroup', controllers, group);
+      for (const [file, most] of [['memory.max', 2 ** 30], ['memory.limit_in_bytes', 2 ** 30], ['pids.max', 512]]) {
+        if (!fs.existsSync(path.join(dir, file))) continue;
+        assert.equal(Number(fs.readFileSync(path.join(dir, file), 'utf8')), most);
+        ++limits;
+      }
+    }
+    assert.equal(limits, 4, 'memory and processes of both');
+    const spools = clients.map((pid) => fs.statSync(`/proc/${pid}/root/tmp`).dev);
+    assert.equal(spools[0], spools[1], 'one file system for content on its way');
+    assert.notEqual(spools[0], fs.statSync(`/proc/${[...before][0]}/root/tmp`).dev, 'and not another sandbox\'s');
+    // It goes on when the one that came first has gone.
+    await unmounted('/mnt/a', 'third');
+    await third.sh('echo more > /mnt/b/more');
+    assert.equal(await get('made/by agents/more'), 'more\n');
+    await mounted({path: '/mnt/a', prefix: 'shared'}, 'third');
+    await third.delete();
+  });
+
+  it('leaves half of a disk alone, and says when nothing more fits', async () => {
+    const disk = await SmallDisk.start({size: '1200M', sections: {'snapshots.auto': {interval: 'off', on_stop: false}}});
+    try {
+      const ask = (id, options) => disk.daemon.request('', {path: `/v1/sandboxes/${id}/buckets`, limitMs: 60_000, ...options});
+      const json = {path: '/mnt/b', bucket: server.bucket, endpoint: proxy.endpoint, prefix: 'shared', credentials: credentials()};
+      for (const id of ['one', 'two', 'three']) await disk.daemon.sandbox(id).create();
+      for (const id of ['one', 'two']) assert.equal((await ask(id, {method: 'POST', json})).status, 200);
+      assertError(await ask('three', {method: 'POST', json}), 503, 'NO_SPACE');
+      // A file for which there is no room is an error, and the next one is written.
+      const one = disk.daemon.sandbox('one');
+      const large = await one.run('head -c 300M /dev/zero > /mnt/b/large', {limitMs: 120_000});
+      assert.notEqual(large.exitCode, 0, 'it does not fit');
+      assert.equal(await one.sh('echo fits > /mnt/b/small && cat /mnt/b/small'), 'fits\n');
+      assert.equal((await disk.daemon.request('', {method: 'DELETE', path: '/v1/sandboxes/two/buckets?path=/mnt/b', limitMs: 60_000})).status, 204);
+      assert.equal((await ask('three', {method: 'POST', json})).status, 200);
+    } finally {
+      await disk.stop();
+    }
   });
 
   // The client asks several times, and waits each time.

@@ -9,12 +9,14 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 
 #include "oci/bucket_bundle.h"
 #include "oci/disk_image.h"
@@ -32,8 +34,13 @@ constexpr std::chrono::milliseconds kUnmountLimit{5'000};
 constexpr std::chrono::milliseconds kStays{300};
 // Nobody who stops or deletes a sandbox waits for its clients for long.
 constexpr std::chrono::milliseconds kRuntimeLimit{10'000};
-// Whatever is inside, it takes no more of the host's disk, and no larger file can be written.
-constexpr uint64_t kSpoolBytes = 4ULL << 30U;
+// Whatever is inside, the clients of a sandbox take no more of the host together.
+constexpr sys::CgroupLimits kClientLimits{.memory_bytes = 1ULL << 30U, .pids = 512};
+// Content on its way, of all buckets of a sandbox together, and the largest file that can be
+// written. Spools of all sandboxes have half of the disk at most.
+constexpr uint64_t kMostSpool = 4ULL << 30U;
+constexpr uint64_t kLeastSpool = 256ULL << 20U;
+constexpr uint64_t kSpoolPart = 16;
 constexpr uint64_t kSpoolInodes = 4096;
 constexpr const char kContainer[] = "client";
 constexpr uint64_t kNoSymlinks = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
@@ -152,13 +159,30 @@ std::string BucketClients::Dir(const std::string& iid, int slot) const {
   return fmt::format("{}/{}/buckets/{}", config_.run_dir, iid, slot);
 }
 
+// Of a client of the sandbox that lives.
+Result<sys::Fd> BucketClients::SpoolOf(const std::string& iid, int slot) const {
+  ASSIGN(ContainerState state, RuntimeOf(Dir(iid, slot))->State(kContainer));
+  if (state.pid <= 1) return Fail(Code::kNotFound, "its client has ended");
+  ASSIGN(sys::Fd process, sys::PidfdOpen(state.pid));
+  auto clone = [] { return sys::CloneMount("/tmp"); };
+  return sys::RunInMountNamespace(process.get(), clone);
+}
+
 Result<sys::Mount> BucketClients::MakeSpool(const BucketMount& mount) const {
   std::string dir = Dir(mount.iid, mount.slot) + "/spool";
-  std::string file = fmt::format("{}/{}-{}.img", config_.spool_dir, mount.iid, mount.slot);
-  TRY(sys::MakeDirs(config_.spool_dir, 0700));
   TRY(sys::MakeDirs(dir, 0700));
+  for (int slot = 0; slot < kMostBuckets; ++slot) {
+    if (slot == mount.slot || ::access(Dir(mount.iid, slot).c_str(), F_OK) != 0) continue;
+    auto shared = SpoolOf(mount.iid, slot);
+    if (!shared) continue;
+    TRY(sys::AttachMount(shared->get(), dir));
+    return sys::Mount(dir);
+  }
+  TRY(sys::MakeDirs(config_.spool_dir, 0700));
+  ASSIGN(DiskImageSpec spec, SpoolFor(mount.iid));
+  std::string file = fmt::format("{}/{}-{}.img", config_.spool_dir, mount.iid, mount.slot);
   TRY(sys::RemoveTree(file));
-  TRY(MakeDiskImage(file, {.bytes = kSpoolBytes, .inodes = kSpoolInodes}));
+  TRY(MakeDiskImage(file, spec));
   auto spool = MountDiskImage(file, dir);
   // The device has it open; it is gone from the disk when the last mount of it is.
   TRY(sys::RemoveTree(file));
@@ -168,6 +192,31 @@ Result<sys::Mount> BucketClients::MakeSpool(const BucketMount& mount) const {
     return FailErrno(errno, fmt::format("give {} away", dir));
   }
   return spool;
+}
+
+// As large as it may be, on this disk, of which others have theirs.
+Result<DiskImageSpec> BucketClients::SpoolFor(const std::string& iid) const {
+  struct statvfs disk{};
+  if (::statvfs(config_.spool_dir.c_str(), &disk) < 0) {
+    return FailErrno(errno, fmt::format("look at {}", config_.spool_dir));
+  }
+  uint64_t all = uint64_t{disk.f_blocks} * disk.f_frsize;
+  uint64_t bytes = std::clamp(all / kSpoolPart, kLeastSpool, kMostSpool);
+  uint64_t others = 0;
+  std::error_code ignored;
+  for (const auto& sandbox : std::filesystem::directory_iterator(config_.run_dir, ignored)) {
+    if (sandbox.path().filename() == iid) continue;
+    if (!std::filesystem::is_empty(sandbox.path() / "buckets", ignored) && !ignored) ++others;
+  }
+  if (others == 0 || (others + 1) * bytes <= all / 2) {
+    return DiskImageSpec{.bytes = bytes, .inodes = kSpoolInodes};
+  }
+  return Fail(
+      Code::kResourceExhausted,
+      fmt::format("{} other sandboxes have buckets, each with {} MiB of the host's disk for "
+                  "content on its way: half of the disk, which is the most",
+                  others, bytes >> 20U),
+      "NO_SPACE");
 }
 
 Result<sys::Mount> BucketClients::Prepare(const BucketMount& mount) const {
@@ -191,6 +240,7 @@ Result<void> BucketClients::Mount(const BucketMount& mount, const sys::Cgroup& c
   ASSIGN(sys::FuseFileSystem made,
          sys::MakeFuse(SourceOf(mount.slot), mount.id_base + kBucketClientId, mount.read_only));
   ASSIGN(sys::Fd secret, Secret(mount));
+  ASSIGN(std::vector<sys::Fd> procs, cgroup.OpenClientProcs(kClientLimits));
   ASSIGN(sys::Fd log, sys::Open(dir + "/log", O_RDWR | O_CREAT | O_APPEND, 0600));
   auto pid = RuntimeOf(dir)->Run({.iid = kContainer,
                                   .bundle_dir = dir,
@@ -205,7 +255,6 @@ Result<void> BucketClients::Mount(const BucketMount& mount, const sys::Cgroup& c
   secret.Reset();
   Result<void> served;
   if (pid) {
-    ASSIGN(std::vector<sys::Fd> procs, cgroup.OpenAgentProcs());
     for (const sys::Fd& file : procs) {
       // One that has ended at once says more below.
       (void)sys::WriteAll(file.get(), fmt::format("{}", *pid));

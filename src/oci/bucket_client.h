@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "oci/disk_image.h"
 #include "sys/cgroup.h"
 #include "sys/mounts.h"
 
@@ -64,8 +65,11 @@ class BucketClients {
 
  private:
   std::string Dir(const std::string& iid, int slot) const;
-  // A file system of bounded size at the client's `spool`, as long as anybody uses it.
+  // A file system of bounded size at the client's `spool`, as long as anybody uses it: that of the
+  // sandbox's other clients, or a new one. NO_SPACE.
   Result<sys::Mount> MakeSpool(const BucketMount& mount) const;
+  Result<sys::Fd> SpoolOf(const std::string& iid, int slot) const;
+  Result<DiskImageSpec> SpoolFor(const std::string& iid) const;
   Result<sys::Mount> Prepare(const BucketMount& mount) const;
   Result<void> End(const std::string& iid, int slot) const;
 

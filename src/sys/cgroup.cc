@@ -247,9 +247,7 @@ Result<CgroupUsage> Cgroup::Usage() const {
 Result<std::vector<int>> Cgroup::Processes() const {
   std::set<int> pids;
   for (const Place& place : places_) {
-    ReadPids(place.path + "/work", pids);
-    ReadPids(place.path + "/agent", pids);
-    ReadPids(place.path, pids);
+    for (const char* leaf : {"/work", "/agent", "/clients", ""}) ReadPids(place.path + leaf, pids);
   }
   return std::vector<int>(pids.begin(), pids.end());
 }
@@ -383,7 +381,7 @@ Result<void> Cgroup::Remove() const {
     TRY(Kill());
     Result<void> removed;
     for (const Place& place : places_) {
-      for (const char* leaf : {"/work", "/agent", ""}) {
+      for (const char* leaf : {"/work", "/agent", "/clients", ""}) {
         if (removed) removed = RemoveGroup(place.path + leaf);
       }
     }

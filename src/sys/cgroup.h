@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One view of cgroup v1, hybrid and v2. Every sandbox has a group `<root>/<name>` with two leaves:
-// `agent` for its PID 1, `work` for everything else; limits and freezing apply to `work`.
+// `agent` for its PID 1, `work` for everything else; limits and freezing apply to `work`. A third,
+// `clients`, is for what serves it from outside, if anything does, and has limits of its own.
 #pragma once
 
 #include <chrono>
@@ -48,10 +49,13 @@ class Cgroup {
   Result<std::vector<Fd>> OpenAgentProcs() const;
   // The same of the `work` leaf, in the same order.
   Result<std::vector<Fd>> OpenWorkProcs() const;
+  // The same of the `clients` leaf, which is made if it is not there, with these limits on memory
+  // and processes.
+  Result<std::vector<Fd>> OpenClientProcs(const CgroupLimits& limits) const;
   // crun resets the memory limit of a group that it enters: set limits after the container runs.
   Result<void> SetLimits(const CgroupLimits& limits) const;
   Result<CgroupUsage> Usage() const;
-  Result<std::vector<int>> Processes() const;  // of both leaves, ascending
+  Result<std::vector<int>> Processes() const;  // of all leaves, ascending
   // `work` only. Returns when every process stands still; when that takes longer than `limit` they
   // go on: kTimeout, FREEZE_TIMEOUT. Without a freezer there is nothing to thaw, and freezing is
   // FREEZE_UNSUPPORTED.
@@ -65,7 +69,7 @@ class Cgroup {
   // Waits until the sandbox's PID 1 has left `work` for its own leaf, where freezing does not reach
   // it. kTimeout when it does not.
   Result<void> AwaitAgent(std::chrono::milliseconds limit) const;
-  // SIGKILL to every process of both leaves, until none is left.
+  // SIGKILL to every process of all leaves, until none is left.
   Result<void> Kill() const;
   // Kill, then removes the groups; those that are gone already are fine.
   Result<void> Remove() const;
