@@ -632,6 +632,7 @@ export interface Schemas {
     exitCode: number;
     timedOut?: true;
     outOfMemory?: true;
+    oomKilled?: true;
     timestamp: string;
   };
   RunEvent: Schemas['StartEvent'] | Schemas['OutputEvent'] | Schemas['RunCompleteEvent'] | Schemas['OutputErrorEvent'];

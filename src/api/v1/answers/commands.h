@@ -53,11 +53,9 @@ inline constexpr Shape kExecComplete =
 inline constexpr const Shape* kExecEvents[] = {&kStart, &kOutput, &kExecComplete, &kOutputError};
 inline constexpr Shape kExecEvent = OneOf("ExecEvent", kExecEvents);
 
-inline constexpr Member kRunCompleteMembers[] = {{"type", Words(kCompleteType), {}},
-                                                 {"exitCode", kInteger, {}},
-                                                 {"timedOut?", kTrue, {}},
-                                                 {"outOfMemory?", kTrue, {}},
-                                                 {"timestamp", kTime, {}}};
+inline constexpr Member kRunCompleteMembers[] = {
+    {"type", Words(kCompleteType), {}}, {"exitCode", kInteger, {}}, {"timedOut?", kTrue, {}},
+    {"outOfMemory?", kTrue, {}},        {"oomKilled?", kTrue, {}},  {"timestamp", kTime, {}}};
 inline constexpr Shape kRunComplete = ObjectOf("RunCompleteEvent", kRunCompleteMembers);
 inline constexpr const Shape* kRunEvents[] = {&kStart, &kOutput, &kRunComplete, &kOutputError};
 inline constexpr Shape kRunEvent = OneOf("RunEvent", kRunEvents);
