@@ -31,7 +31,6 @@ before(async () => {
   const made = await daemon.request('', {
     method: 'POST', path: '/v1/sandboxes', json: {id: 'code', opencode: false}});
   assert.ok(made.status < 300, made.text);
-  hanging = await startHanging();
 });
 after(() => daemon.cleanup());
 
@@ -52,6 +51,22 @@ const start = (context, code, more = {}) => open(daemon.port, {
   host: daemon.bare, method: 'POST', path: `${base}/contexts/${context}/run`, json: {code, ...more},
   headers: {Accept: 'text/event-stream'}});
 const busy = async (context) => (await ok('GET', `/contexts/${context}`)).busy;
+
+describe('the context of code that names none', () => {
+  it('is there by default, and outlives the daemon', async () => {
+    const [one, two] = await Promise.all(
+        ['x = 1', 'y = 2'].map((code) => ok('POST', '/code', {language: 'python', code})));
+    assert.equal(one.contextId, two.contextId);
+    await daemon.kill9();
+    await daemon.launch();
+    const third = await ok('POST', '/code', {code: 'x + y'});
+    assert.equal(third.results[0].text, '3');
+    assert.equal((await ok('POST', '/code', {code: '1', context: one.contextId})).executionCount, 4);
+  });
+
+  // The daemon stays the same one from here on, so these can take their time beside all that follows.
+  after(async () => { hanging = await startHanging(); });
+});
 
 describe('a Python context', () => {
   it('keeps what code has defined, and counts', async () => {
@@ -218,17 +233,6 @@ while not os.path.exists('/tmp/${other}'): time.sleep(0.02)`;
     assert.equal(gone.json().code, 'CONTEXT_NOT_FOUND');
     assert.match(gone.json().suggestion, /contexts/);
     assert.equal((await ask('GET', '/contexts/..%2f..%2fetc')).status, 404);
-  });
-
-  it('is there by default, and outlives the daemon', async () => {
-    const [one, two] = await Promise.all(
-        ['x = 1', 'y = 2'].map((code) => ok('POST', '/code', {language: 'python', code})));
-    assert.equal(one.contextId, two.contextId);
-    await daemon.kill9();
-    await daemon.launch();
-    const third = await ok('POST', '/code', {code: 'x + y'});
-    assert.equal(third.results[0].text, '3');
-    assert.equal((await ok('POST', '/code', {code: '1', context: one.contextId})).executionCount, 4);
   });
 });
 

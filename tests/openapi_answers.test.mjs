@@ -19,7 +19,7 @@ const RARE = {
   CodeResult: ['chart'], CodeResultEvent: ['chart'],
   CreatedSandbox: ['restored'], RestoredDirectory: true, Sandbox: ['failure', 'saveFailure', 'unsaved'],
   StoppedSandbox: ['memoryFailure', 'memoryKept', 'saveFailure'],
-  FileList: ['skipped'], RunCompleteEvent: ['outOfMemory'], Process: ['error'], Terminal: ['exitCode'],
+  FileList: ['skipped'], RunCompleteEvent: ['oomKilled', 'outOfMemory'], Process: ['error'], Terminal: ['exitCode'],
   GitBranch: ['nameBase64', 'upstreamBase64'], GitChange: ['conflict', 'fromBase64', 'submodule'], GitDiff: ['patchBase64'],
   GitFileDiff: ['fromBase64', 'pathBase64'], GitPushedRef: ['refBase64'],
   RestoredSnapshot: ['piecewise'], RestoreCompleteEvent: ['piecewise'], SnapshotCompleteEvent: ['skippedPaths', 'unchanged'],

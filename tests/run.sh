@@ -29,4 +29,4 @@ if [ $# -eq 0 ]; then
 fi
 export ATOLL_BUILD_DIR="$build"
 # A test that hangs must not hang whoever waits for the whole.
-exec timeout --foreground -k 10 1800 node --test --test-concurrency=2 --test-reporter=spec "$@"
+exec timeout --foreground -k 10 2700 node --test --test-concurrency=2 --test-reporter=spec "$@"
