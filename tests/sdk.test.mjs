@@ -77,7 +77,7 @@ describe('the SDK\'s control API', () => {
       for (const label of ['sdk--', 'sdk--a--b', 'sdk--3000-a', 'sdk--www', `sdk--${'a'.repeat(40)}`]) {
         const answer = await daemon.request(label, {path: '/api/ping'});
         assert.equal(answer.status, 404, label);
-        assert.equal(answer.text, '', label);
+        assert.equal(answer.json().code, 'INVALID_SANDBOX_ID', label);
       }
     });
 
