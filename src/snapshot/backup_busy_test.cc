@@ -228,11 +228,24 @@ TEST_F(BackupTest, AStoreThatIsFull) {
 
 TEST_F(BackupTest, AnAgentThatDies) {
   for (int i = 0; i < 50; ++i) Write(work_ / std::to_string(i), Noise(1 << 20, i));
-  std::jthread killer([this] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    kill(agent_, SIGKILL);
+  std::jthread killer;
+  // The agent dies some time after the first connection, which may be before the next one.
+  AgentTree tree([&]() -> Result<sys::Fd> {
+    sys::Fd client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address = Address();
+    if (connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      return FailErrno(errno, "cannot connect to the agent");
+    }
+    if (!killer.joinable()) {
+      killer = std::jthread([this] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(30));
+        kill(agent_, SIGKILL);
+      });
+    }
+    return client;
   });
-  auto result = Try(Options());
+  auto result = Backup(*repository_, tree, Options());
+  ASSERT_TRUE(killer.joinable());
   killer.join();
   if (!result) EXPECT_THAT(result.error().message, HasSubstr("cannot take a snapshot"));
   StopAgent();
