@@ -2,40 +2,32 @@
 // clients/typescript as a program uses it: built from its sources, against a real daemon.
 
 import assert from 'node:assert/strict';
-import {execFileSync} from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {fileURLToPath} from 'node:url';
 
 import {Daemon, eventually} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
-
-const home = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'clients', 'typescript');
+import {buildClient, home} from './support/typescript.mjs';
 
 describe('the TypeScript client', () => {
   let daemon;
   let git;
   let client;
-  let out;
+  let remove;
   let atoll;
   let sandbox;
 
   before(async () => {
     git = await GitServer.start();
     daemon = await Daemon.start({sections: {egress: {host_ports: [git.port]}}});
-    // Beside its node_modules, and not where another run builds.
-    out = fs.mkdtempSync(path.join(home, 'node_modules', '.build-'));
-    execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.', '--outDir', out],
-                 {cwd: home, stdio: 'inherit'});
-    fs.writeFileSync(path.join(out, 'package.json'), '{"type": "module"}');
-    client = await import(path.join(out, 'index.js'));
+    ({client, remove} = await buildClient());
     atoll = new client.Atoll({url: `http://localhost:${daemon.port}`});
     sandbox = await client.getSandbox(atoll, 'typed');
   });
   after(async () => {
-    if (out) fs.rmSync(out, {recursive: true, force: true});
+    remove?.();
     await git?.stop();
     await daemon?.cleanup();
   });
@@ -58,7 +50,8 @@ describe('the TypeScript client', () => {
     const made = await atoll.create({opencode: false}, {idempotencyKey: 'one'});
     assert.equal((await atoll.create({opencode: false}, {idempotencyKey: 'one'})).id, made.id);
     assert.deepEqual((await atoll.list()).map(({id}) => id).sort(), [made.id, 'typed'].sort());
-    assert.equal(await made.getState(), 'running');
+    assert.equal((await made.getState()).status, 'healthy');
+    assert.equal((await made.info()).state, 'running');
     await made.setKeepAlive(true);
     const [copy] = await made.fork({opencode: false});
     assert.notEqual(copy.id, made.id);
@@ -139,8 +132,9 @@ describe('the TypeScript client', () => {
   it('reads, writes and watches files', async () => {
     await sandbox.mkdir('/workspace/dir/sub', {recursive: true});
     await sandbox.writeFile('dir/a b%25?.txt', 'text ü');
-    assert.deepEqual(await sandbox.readFile('dir/a b%25?.txt'),
-                     {success: true, path: 'dir/a b%25?.txt', content: 'text ü', encoding: 'utf-8', size: 7});
+    const {timestamp, ...text} = await sandbox.readFile('dir/a b%25?.txt');
+    assert.deepEqual(text, {success: true, path: 'dir/a b%25?.txt', content: 'text ü', encoding: 'utf-8', isBinary: false,
+                            mimeType: 'text/plain', size: 7});
     const bytes = Buffer.from([0, 255, 254, 10]);
     await sandbox.writeFile('/workspace/dir/bytes', bytes.toString('base64'), {encoding: 'base64'});
     const read = await sandbox.readFile('dir/bytes');
@@ -151,8 +145,9 @@ describe('the TypeScript client', () => {
     for await (const part of await sandbox.readFileStream('dir/big')) length += part.length;
     assert.equal(length, big.length);
     await sandbox.renameFile('dir/bytes', 'dir/renamed');
-    assert.deepEqual([await sandbox.exists('dir/bytes'), await sandbox.exists('dir/renamed')], [false, true]);
-    const names = (await sandbox.listFiles('/workspace/dir', {recursive: true})).map(({path: name}) => name);
+    assert.deepEqual([(await sandbox.exists('dir/bytes')).exists, (await sandbox.exists('dir/renamed')).exists], [false, true]);
+    const {files} = await sandbox.listFiles('/workspace/dir', {recursive: true});
+    const names = files.map(({absolutePath}) => absolutePath);
     assert.deepEqual(names.sort(), ['a b%25?.txt', 'big', 'renamed', 'sub'].map((name) => `/workspace/dir/${name}`));
     await sandbox.deleteFile('dir/renamed');
     await refused(sandbox.readFile('dir/renamed'), 'FILE_NOT_FOUND', 404);

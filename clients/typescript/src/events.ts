@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type {Readable} from 'node:stream';
-
 const MOST_PENDING = 64 << 20;
 
-/** The JSON of server-sent events, and before each its id, where it has one. Leaving the loop ends the request. */
-export async function* parseSSEStream<Event>(stream: Readable, onId?: (id: string) => void):
-    AsyncGenerator<Event, void, void> {
+/**
+ * The JSON of server-sent events; `onId` hears the id of each that has one. Leaving the loop ends the request. What is
+ * events already, as the streams of this client are, is passed on.
+ */
+export async function* parseSSEStream<Event>(
+  stream: AsyncIterable<unknown>, options?: AbortSignal | ((id: string) => void)): AsyncGenerator<Event, void, void> {
+  const signal = typeof options === 'object' ? options : undefined;
+  const onId = typeof options === 'function' ? options : undefined;
   const decoder = new TextDecoder();
   let pending = '';
   for await (const part of stream) {
-    pending += decoder.decode(part as Buffer, {stream: true});
+    signal?.throwIfAborted();
+    if (typeof part !== 'string' && !(part instanceof Uint8Array)) {
+      yield part as Event;
+      continue;
+    }
+    pending += typeof part === 'string' ? part : decoder.decode(part, {stream: true});
     for (let end = pending.indexOf('\n\n'); end >= 0; end = pending.indexOf('\n\n')) {
       const lines = pending.slice(0, end).split('\n');
       const of = (field: string) => lines.filter((line) => line.startsWith(`${field}:`))

@@ -131,14 +131,11 @@ function fill(path: string, values: Record<string, unknown>): string {
     String(values[name]).split('/').map(encodeURIComponent).join(name === 'path' || name === 'name' ? '/' : '%2F'));
 }
 
-function search(query: Query | undefined): string {
-  const parameters = new URLSearchParams();
-  for (const [name, value] of Object.entries(query ?? {})) {
-    if (value === undefined || value === null) continue;
-    parameters.set(name, Array.isArray(value) ? value.join(',') : String(value));
-  }
-  const text = parameters.toString();
-  return text === '' ? '' : `?${text}`;
+/** `?a=b`, or nothing. A space is %20: that a plus is one is a convention of forms. */
+export function search(query: Query | undefined): string {
+  const pairs = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== null)
+    .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(Array.isArray(value) ? value.join(',') : String(value))}`);
+  return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
 }
 
 export async function readBytes(stream: Readable): Promise<Buffer> {

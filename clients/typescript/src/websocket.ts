@@ -22,12 +22,14 @@ export class WebSocketClient {
   private closed = false;
   private code = 1006;
 
-  static connect(transport: Transport, path: string): Promise<WebSocketClient> {
+  static connect(transport: Transport, path: string, options: {label?: string; headers?: Record<string, string>} = {}):
+      Promise<WebSocketClient> {
     return new Promise((resolve, reject) => {
       const key = randomBytes(16).toString('base64');
       const sent = transport.begin(transport.target({
         path,
-        headers: {Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': key},
+        label: options.label,
+        headers: {...passedOn(options.headers), Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': key},
       }));
       sent.on('error', reject);
       sent.on('response', (answer) => {
@@ -43,11 +45,16 @@ export class WebSocketClient {
           reject(new Error('the answer is no WebSocket'));
           return;
         }
-        resolve(new WebSocketClient(socket, head));
+        const made = new WebSocketClient(socket, head);
+        made.protocol = answer.headers['sec-websocket-protocol'] ?? '';
+        resolve(made);
       });
       sent.end();
     });
   }
+
+  /** The subprotocol that the other side has chosen. */
+  protocol = '';
 
   private constructor(private readonly socket: Duplex, head: Buffer) {
     socket.on('data', (data: Buffer) => this.take(data));
@@ -125,4 +132,10 @@ export class WebSocketClient {
     this.closed = true;
     this.onClose(this.code);
   }
+}
+
+/** A handshake's headers without what is of one connection alone. */
+function passedOn(headers: Record<string, string> = {}): Record<string, string> {
+  const own = /^(host|connection|upgrade|content-length|sec-websocket-(key|version|extensions|accept))$/i;
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !own.test(name)));
 }
