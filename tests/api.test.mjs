@@ -7,6 +7,7 @@ import {after, before, describe, it} from 'node:test';
 import {Daemon} from './support/daemon.mjs';
 import {good, urlOf} from './support/good_requests.mjs';
 import {assertError, raw} from './support/http.mjs';
+import {wrongFor} from './support/wrong_values.mjs';
 
 describe('the API', () => {
   let daemon;
@@ -143,25 +144,6 @@ describe('the API', () => {
       assert.equal((await daemon.request('', {path: file})).status, 200, file);
     }
   });
-
-  // Values that are none of the type, by the type that a schema names.
-  const wrong = {
-    string: [7, true, [], {}, 'a\0b'],
-    integer: ['x', 1.5, true, [], {}, 1e300],
-    number: ['x', true, [], {}],
-    boolean: ['x', 1, [], {}],
-    array: ['x', 1, {}, [1], [['x']], ['a\0b']],
-    object: ['x', 1, [], {a: 1}, {a: {}}],
-  };
-
-  function wrongFor(field, types) {
-    let values = types.length > 1 ? [true, [], {}] : wrong[types[0]];
-    // Described by its own words: only what it is not.
-    if (types[0] === 'object' && field.additionalProperties === undefined) values = ['x', 1, []];
-    if (field.minimum !== undefined) values = [...values, field.minimum - 1];
-    if (field.maximum !== undefined && field.maximum < 2 ** 52) values = [...values, field.maximum + 1];
-    return values;
-  }
 
   // Where the sandbox would end, others would be made or the network asked: only what is refused is tried.
   const untried = new Set(['gitClone', 'cloneRepository', 'mountBucket', 'stopSandbox', 'sleepSandbox', 'wakeSandbox', 'forkSandbox', 'primePool', 'shutdownPrewarmed']);

@@ -1442,7 +1442,7 @@ export interface Operations {
     answer: Schemas['CodeContext'];
     event: never;
   };
-  /** Ends it with everything that its code has started. */
+  /** Ends it with what its code has started, but for sessions of their own (setsid). */
   deleteContext: {
     path: {
       id: string;
@@ -2345,7 +2345,7 @@ export interface Operations {
     answer: Schemas['Process'];
     event: never;
   };
-  /** Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. A service is none any more. */
+  /** Ends it with what it has started, but for sessions of their own (setsid): SIGTERM, 5 s, SIGKILL. A service is none any more. */
   stopProcess: {
     path: {
       id: string;
@@ -2556,7 +2556,7 @@ export interface Operations {
       /** Seconds, "3d" or "never". */
       ttl?: unknown;
       tags?: string[] | null;
-      /** Patterns as restic's. */
+      /** Absolute paths of what is left out, with what is in it. */
       exclude?: string[] | null;
     };
     answer: Schemas['TakenSnapshot'];

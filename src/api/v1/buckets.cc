@@ -10,6 +10,7 @@
 #include "api/seed/output_events.h"
 #include "api/v1/answers/files.h"
 #include "api/v1/file_json.h"
+#include "api/v1/member_names.h"
 #include "json/writer.h"
 
 namespace atl::api {
@@ -23,12 +24,15 @@ Result<void> TakeText(const json::Object& from, std::string_view name, std::stri
   return {};
 }
 
+constexpr Field kCredentialFields[] = {{.name = "accessKeyId"}, {.name = "secretAccessKey"}};
+
 Result<sandbox::BucketRequest> Parse(std::string_view text) {
   ASSIGN(json::Object body, json::Object::Parse(text));
   sandbox::BucketRequest request;
   ASSIGN(request.bucket, body.Text("bucket"));
   ASSIGN(request.path, body.Text("path"));
   TRY(ParseBucketOptions(body, request));
+  TRY(CheckMemberNames(kCredentialFields, body, "credentials"));
   return request;
 }
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "api/v1/member_names.h"
 #include "api/v1/route.h"
 #include "json/names.h"
 #include "json/utf8.h"
@@ -82,6 +84,12 @@ Result<void> CheckNames(std::span<const Field> fields, std::string_view body) {
                 "VALIDATION_FAILED");
   }
   return {};
+}
+
+Result<void> CheckMemberNames(std::span<const Field> fields, const json::Object& body,
+                              std::string_view name) {
+  std::optional<std::string> text = body.OptionalJson(name);
+  return text ? CheckNames(fields, *text) : Result<void>();
 }
 
 }  // namespace atl::api

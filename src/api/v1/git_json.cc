@@ -6,6 +6,7 @@
 
 #include "api/seed/output_events.h"
 #include "api/seed/requests.h"
+#include "api/v1/member_names.h"
 #include "json/utf8.h"
 #include "json/writer.h"
 
@@ -44,10 +45,13 @@ Result<sandbox::GitPlace> PlaceOf(const json::Object& body) {
   return place;
 }
 
+constexpr Field kAuthorFields[] = {{.name = "name"}, {.name = "email"}};
+
 Result<sandbox::GitIdentity> IdentityOf(const json::Object& body) {
   sandbox::GitIdentity identity;
   ASSIGN(std::optional<json::Object> author, body.OptionalObject("author"));
   if (!author) return identity;
+  TRY(CheckMemberNames(kAuthorFields, body, "author"));
   ASSIGN(identity.name, author->Text("name"));
   ASSIGN(identity.email, author->Text("email"));
   return identity;

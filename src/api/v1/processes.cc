@@ -234,7 +234,8 @@ constexpr Route kRoutes[] = {
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/processes/{process}",
      .operation = "stopProcess",
-     .summary = "Ends it with everything that it has started: SIGTERM, 5 s, SIGKILL. A service is "
+     .summary = "Ends it with what it has started, but for sessions of their own (setsid): "
+                "SIGTERM, 5 s, SIGKILL. A service is "
                 "none any more.",
      .handler = StopOne,
      .returns = &answers::kProcess},
