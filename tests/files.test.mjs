@@ -3,6 +3,10 @@
 
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import http from 'node:http';
+import {Readable} from 'node:stream';
+import {text as readAll} from 'node:stream/consumers';
+import {pipeline} from 'node:stream/promises';
 import {after, before, describe, it} from 'node:test';
 
 import {Daemon, eventually} from './support/daemon.mjs';
@@ -167,6 +171,41 @@ while time.time() < end:
       }
       assert.equal(bytes, 300 << 20);
       assert.ok(peak - before < 32 << 20, `grew by ${peak - before}`);
+    });
+
+    it('keeps memory flat while a large file is written', async () => {
+      const MIB = 1 << 20;
+      const TOTAL = 320 * MIB;
+      await box.sh('rm -f /workspace/large');
+      await files.put('/workspace/uploaded', Buffer.alloc(MIB));
+      const agent = async () => 1024 * Number(await box.sh(`awk '/^RssAnon/ {print $2}' /proc/1/status`));
+      const before = {daemon: daemon.residentBytes(), agent: await agent()};
+      const peak = {...before};
+      const look = async () => {
+        peak.daemon = Math.max(peak.daemon, daemon.residentBytes());
+        peak.agent = Math.max(peak.agent, await agent());
+      };
+      const sent = http.request({
+        host: '127.0.0.1', port: daemon.port, method: 'PUT', path: files.url('/workspace/uploaded'),
+        headers: {Host: daemon.bare, 'Content-Length': TOTAL}});
+      const answered = new Promise((resolve, reject) => {
+        sent.on('response', (answer) => readAll(answer).then((text) => resolve(JSON.parse(text)), reject)).on('error', reject);
+      });
+      await pipeline(Readable.from((async function* () {
+        for (let at = 0; at < TOTAL; at += MIB) {
+          yield Buffer.alloc(MIB, at / MIB);
+          if (at % (32 * MIB) === 0) await look();
+        }
+      })()), sent);
+      const answer = await answered;
+      await look();
+      assert.equal(answer.size, TOTAL, JSON.stringify(answer));
+      assert.ok(peak.daemon - before.daemon < 32 * MIB, `the daemon grew by ${peak.daemon - before.daemon}`);
+      assert.ok(peak.agent - before.agent < 16 * MIB, `the agent grew by ${peak.agent - before.agent}`);
+      const [first, last] = (await box.sh(
+        `head -c 1 /workspace/uploaded | od -An -tu1; tail -c 1 /workspace/uploaded | od -An -tu1`)).trim().split('\n').map(Number);
+      assert.deepEqual([first, last], [0, (TOTAL / MIB - 1) % 256]);
+      await box.sh('rm /workspace/uploaded');
     });
 
     it('says so by cutting the answer when a file shrinks while it is read', async () => {

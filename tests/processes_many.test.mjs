@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Very many processes, one after the other: daemon, agent and files do not grow with their number.
-// ATOLL_TEST_PROCESSES says how many (3000).
+// ATOLL_TEST_PROCESSES says how many (4000).
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -8,11 +8,12 @@ import {after, before, describe, it} from 'node:test';
 
 import {Daemon} from './support/daemon.mjs';
 
-const COUNT = Number(process.env.ATOLL_TEST_PROCESSES ?? 3000);
+const COUNT = Number(process.env.ATOLL_TEST_PROCESSES ?? 4000);
 const AT_ONCE = 16;
 // What has ended is kept up to this; the agent's own bound.
 const KEPT = 1000;
-const MIB = 1 << 20;
+// Bytes of each process that may stay: pages, and what is measured of them, are not that exact.
+const MOST_LEFT = {agent: 400, daemon: 1000};
 
 describe('very many processes', () => {
   let daemon;
@@ -39,23 +40,33 @@ describe('very many processes', () => {
 
   async function measure() {
     const [rss, fds, threads, files] = (await box.sh(
-      `awk '/^VmRSS/ {print $2}' /proc/1/status; ls /proc/1/fd 2>/dev/null | wc -l
+      `awk '/^RssAnon/ {print $2}' /proc/1/status; ls /proc/1/fd 2>/dev/null | wc -l
        awk '/^Threads/ {print $2}' /proc/1/status; ls /var/log/atoll | wc -l`)).trim().split('\n').map(Number);
     return {agent: rss * 1024, fds, threads, files, daemon: daemon.residentBytes(),
             daemonFds: fs.readdirSync(`/proc/${daemon.pid}/fd`).length};
   }
 
   it(`${COUNT} of them leave no more behind than half as many`, async () => {
-    // Once as many as are kept have ended, nothing may become more.
+    // Once as many as are kept have ended, nothing may become more; what is allocated first is no leak.
     await run(0, KEPT + 200);
-    const half = KEPT + 200 + Math.ceil((COUNT - KEPT - 200) / 2);
-    await run(KEPT + 200, half);
-    const before = await measure();
-    await run(half, COUNT);
-    const now = await measure();
-    console.log(JSON.stringify({before, now}));
-    assert.ok(now.agent - before.agent < 3 * MIB, `the agent: ${before.agent} to ${now.agent}`);
-    assert.ok(now.daemon - before.daemon < 16 * MIB, `the daemon: ${before.daemon} to ${now.daemon}`);
+    let done = KEPT + 200 + Math.ceil((COUNT - KEPT - 200) / 2);
+    await run(KEPT + 200, done);
+    const some = COUNT - done;
+    let before;
+    let now = await measure();
+    let grown;
+    // An allocator may take a step once. What leaks grows each time.
+    for (let round = 0; round < 3; ++round) {
+      before = now;
+      await run(done, done + some);
+      done += some;
+      now = await measure();
+      grown = {agent: (now.agent - before.agent) / some, daemon: (now.daemon - before.daemon) / some};
+      console.log(JSON.stringify({before, now, grown}));
+      if (grown.agent < MOST_LEFT.agent && grown.daemon < MOST_LEFT.daemon) break;
+    }
+    assert.ok(grown.agent < MOST_LEFT.agent, `the agent: ${grown.agent} bytes of each process`);
+    assert.ok(grown.daemon < MOST_LEFT.daemon, `the daemon: ${grown.daemon} bytes of each process`);
     assert.ok(now.fds <= before.fds + 8, `descriptors of the agent: ${before.fds} to ${now.fds}`);
     assert.ok(now.daemonFds <= before.daemonFds + 32, `of the daemon: ${before.daemonFds} to ${now.daemonFds}`);
     assert.ok(now.threads <= before.threads + 8, `threads of the agent: ${before.threads} to ${now.threads}`);
