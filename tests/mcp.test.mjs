@@ -12,7 +12,7 @@ import {StreamableHTTPClientTransport} from '@modelcontextprotocol/sdk/client/st
 
 import {buildDir, Daemon, eventually} from './support/daemon.mjs';
 import {GitServer} from './support/git_server.mjs';
-import {raw} from './support/http.mjs';
+import {raw, request} from './support/http.mjs';
 
 const ofOne = ['clone', 'edit', 'expose', 'find', 'grep', 'list', 'list_snapshots', 'read', 'restore', 'run',
                'snapshot', 'write'];
@@ -125,6 +125,13 @@ describe('mcp', () => {
         const port = way === 'stdio' ? 3100 : 3200;
         const exposed = await call(client, 'expose', {sandbox, port});
         assert.match(exposed.url, new RegExp(`^http://${port}-two--\\w+\\.localhost:${daemon.port}/`));
+        const serve = `require('http').createServer((q, a) => a.end('served ' + q.url)).listen(${port})`;
+        await call(client, 'run', {sandbox, command: `setsid node -e "${serve}" > /dev/null 2>&1 &`});
+        const {hostname, pathname} = new URL('page?q=1', exposed.url);
+        assert.equal(await eventually('the page is there for others', async () => {
+          const page = await request(daemon.port, {host: `${hostname}:${daemon.port}`, path: `${pathname}?q=1`});
+          return page.status === 200 && page.text;
+        }), 'served /page?q=1');
         // Who has one sandbox gets nothing out of another.
         const other = await open('one');
         const refused = await other.callTool({name: 'restore', arguments: {snapshot: saved.snapshot}});

@@ -118,8 +118,11 @@ for (const transport of transports) {
         });
         await own.execute('echo hi', 'shell');
         assert.deepEqual(called.pop(), [true, 0, 'hi\n', '', 'echo hi']);
-        await assert.rejects(own.execute('', 'shell'));
-        assert.equal(called.length > 0, true);
+        await rejects(own.execute('', 'shell'), 'CommandError', 'INVALID_COMMAND');
+        // By its request, which knows no command, and by itself.
+        assert.equal(called.length, 2);
+        for (const [message] of called) assert.match(message, /missing or empty|INVALID_COMMAND/);
+        assert.equal(called[1][1], '');
         own.transport?.disconnect?.();
       });
 

@@ -7,7 +7,7 @@ import WebSocket, {WebSocketServer} from 'ws';
 
 export {WebSocket, WebSocketServer};
 
-const LIMIT_MS = 30_000;
+const LIMIT_MS = 90_000;
 // Of the output: a flood is counted, not kept.
 const KEPT = 64 << 10;
 
@@ -19,8 +19,9 @@ export class Terminal {
     return terminal;
   }
 
-  constructor(daemon, id, query = {}, {headers = {}} = {}) {
-    const path = `/v1/sandboxes/${id}/pty?${new URLSearchParams(query)}`;
+  /** `route` is /v1's unless it is another dialect's. */
+  constructor(daemon, id, query = {}, {headers = {}, route = `/v1/sandboxes/${id}/pty`} = {}) {
+    const path = `${route}?${new URLSearchParams(query)}`;
     this.socket = new WebSocket(`ws://127.0.0.1:${daemon.port}${path}`,
                                 {headers: {Host: daemon.bare, ...headers}, perMessageDeflate: false});
     this.output = '';
