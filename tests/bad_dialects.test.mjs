@@ -208,8 +208,21 @@ describe('bad bodies, of every dialect', () => {
         if (problem) problems.push(`${path} with the member ${name}s: ${problem}`);
       }
     }
-    const list_ = (options) => post('sdk--bad', '/api/list-files', {path: '/workspace', sessionId: 's', options});
-    tried += await tryFields(problems, 'list-files options', {recursive: yes, includeHidden: yes}, {}, list_);
+    // The bridge's own words: an error, and one of its codes.
+    const mount = async (options) => {
+      const answer = await daemon.request('', {method: 'POST', path: '/v1/sandbox/bad/mount', limitMs: 60_000,
+                                               json: {bucket: 'backups', mountPath: '/workspace/b', options}});
+      const body = JSON.parse(answer.text);
+      assert.deepEqual(Object.keys(body), ['error', 'code'], answer.text);
+      return {...answer, text: JSON.stringify({code: body.code.toUpperCase(), message: body.error})};
+    };
+    const credentials = {accessKeyId: 'a', secretAccessKey: 'b'};
+    tried += await tryFields(problems, 'mount options', {endpoint: text, region: text, provider: text, prefix: text, readOnly: yes, credentials: object},
+                             {endpoint: 'http://127.0.0.1:9', credentials}, mount);
+    tried += await tryFields(problems, 'mount options.credentials', {accessKeyId: text, secretAccessKey: text}, credentials,
+                             (given) => mount({endpoint: 'http://127.0.0.1:9', credentials: given}));
+    const listFiles = (options) => post('sdk--bad', '/api/list-files', {path: '/workspace', sessionId: 's', options});
+    tried += await tryFields(problems, 'list-files options', {recursive: yes, includeHidden: yes}, {}, listFiles);
     assert.deepEqual(problems, []);
     assert.ok(tried > 60, `${tried}`);
     await healthy();

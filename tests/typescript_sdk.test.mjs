@@ -80,13 +80,14 @@ describe("programs of Cloudflare's SDK on the TypeScript client", () => {
   it("looks for JavaScript's expressions in what a process writes", async () => {
     const talks = await sandbox.startProcess(
       `printf 'first\\nServer READY on port 3000\\nü'; sleep 0.3; printf 'ber\\n' >&2; printf ' more'; exec sleep 1000`);
-    const found = await talks.waitForLog(/ready ON (?<what>port) (\d+)/i);
+    const sees = (pattern) => talks.waitForLog(pattern, 20_000);
+    const found = await sees(/ready ON (?<what>port) (\d+)/i);
     assert.deepEqual([found.line, found.match.groups.what, found.groups], ['Server READY on port 3000', 'port', ['port', '3000']]);
     const again = /^first$/gy;
-    for (let i = 0; i < 2; ++i) assert.equal((await talks.waitForLog(again)).line, 'first');
-    assert.equal((await talks.waitForLog(/(?<!x)READY(?= on)/)).match[0], 'READY', 'whatever JavaScript knows');
-    assert.equal((await talks.waitForLog(/^\p{L} more$/u)).line, 'ü more');
-    assert.equal((await talks.waitForLog(/^b.r$/s)).line, 'ber');
+    for (let i = 0; i < 2; ++i) assert.equal((await sees(again)).line, 'first');
+    assert.equal((await sees(/(?<!x)READY(?= on)/)).match[0], 'READY', 'whatever JavaScript knows');
+    assert.equal((await sees(/^\p{L} more$/u)).line, 'ü more');
+    assert.equal((await sees(/^b.r$/s)).line, 'ber');
     await talks.kill();
   });
 
@@ -143,7 +144,7 @@ describe("programs of Cloudflare's SDK on the TypeScript client", () => {
   it('has sessions that do what the sandbox does, where they are', async () => {
     await sandbox.setEnvVars({COMMON: 'of the sandbox'});
     const session = await sandbox.createSession({
-      id: 'work', name: 'Work', cwd: '/tmp', env: {OWN: 'mine', SKIPPED: undefined}, isolation: true, commandTimeoutMs: 800});
+      id: 'work', name: 'Work', cwd: '/tmp', env: {OWN: 'mine', SKIPPED: undefined}, isolation: true, commandTimeoutMs: 5000});
     assert.equal((await session.exec('sleep 100')).exitCode, 124, 'commandTimeoutMs');
     assert.equal((await session.exec('echo "$COMMON $OWN"')).stdout, 'of the sandbox mine\n');
     await session.exec('mkdir -p "/tmp/a b"; cd "/tmp/a b"');

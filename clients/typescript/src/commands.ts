@@ -14,6 +14,8 @@ type Body<Name extends keyof Operations> = Exclude<Operations[Name]['body'], und
 export type Env = Record<string, string | undefined>;
 
 const KILL_AFTER_S = 5;
+// Of what the client itself asks a shell, whatever limit its commands have.
+export const OWN_LIMIT_MS = 60_000;
 
 /** What runs in a sandbox. */
 export abstract class Commands extends Files {
@@ -109,7 +111,7 @@ export abstract class Commands extends Files {
   /** Where a session's shell is, what it exports and whose it is. Asked of it as one more command. */
   async shellState(sessionId: string): Promise<{cwd: string; user: string; env: Record<string, string>}> {
     const {stdout, exitCode} = await this.exec(
-      `printf '%s\\0' "$PWD" "$(id -u):$(id -g)"; env -0`, {sessionId});
+      `printf '%s\\0' "$PWD" "$(id -u):$(id -g)"; env -0`, {sessionId, timeout: OWN_LIMIT_MS});
     const [cwd, user, ...variables] = stdout.split('\0');
     if (exitCode !== 0 || !cwd || !user) throw new AtollError('the session did not say where it is', 'SESSION_ERROR', 0);
     const pairs = variables.filter((one) => /^[A-Za-z_][A-Za-z0-9_]*=/.test(one) && !one.startsWith('_='));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type {BackupOptions} from './backup.js';
+import {OWN_LIMIT_MS} from './commands.js';
 import {AtollError} from './errors.js';
 import {Files} from './files.js';
 import type {MountBucketOptions, Sandbox} from './sandbox.js';
@@ -41,7 +42,7 @@ export class Session extends Files {
       return value === undefined || value === null ? `unset ${name}` : `export ${name}='${value.replaceAll("'", `'\\''`)}'`;
     });
     if (lines.length === 0) return;
-    const {exitCode, stderr} = await this.sandbox.exec(lines.join(' && '), {sessionId: this.id});
+    const {exitCode, stderr} = await this.sandbox.exec(lines.join(' && '), {sessionId: this.id, timeout: OWN_LIMIT_MS});
     if (exitCode !== 0) throw new AtollError(`the variables could not be set: ${stderr}`, 'COMMAND_EXECUTION_ERROR', 0);
   }
 
