@@ -195,7 +195,9 @@ constexpr Field kSnapshotFields[] = {
     {.name = "freeze", .kind = Kind::kBoolean, .about = "Its programs stand still meanwhile."},
     {.name = "ttl", .kind = Kind::kAny, .about = "Seconds, \"3d\" or \"never\"."},
     {.name = "tags", .kind = Kind::kTextList},
-    {.name = "exclude", .kind = Kind::kTextList, .about = "Absolute paths of what is left out, with what is in it."},
+    {.name = "exclude",
+     .kind = Kind::kTextList,
+     .about = "Absolute paths of what is left out, with what is in it."},
 };
 constexpr Field kRestoreFields[] = {
     {.name = "dir", .about = "Where to; where it was saved when it is not there."},
