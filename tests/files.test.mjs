@@ -462,6 +462,9 @@ describe('search', () => {
       assert.ok(long.matches.every((one) => one.text.length <= 4096));
       const few = await files.act('grep', {path: 's', pattern: 'two', limit: 2});
       assert.deepEqual([few.count, few.more], [2, true]);
+      await box.sh('mkdir -p u; echo two > u/open; echo two > u/closed; chmod 600 u/closed');
+      const theirs = await files.act('grep', {path: 'u', pattern: 'two', user: '1234'});
+      assert.deepEqual(theirs.matches.map((one) => one.path.split('/').pop()), ['open']);
       assertError(await files.ask('grep', {path: 's', pattern: '('}), 400, 'VALIDATION_FAILED');
       assertError(await files.ask('grep', {path: 'none', pattern: 'x'}), 404, 'FILE_NOT_FOUND');
     });

@@ -42,6 +42,17 @@ describe('git clone', () => {
     assert.equal(await box.sh('cd "/workspace/a b/c" && git log --oneline | wc -l && cat feature.txt'), '1\nfeature\n');
   });
 
+  it('clones as another user, and for no longer than it may', async () => {
+    await box.sh('mkdir -m 777 /workspace/open');
+    const answer = await clone({repo: git.url('public.git'), dir: '/workspace/open/theirs', user: '1234:1234'});
+    assert.equal(answer.status, 200, answer.text);
+    assert.equal(await box.sh('stat -c %u:%g open/theirs open/theirs/second.txt'), '1234:1234\n1234:1234\n');
+    const late = await clone({repo: git.url('hang.git'), dir: '/workspace/late', timeoutMs: 500});
+    assertError(late, 502, 'GIT_NETWORK_ERROR');
+    assert.match(late.text, /500 ms/);
+    assert.equal(await box.sh('ls -d late .clone-* 2>/dev/null; true'), '');
+  });
+
   it('refuses a target that exists', async () => {
     assertError(await clone({repo: git.url('public.git')}), 409);
     assert.equal(await box.sh('cat public/second.txt'), 'second\n');

@@ -17,7 +17,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kCloneLimit{600'000};
 constexpr milliseconds kCleanLimit{60'000};
 // For the script to tidy up when the daemon has died.
 constexpr milliseconds kTidyGrace{3'000};
@@ -150,8 +149,8 @@ struct Ended {
   Result<RunOutcome> outcome = Fail(Code::kCancelled, "the clone was given up");
 };
 
-async::Task<> Follow(Process& process, Output& output, Ended& ended) {
-  ended.outcome = co_await FollowRun(process, kCloneLimit, output);
+async::Task<> Follow(Process& process, milliseconds limit, Output& output, Ended& ended) {
+  ended.outcome = co_await FollowRun(process, limit, output);
   ended.ended = true;
 }
 
@@ -178,7 +177,9 @@ async::Task<> Clean(Job& job) {
 
 Result<CloneResult> Conclude(const Job& job, const RunOutcome& outcome, const Output& output) {
   if (outcome.timed_out) {
-    return Fail(Code::kBadGateway, "git clone: not done within 10 minutes", "GIT_NETWORK_ERROR");
+    return Fail(Code::kBadGateway,
+                fmt::format("git clone: not done within {} ms", job.request.timeout.count()),
+                "GIT_NETWORK_ERROR");
   }
   if (outcome.exit_code == kTargetExists) {
     return Fail(Code::kAlreadyExists,
@@ -202,9 +203,20 @@ Result<CloneResult> Conclude(const Job& job, const RunOutcome& outcome, const Ou
                      .commit = std::string(commit.substr(0, commit.find('\n')))};
 }
 
+async::Task<Result<std::unique_ptr<Process>>> Begin(const Job& job) {
+  AgentClient& agent = job.sandbox->agent();
+  SpawnSpec spec = CloneSpec(job.request, job.dir, job.temporary, job.on_progress != nullptr);
+  if (job.request.user.empty()) {
+    Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(spec));
+    co_return process;
+  }
+  ExecSpec theirs{.program = std::move(spec), .user = job.request.user};
+  Result<std::unique_ptr<Process>> process = co_await agent.Execute(std::move(theirs));
+  co_return process;
+}
+
 async::Task<> RunJob(std::shared_ptr<Job> job) {
-  SpawnSpec spec = CloneSpec(job->request, job->dir, job->temporary, job->on_progress != nullptr);
-  Result<std::unique_ptr<Process>> process = co_await job->sandbox->agent().Spawn(std::move(spec));
+  Result<std::unique_ptr<Process>> process = co_await Begin(*job);
   if (!process) {
     job->result = Unexpected(std::move(process).error());
     job->done.Set();
@@ -212,7 +224,8 @@ async::Task<> RunJob(std::shared_ptr<Job> job) {
   }
   Output output(job->on_progress);
   Ended ended;
-  co_await async::Race(Follow(**process, output, ended), WaitFor(job->abandoned));
+  co_await async::Race(Follow(**process, job->request.timeout, output, ended),
+                       WaitFor(job->abandoned));
   if (!ended.ended) {
     Result<void> killed = co_await (*process)->Signal(SIGKILL);
     (void)killed;  // it has just ended by itself, or goes with its connection

@@ -2,6 +2,7 @@
 // Clones a repository inside a sandbox, with the sandbox's own git and network.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,6 +19,8 @@
 
 namespace atl::sandbox {
 
+inline constexpr std::chrono::milliseconds kCloneLimit{600'000};
+
 struct CloneRequest {
   std::string repo;
   std::optional<std::string> branch;
@@ -26,6 +29,8 @@ struct CloneRequest {
   std::string filter;               // "blob:none", "tree:0", "blob:limit=1m": the rest comes later
   std::vector<std::string> sparse;  // only these directories, and the files beside them
   GitCredentials credentials;       // of this clone; the repository does not keep them
+  std::string user;                 // as of ExecRequest; the repository is theirs
+  std::chrono::milliseconds timeout = kCloneLimit;  // then GIT_NETWORK_ERROR
 };
 
 struct CloneResult {

@@ -91,6 +91,18 @@ async::Task<> Follow(Search& search) {
   }
 }
 
+async::Task<Result<std::unique_ptr<Process>>> Begin(AgentClient& agent, const std::string& user,
+                                                    std::vector<std::string> argv) {
+  SpawnSpec program{.argv = std::move(argv), .cwd = "/"};
+  if (user.empty()) {
+    Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(program));
+    co_return process;
+  }
+  ExecSpec spec{.program = std::move(program), .user = user};
+  Result<std::unique_ptr<Process>> process = co_await agent.Execute(std::move(spec));
+  co_return process;
+}
+
 bool IsMissing(const Error& error) { return error.code == Code::kNotFound; }
 
 }  // namespace
@@ -98,20 +110,19 @@ bool IsMissing(const Error& error) { return error.code == Code::kNotFound; }
 async::Task<Result<GrepResult>> Grep(AgentClient& agent, GrepRequest request) {
   if (request.pattern.empty()) co_return Fail(Code::kInvalidArgument, "the pattern is empty");
   CO_ASSIGN(request.path, AbsolutePath(request.path));
-  StatFile there{.path = request.path};
+  StatFile there{.path = request.path, .user = request.user};
   CO_ASSIGN(FileInfo info, co_await Stat(agent, std::move(there)));
   // A FIFO or a device that is named would be read, and may never end.
   if (info.kind != FileKind::kFile && info.kind != FileKind::kDirectory) {
     co_return Fail(Code::kInvalidArgument, request.path + " is neither a file nor a directory",
                    "NOT_REGULAR_FILE");
   }
-  SpawnSpec ripgrep{.argv = RipgrepArguments(request), .cwd = "/"};
   bool columns = true;
-  Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(ripgrep));
+  Result<std::unique_ptr<Process>> process =
+      co_await Begin(agent, request.user, RipgrepArguments(request));
   if (!process && IsMissing(process.error())) {
-    SpawnSpec grep{.argv = GrepArguments(request), .cwd = "/"};
     columns = false;
-    process = co_await agent.Spawn(std::move(grep));
+    process = co_await Begin(agent, request.user, GrepArguments(request));
   }
   if (!process) co_return Unexpected(std::move(process).error());
   Search search{.process = **process,

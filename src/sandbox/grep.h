@@ -27,6 +27,7 @@ struct GrepRequest {
   std::vector<std::string> exclude;  // globs of files and directories
   uint32_t limit = 1000;
   std::chrono::milliseconds timeout{30'000};
+  std::string user;  // as of ExecRequest
 };
 
 struct GrepMatch {

@@ -138,23 +138,10 @@ export class Sandbox extends Commands {
 
   async gitCheckout(repoUrl: string, options: GitCheckoutOptions = {}): Promise<GitCheckoutResult> {
     const {targetDir, onProgress, signal, cloneTimeoutMs, sessionId: _, ...more} = options;
-    const control = new AbortController();
-    const abort = () => control.abort(signal?.reason);
-    if (signal?.aborted) abort();
-    signal?.addEventListener('abort', abort);
-    let late = false;
-    const timer = cloneTimeoutMs === undefined ? undefined : setTimeout(() => { late = true; control.abort(); }, cloneTimeoutMs);
-    try {
-      const result = await this.git.clone(
-        {repo: repoUrl, ...more, ...(targetDir === undefined ? {} : {dir: targetDir})}, {onProgress, signal: control.signal});
-      const {repo, branch, dir, commit} = result;
-      return {success: true, repoUrl: repo, branch, targetDir: dir, commit, timestamp: now()};
-    } catch (error) {
-      throw late ? new AtollError(`the clone took longer than ${cloneTimeoutMs} ms`, 'GIT_NETWORK_ERROR', 502) : error;
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    }
+    const {repo, branch, dir, commit} = await this.git.clone(
+      {repo: repoUrl, ...more, ...(targetDir === undefined ? {} : {dir: targetDir}),
+        ...(cloneTimeoutMs === undefined ? {} : {timeoutMs: cloneTimeoutMs})}, {onProgress, signal});
+    return {success: true, repoUrl: repo, branch, targetDir: dir, commit, timestamp: now()};
   }
 
   // Backups

@@ -163,6 +163,8 @@ export interface GitCheckoutOptions {
   username?: string | undefined;
   password?: string | undefined;
   sshKey?: string | undefined;
+  /** As whom; root otherwise. */
+  user?: string | undefined;
   /** Milliseconds; then GIT_NETWORK_ERROR. */
   cloneTimeoutMs?: number | undefined;
   /** For programs that were written for the SDK; a clone is in no session. */

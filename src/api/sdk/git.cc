@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
-#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -13,14 +10,11 @@
 namespace atl::api::sdk {
 namespace {
 
-using std::chrono::milliseconds;
-
 constexpr int64_t kMostDepth = 1'000'000'000;
 
 struct Wanted {
   sandbox::CloneRequest request;
   std::string session;
-  milliseconds limit{600'000};
 };
 
 Result<Wanted> ParseCheckout(const json::Object& body) {
@@ -32,7 +26,7 @@ Result<Wanted> ParseCheckout(const json::Object& body) {
   ASSIGN(request.depth, body.OptionalInt("depth", {.min = 1, .max = kMostDepth}));
   ASSIGN(wanted.session, SessionOf(body));
   ASSIGN(auto timeout, TimeoutOf(body, "timeoutMs"));
-  if (timeout) wanted.limit = *timeout;
+  if (timeout) request.timeout = *timeout;
   TRY(sandbox::ValidateRepoUrl(request.repo));
   if (request.branch && request.branch->empty()) request.branch.reset();
   if (request.branch) TRY(sandbox::ValidateBranch(*request.branch));
@@ -58,14 +52,8 @@ async::Task<Result<std::string>> DoCheckout(Call& call) {
     call.About("targetDir", *request.dir);
   }
   Outcome outcome;
-  async::Task<> clone = async::Race(CloneInto(std::move(sandbox), std::move(request), outcome),
-                                    call.exchange.WaitForHangup());
-  bool in_time = co_await async::WithTimeout(wanted.limit, std::move(clone));
-  if (!in_time) {
-    co_return Fail(Code::kBadGateway,
-                   fmt::format("git clone: not done within {} ms", wanted.limit.count()),
-                   "GIT_NETWORK_ERROR");
-  }
+  co_await async::Race(CloneInto(std::move(sandbox), std::move(request), outcome),
+                       call.exchange.WaitForHangup());
   if (!outcome) co_return Fail(Code::kCancelled, "the client has gone away");
   CO_ASSIGN(sandbox::CloneResult cloned, std::move(*outcome));
   json::Writer writer = Success();

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "api/seed/output_events.h"
+#include "api/seed/requests.h"
 #include "api/v1/file_json.h"
 #include "base/log.h"
 #include "http/sse.h"
@@ -68,9 +69,9 @@ constexpr std::pair<std::string_view, int> kStatuses[] = {
 // What the SDK has another word for.
 constexpr std::pair<std::string_view, std::string_view> kWords[] = {
     {"CAPACITY_EXCEEDED", "CONTAINER_UNAVAILABLE"}, {"CONTEXT_BUSY", "RESOURCE_BUSY"},
-    {"DIRECTORY_NOT_EMPTY", "FILESYSTEM_ERROR"},    {"TOO_MANY_CONTEXTS", "RESOURCE_BUSY"},
-    {"INVALID_JSON", "VALIDATION_FAILED"},          {"NOT_REGULAR_FILE", "FILESYSTEM_ERROR"},
-    {"PROCESS_ALREADY_EXISTS", "PROCESS_ERROR"},    {"UNAVAILABLE", "CONTAINER_UNAVAILABLE"},
+    {"DIRECTORY_NOT_EMPTY", "FILESYSTEM_ERROR"},    {"INVALID_JSON", "VALIDATION_FAILED"},
+    {"NOT_REGULAR_FILE", "FILESYSTEM_ERROR"},       {"PROCESS_ALREADY_EXISTS", "PROCESS_ERROR"},
+    {"UNAVAILABLE", "CONTAINER_UNAVAILABLE"},
 };
 
 void AppendMember(std::string& members, std::string_view name, std::string_view json) {
@@ -120,6 +121,25 @@ async::Task<Result<json::Object>> ReadBody(http::Exchange& exchange) {
   co_return body;
 }
 
+async::Task<Result<json::Object>> ReadUpload(http::Exchange& exchange) {
+  Result<std::string> text = co_await exchange.ReadBody(kMostUploadBody);
+  if (text) co_return json::Object::Parse(*text, true, json::Limits{.max_bytes = kMostUploadBody});
+  Error error = std::move(text).error();
+  if (error.code == Code::kTooLarge) error.reason = "FILE_TOO_LARGE";
+  co_return Unexpected(std::move(error));
+}
+
+async::Task<> AnswerBody(JsonAnswer answer, const Services& services, Values values,
+                         http::Exchange& exchange, Result<json::Object> body) {
+  if (!body) {
+    co_await RespondFailure(exchange, std::move(body).error());
+    co_return;
+  }
+  Call call(services, std::move(values), exchange, *std::move(body));
+  Result<std::string> json = co_await answer(call);
+  co_await RespondJson(call, std::move(json));
+}
+
 }  // namespace
 
 void Call::About(std::string_view name, std::string_view value) {
@@ -148,6 +168,10 @@ Failure FailureOf(const Error& error) {
   std::string_view reason = ReasonOf(error);
   const auto* word = std::ranges::find(kWords, reason, [](const auto& pair) { return pair.first; });
   std::string_view code = word == std::end(kWords) ? reason : word->second;
+  // A limit of the sandbox, which waiting does not lift.
+  if (error.code == Code::kResourceExhausted && reason.starts_with("TOO_MANY_")) {
+    code = "RESOURCE_BUSY";
+  }
   const auto* known =
       std::ranges::find(kStatuses, code, [](const auto& pair) { return pair.first; });
   int status = known == std::end(kStatuses) ? HttpStatus(error.code) : known->second;
@@ -194,13 +218,13 @@ async::Task<> RespondJson(Call& call, Result<std::string> json) {
 async::Task<> AnswerJson(JsonAnswer answer, const Services& services, Values values,
                          http::Exchange& exchange) {
   Result<json::Object> body = co_await ReadBody(exchange);
-  if (!body) {
-    co_await RespondFailure(exchange, std::move(body).error());
-    co_return;
-  }
-  Call call(services, std::move(values), exchange, *std::move(body));
-  Result<std::string> json = co_await answer(call);
-  co_await RespondJson(call, std::move(json));
+  co_await AnswerBody(answer, services, std::move(values), exchange, std::move(body));
+}
+
+async::Task<> AnswerUpload(JsonAnswer answer, const Services& services, Values values,
+                           http::Exchange& exchange) {
+  Result<json::Object> body = co_await ReadUpload(exchange);
+  co_await AnswerBody(answer, services, std::move(values), exchange, std::move(body));
 }
 
 async::Task<> AnswerItself(OwnAnswer answer, const Services& services, Values values,
@@ -222,12 +246,7 @@ Result<std::string> RequiredText(const json::Object& body, std::string_view name
 
 Result<std::vector<std::pair<std::string, std::string>>> EnvOf(const json::Object& body,
                                                                std::string_view name) {
-  std::vector<std::pair<std::string, std::string>> variables;
-  ASSIGN(std::optional<json::Object> env, body.OptionalObject(name));
-  for (std::string& one : env ? env->Names() : std::vector<std::string>()) {
-    ASSIGN(std::optional<std::string> value, env->OptionalText(one));
-    if (value) variables.emplace_back(std::move(one), *std::move(value));
-  }
+  ASSIGN(auto variables, EnvWithoutNulls(body, name));
   TRY(sandbox::ValidateEnv(variables));
   return variables;
 }

@@ -21,6 +21,8 @@ namespace atl::api::sdk {
 
 // A week: what takes longer is a process.
 inline constexpr int64_t kMostTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
+// Of a request that carries a file of 32 MiB: in base64 it has 43 MiB.
+inline constexpr size_t kMostUploadBody = 48UL << 20U;
 
 struct Call {
   Call(const Services& with, Values of, http::Exchange& over, json::Object sent)
@@ -62,6 +64,9 @@ using JsonAnswer = async::Task<Result<std::string>> (*)(Call&);
 using OwnAnswer = async::Task<> (*)(Call&);
 async::Task<> AnswerJson(JsonAnswer answer, const Services& services, Values values,
                          http::Exchange& exchange);
+// The same for a body of kMostUploadBody; a longer one is FILE_TOO_LARGE.
+async::Task<> AnswerUpload(JsonAnswer answer, const Services& services, Values values,
+                           http::Exchange& exchange);
 async::Task<> AnswerItself(OwnAnswer answer, const Services& services, Values values,
                            http::Exchange& exchange);
 

@@ -136,7 +136,23 @@ Result<sandbox::CloneRequest> ParseClone(const json::Object& body) {
   ASSIGN(auto sparse, body.OptionalTextList("sparse"));
   if (sparse) request.sparse = *std::move(sparse);
   ASSIGN(request.credentials, ParseCredentials(body));
+  ASSIGN(std::optional<std::string> user, body.OptionalText("user"));
+  request.user = user.value_or("");
+  ASSIGN(std::optional<int64_t> timeout,
+         body.OptionalInt("timeoutMs", {.min = 1, .max = kMaxTimeoutMs}));
+  if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
   return request;
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> EnvWithoutNulls(const json::Object& body,
+                                                                         std::string_view name) {
+  std::vector<std::pair<std::string, std::string>> variables;
+  ASSIGN(std::optional<json::Object> env, body.OptionalObject(name));
+  for (std::string& one : env ? env->Names() : std::vector<std::string>()) {
+    ASSIGN(std::optional<std::string> value, env->OptionalText(one));
+    if (value) variables.emplace_back(std::move(one), *std::move(value));
+  }
+  return variables;
 }
 
 }  // namespace atl::api

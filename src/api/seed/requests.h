@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "json/reader.h"
@@ -29,6 +31,9 @@ std::chrono::milliseconds PreferredWait(std::string_view prefer);
 
 Result<sandbox::RunRequest> ParseRun(const json::Object& body);
 Result<sandbox::CloneRequest> ParseClone(const json::Object& body);
+// An object of variables, where null means that there is none.
+Result<std::vector<std::pair<std::string, std::string>>> EnvWithoutNulls(const json::Object& body,
+                                                                         std::string_view name);
 // "username", "password", "sshKey"
 Result<sandbox::GitCredentials> ParseCredentials(const json::Object& body);
 

@@ -246,6 +246,7 @@ constexpr Field kGrepFields[] = {
      .about = "Milliseconds; then what was found so far, with `timedOut`.",
      .min = 1,
      .max = 600'000},
+    kUser,
 };
 
 constexpr Route kRoutes[] = {

@@ -159,6 +159,7 @@ Result<sandbox::GrepRequest> ParseGrep(const json::Object& body) {
   if (limit) request.limit = static_cast<uint32_t>(*limit);
   ASSIGN(auto timeout, body.OptionalInt("timeout", {.min = 1, .max = kMostTimeoutMs}));
   if (timeout) request.timeout = std::chrono::milliseconds(*timeout);
+  ASSIGN(request.user, TextOr(body, "user", ""));
   return request;
 }
 

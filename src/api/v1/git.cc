@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/v1/answers/git.h"
+#include "api/v1/exec.h"
 #include "api/v1/file_json.h"
 #include "api/v1/git_json.h"
 
@@ -136,6 +137,12 @@ constexpr Field kCloneFields[] = {
     kUsername,
     kPassword,
     kSshKey,
+    {.name = "timeoutMs",
+     .kind = Kind::kInteger,
+     .about = "Then it is given up; 10 minutes.",
+     .min = 1,
+     .max = static_cast<double>(kMaxExecMs)},
+    kUser,
 };
 constexpr Field kStatusFields[] = {
     kDir,
