@@ -11,8 +11,11 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <vector>
 
+#include "agent/descendants.h"
 #include "agent/managed_process.h"
+#include "agent/shell_driver.h"
 #include "agent/spawn_session.h"
 #include "agent/thread.h"
 #include "agent/user.h"
@@ -114,6 +117,9 @@ Result<protocol::ProcessInfo> ProcessTable::Start(const protocol::ProcessStart& 
                                                   bool log_goes_on) {
   TRY(CheckId(request.id));
   ASSIGN(Program program, ProgramOf(request));
+  ASSIGN(std::string key, NewShellKey());
+  std::erase_if(program.env, [](const auto& one) { return one.starts_with(kDescent); });
+  program.env.push_back(std::string(kDescent) + request.id + "." + key);
   TRY(Reserve(request.id, log_goes_on));
   mkdir("/var/log", 0755);
   mkdir(log_dir_.c_str(), 0755);
@@ -331,25 +337,35 @@ Result<void> ProcessTable::Stop(const protocol::ProcessStop& request) {
   }
   std::erase_if(targets, [](const Ptr& process) { return HasEnded(process.get()); });
   std::list<std::shared_ptr<Child>> children;
+  std::vector<std::string> descents;
+  std::vector<pid_t> leaders;
   for (const Ptr& process : targets) {
     std::lock_guard lock(process->mutex);
     if (process->ended) continue;
+    descents.push_back(process->program.env.back());
+    leaders.push_back(process->child->pid());
     process->stopping = true;
     eventfd_write(process->stop_event.get(), 1);
     children.push_back(process->child);
     (void)processes_->Signal(*process->child, SIGTERM, true);  // it may just have ended
   }
+  SignalDescendants(descents, leaders, SIGTERM);
   auto gone = [&] {
     return std::ranges::all_of(targets, [](const Ptr& p) { return HasEnded(p.get()); }) &&
            std::ranges::none_of(children,
-                                [&](const auto& c) { return processes_->HasSession(*c); });
+                                [&](const auto& c) { return processes_->HasSession(*c); }) &&
+           !SignalDescendants(descents, leaders, 0);
   };
   auto end = Clock::now() + milliseconds(std::min(request.grace_ms, kMaxGraceMs));
   while (!gone() && Clock::now() < end) poll(nullptr, 0, kTickMs);
   if (gone()) return {};
   for (const auto& child : children) processes_->Kill(*child);
   end = Clock::now() + kKillGrace;
-  while (!gone() && Clock::now() < end) poll(nullptr, 0, kTickMs);
+  // What they have started meanwhile, too.
+  while (!gone() && Clock::now() < end) {
+    SignalDescendants(descents, leaders, SIGKILL);
+    poll(nullptr, 0, kTickMs);
+  }
   if (gone()) return {};
   return Fail(Code::kTimeout, "what SIGKILL does not end waits for a device", "PROCESS_ERROR");
 }
