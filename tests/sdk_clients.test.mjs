@@ -449,11 +449,23 @@ for (const transport of transports) {
                      './.gitignore\n./keep\n./x/keep\n');
       });
 
+      it('takes the patterns of mksquashfs', async () => {
+        await run('rm -rf /workspace/g /workspace/g2; mkdir -p /workspace/g && cd /workspace/g && ' +
+                  'mkdir -p packages/one/dist packages/two/dist packages/dist src/deep/x src/keep top/packages/three/dist && ' +
+                  'for d in $(find . -type d); do touch $d/f; done');
+        await client.backup.createArchive('/workspace/g', '/var/backups/g', 'backup',
+                                          {excludes: ['packages/*/dist', 'src/**/deep', '/**/keep']});
+        await client.backup.restoreArchive('/workspace/g2', '/var/backups/g', 'backup');
+        assert.equal((await run('cd /workspace/g2; find . -type f | sort')).stdout,
+                     ['', 'packages/', 'packages/dist/', 'packages/one/', 'packages/two/', 'src/', 'top/', 'top/packages/',
+                      'top/packages/three/'].map((dir) => `./${dir}f`).sort().join('\n') + '\n');
+      });
+
       it('says which error it was', async () => {
         const missing = await client.backup.restoreArchive('/workspace/b', '/var/backups/no', 'backup').catch((error) => error);
         assert.deepEqual([missing.name, missing.backupId], ['BackupNotFoundError', '/var/backups/no']);
         await rejects(client.backup.createArchive('/nowhere', archive, 'backup'), 'FileNotFoundError', 'FILE_NOT_FOUND');
-        for (const excludes of [['../x'], ['/etc'], ['a/*/b']]) {
+        for (const excludes of [['../x'], ['a/../b']]) {
           await rejects(client.backup.createArchive('/workspace', archive, 'backup', {excludes}),
                         'InvalidBackupConfigError', 'INVALID_BACKUP_CONFIG');
         }

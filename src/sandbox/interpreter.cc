@@ -13,6 +13,7 @@
 #include "sandbox/agent_request.h"
 #include "sandbox/bridge_link.h"
 #include "sandbox/bridge_programs.h"
+#include "sandbox/exec.h"
 #include "sandbox/files.h"
 #include "sandbox/processes.h"
 
@@ -33,6 +34,13 @@ constexpr milliseconds kRestartLimit{90'000};
 // A bridge's exit code when what it needs is not installed.
 constexpr int kNotInstalled = 41;
 constexpr uint64_t kMaxComplaint = 4096;
+
+// What the bridges look for themselves.
+constexpr std::string_view kWhatIsThere =
+    "python3 -I -c 'import sys, importlib.util as u; "
+    "sys.exit(not all(map(u.find_spec, (\"ipykernel\", \"jupyter_client\"))))' && echo python; "
+    "command -v node > /dev/null && echo node";
+constexpr milliseconds kLookLimit{10'000};
 
 constexpr std::array kLanguages = {CodeLanguage::kPython, CodeLanguage::kJavaScript,
                                    CodeLanguage::kTypeScript};
@@ -237,6 +245,20 @@ async::Task<Result<CodeContext>> DefaultContext(AgentClient& agent, async::Block
   ContextRequest request{.language = language};
   context = co_await StartContext(agent, pool, std::move(id), std::move(request));
   co_return context;
+}
+
+async::Task<Result<std::vector<CodeLanguage>>> InstalledLanguages(AgentClient& agent) {
+  ExecRequest request;
+  request.argv = {"sh", "-c", std::string(kWhatIsThere)};
+  request.cwd = "/";
+  request.timeout = kLookLimit;
+  CO_ASSIGN(auto execution, co_await StartExec(agent, std::move(request)));
+  CO_ASSIGN(Captured said, co_await Capture(*execution, kMaxComplaint));
+  std::vector<CodeLanguage> there;
+  if (said.out.contains("python\n")) there.push_back(CodeLanguage::kPython);
+  if (said.out.contains("node\n")) there.push_back(CodeLanguage::kJavaScript);
+  if (there.empty()) co_return NotAvailable(CodeLanguage::kPython, "neither has it Node.js");
+  co_return there;
 }
 
 async::Task<Result<std::vector<CodeContext>>> ListContexts(AgentClient& agent) {

@@ -61,6 +61,9 @@ async::Task<Result<CodeContext>> CreateContext(AgentClient& agent, async::Blocki
 async::Task<Result<CodeContext>> DefaultContext(AgentClient& agent, async::BlockingPool& pool,
                                                 CodeLanguage language);
 async::Task<Result<std::vector<CodeContext>>> ListContexts(AgentClient& agent);
+// Python and JavaScript, as far as what their kernels need is installed; nothing is started.
+// INTERPRETER_NOT_AVAILABLE when there is neither.
+async::Task<Result<std::vector<CodeLanguage>>> InstalledLanguages(AgentClient& agent);
 async::Task<Result<CodeContext>> GetContext(AgentClient& agent, std::string id);
 // Ends the kernel with everything that it has started.
 async::Task<Result<void>> DeleteContext(AgentClient& agent, std::string id);

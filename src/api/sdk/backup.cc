@@ -2,6 +2,7 @@
 // Archives of a directory are snapshots here. The path that the SDK gives an archive is the name of
 // its snapshot: nothing is written into the sandbox.
 #include <fmt/format.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <chrono>
@@ -66,23 +67,29 @@ Result<Wanted> Parse(Call& call) {
   return wanted;
 }
 
-// "**/name", "name/**" and "name" mean the same: whatever is called so, with what is in it.
-Result<std::string> Normal(std::string_view pattern) {
-  while (pattern.starts_with("**/") || pattern.starts_with("./")) {
-    pattern.remove_prefix(pattern.find('/') + 1);
+// As mksquashfs takes a pattern once the SDK has taken the globstars out: what it matches is left
+// out wherever it is, with what is in it; a wildcard is one within a name.
+Result<std::vector<std::string>> PartsOf(std::string_view pattern) {
+  std::vector<std::string> parts;
+  for (auto one : std::views::split(pattern, '/')) {
+    std::string_view part(one.begin(), one.end());
+    if (part.empty() || part == "." || part == "**") continue;
+    if (part == "..") return Invalid("\"excludes\" are patterns of what is below \"dir\"");
+    parts.emplace_back(part);
   }
-  while (pattern.ends_with("/**")) pattern.remove_suffix(3);
-  while (pattern.ends_with('/')) pattern.remove_suffix(1);
-  bool has_parent = pattern == ".." || pattern.starts_with("../") || pattern.contains("/../") ||
-                    pattern.ends_with("/..");
-  if (pattern.starts_with('/') || has_parent) {
-    return Invalid("\"excludes\" are patterns of what is below \"dir\"");
+  return parts;
+}
+
+// Whether the last names of a path are these.
+bool EndsIn(std::string_view path, const std::vector<std::string>& parts) {
+  for (const std::string& part : std::views::reverse(parts)) {
+    if (path.empty()) return false;
+    size_t slash = path.rfind('/');
+    std::string name(slash == std::string_view::npos ? path : path.substr(slash + 1));
+    if (fnmatch(part.c_str(), name.c_str(), 0) != 0) return false;
+    path = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
   }
-  if (pattern.contains('/') && pattern.find_first_of("*?[") != std::string_view::npos) {
-    return Invalid(
-        fmt::format("\"excludes\": {:.100} has a wildcard in a path; use one for a name", pattern));
-  }
-  return std::string(pattern);
+  return true;
 }
 
 Result<void> CheckCount(const std::vector<std::string>& left_out) {
@@ -91,19 +98,19 @@ Result<void> CheckCount(const std::vector<std::string>& left_out) {
               "BACKUP_CREATE_FAILED");
 }
 
-// What has a name that matches, wherever it is.
 async::Task<Result<void>> AddMatches(sandbox::AgentClient& agent, const Wanted& wanted,
-                                     std::string pattern, std::vector<std::string>& left_out) {
+                                     const std::vector<std::string>& parts,
+                                     std::vector<std::string>& left_out) {
   sandbox::ListFiles what{.path = wanted.dir,
                           .user = {},
                           .max_depth = sandbox::kAnyDepth,
                           .hidden = true,
                           .limit = sandbox::kMostListed,
                           .after = {},
-                          .name = std::move(pattern)};
+                          .name = parts.back()};
   CO_ASSIGN(sandbox::Listing listing, co_await sandbox::List(agent, std::move(what)));
   for (const sandbox::FileEntry& entry : listing.entries) {
-    left_out.push_back(Joined(listing.dir, entry.path));
+    if (EndsIn(entry.path, parts)) left_out.push_back(Joined(listing.dir, entry.path));
   }
   if (listing.more) left_out.resize(kMostLeftOut + 1);
   co_return CheckCount(left_out);
@@ -145,13 +152,9 @@ async::Task<Result<std::vector<std::string>>> LeftOut(sandbox::AgentClient& agen
                                                       const Wanted& wanted) {
   std::vector<std::string> left_out;
   for (const std::string& given : wanted.excludes) {
-    CO_ASSIGN(std::string pattern, Normal(given));
-    if (pattern.empty()) continue;
-    if (pattern.contains('/')) {
-      left_out.push_back(Joined(wanted.dir, pattern));
-    } else {
-      CO_TRY(co_await AddMatches(agent, wanted, std::move(pattern), left_out));
-    }
+    CO_ASSIGN(std::vector<std::string> parts, PartsOf(given));
+    if (parts.empty()) continue;
+    CO_TRY(co_await AddMatches(agent, wanted, parts, left_out));
   }
   if (wanted.gitignore) {
     CO_TRY(co_await AddIgnored(agent, wanted, left_out));
@@ -162,7 +165,7 @@ async::Task<Result<std::vector<std::string>>> LeftOut(sandbox::AgentClient& agen
 async::Task<Result<std::string>> DoCreate(Call& call) {
   CO_ASSIGN(Wanted wanted, Parse(call));
   for (const std::string& pattern : wanted.excludes) {
-    CO_TRY(Normal(pattern));
+    CO_TRY(PartsOf(pattern));
   }
   sandbox::SnapshotRequest request;
   request.dir = wanted.dir;

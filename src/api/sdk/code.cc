@@ -28,9 +28,19 @@ Unexpected Missing(Error error, sandbox::CodeLanguage language) {
   return Unexpected(std::move(error));
 }
 
-async::Task<Result<std::string>> DoHealth(Call& /*call*/) {
+// Healthy is what can run code of one language at least; which ones, it says.
+async::Task<Result<std::string>> DoHealth(Call& call) {
+  CO_ASSIGN(auto sandbox, co_await Use(call));
+  auto languages = co_await sandbox::InstalledLanguages(sandbox->agent());
+  if (!languages) {
+    co_return Missing(std::move(languages).error(), sandbox::CodeLanguage::kPython);
+  }
   json::Writer writer = Success();
-  writer.Field("status", "healthy");
+  writer.Field("status", "healthy").Key("languages").BeginArray();
+  for (sandbox::CodeLanguage language : *languages) {
+    writer.String(sandbox::LanguageName(language));
+  }
+  writer.EndArray();
   co_return Finished(writer);
 }
 

@@ -198,7 +198,7 @@ async::Task<> ReadFile(const Services& services, Values values, http::Exchange& 
 }
 
 async::Task<> WriteFile(const Services& services, Values values, http::Exchange& exchange) {
-  return AnswerJson(DoWrite, services, std::move(values), exchange);
+  return AnswerUpload(DoWrite, services, std::move(values), exchange);
 }
 
 async::Task<> DeleteFile(const Services& services, Values values, http::Exchange& exchange) {

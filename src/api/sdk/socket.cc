@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "api/sdk/socket_exchange.h"
+#include "api/sdk/terms.h"
 #include "api/seed/actions.h"
 #include "async/mutex.h"
 #include "http/websocket.h"
@@ -112,7 +113,7 @@ std::optional<std::string> Take(const std::shared_ptr<Connection>& connection,
                                 const http::WebSocketMessage& said,
                                 const async::Executor& executor) {
   if (!said.text) return ErrorFrame({}, "VALIDATION_FAILED", "messages are JSON text", 400);
-  json::Limits limits{.max_bytes = kMaxBodyBytes + kMostAround, .max_depth = kMostDepth};
+  json::Limits limits{.max_bytes = kMostUploadBody + kMostAround, .max_depth = kMostDepth};
   Result<json::Object> message = json::Object::Parse(said.data, false, limits);
   if (!message) return Refusal({}, message.error());
   Result<std::string> type = message->Text("type");
@@ -160,7 +161,7 @@ async::Task<> ServeSocket(Dispatch dispatch, http::Exchange& exchange) {
     co_await http::RespondHandshakeError(exchange, std::move(asked).error());
     co_return;
   }
-  auto socket = co_await http::WebSocket::Accept(exchange, kMaxBodyBytes + kMostAround);
+  auto socket = co_await http::WebSocket::Accept(exchange, kMostUploadBody + kMostAround);
   if (!socket) co_return;  // the client has gone away
   auto connection = std::make_shared<Connection>(**socket, exchange, std::move(dispatch));
   co_await async::Race(async::Race(ReadRequests(connection), Tend(connection)),
