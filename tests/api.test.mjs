@@ -113,6 +113,8 @@ describe('the API', () => {
     }
     assert.equal(first.json().id, again.json().id);
     assert.equal(new Set([first, other, none].map((answer) => answer.json().id)).size, 3);
+    const differs = await make('order 7', {env: {OTHER: 'body'}});
+    assert.deepEqual([differs.status, differs.json().id], [200, first.json().id], 'whatever else it asks for');
     const named = await make('order 7', {id: 'named'});
     assert.equal(named.json().id, 'named');
     assertError(await make('x'.repeat(256)), 400, 'VALIDATION_FAILED');

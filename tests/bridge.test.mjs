@@ -9,6 +9,8 @@ import os from 'node:os';
 import {join} from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
+import {WebSocket} from 'ws';
+
 import {Daemon, eventually} from './support/daemon.mjs';
 import {open, raw, request} from './support/http.mjs';
 
@@ -71,10 +73,10 @@ describe('bridge', () => {
     };
   }
   // Refused by its length alone: nothing of the body is sent.
-  async function assertAnnouncedTooLarge(method, path) {
+  async function assertAnnouncedTooLarge(method, path, status = 413, code = 'payload_too_large') {
     const head = `${method} /v1/sandbox${path} HTTP/1.1\r\nHost: ${daemon.bare}\r\nContent-Length: ${LIMIT + 1}\r\n\r\n`;
-    const text = await raw(daemon.port, head, {limitMs: 20_000, until: (got) => got.includes('payload_too_large')});
-    assert.match(text, /^HTTP\/1\.1 413 [^]*"code":"payload_too_large"/);
+    const text = await raw(daemon.port, head, {limitMs: 20_000, until: (got) => got.includes(code)});
+    assert.match(text, new RegExp(`^HTTP/1\\.1 ${status} [^]*"code":"${code}"`));
   }
   const sh = (script, more, of) => exec(['sh', '-c', script], more, of);
 
@@ -138,10 +140,22 @@ describe('bridge', () => {
       assertFailure(await at('/Not_One', {method: 'DELETE'}), 400, 'invalid_request');
     });
 
-    it('says which methods there are', async () => {
+    it('says which methods there are, and what is nowhere, as it says everything', async () => {
       const answer = await at(`/${id}/exec`);
-      assert.equal(answer.status, 405);
+      assertFailure(answer, 405, 'invalid_request');
       assert.equal(answer.headers.allow, 'POST');
+      assertFailure(await at(`/${id}/nothing`), 404, 'invalid_request');
+      assertFailure(await at(`/${id}/file/workspace/%zz`), 400, 'invalid_request');
+      assertFailure(await at(`/%ff/exec`, {method: 'POST', json: {argv: ['true']}}), 400, 'invalid_request');
+      // Other paths are the API's.
+      const v1 = await daemon.request('', {path: '/v1/sandboxes/x/nothing'});
+      assert.equal(v1.json().code, 'NOT_FOUND');
+    });
+
+    it('is as healthy as its clients want to read it', async () => {
+      const health = await daemon.request('', {path: '/health'});
+      assert.equal(health.status, 200);
+      assert.equal(health.json().ok, true);
     });
   });
 
@@ -277,7 +291,8 @@ describe('bridge', () => {
         assert.ok(why.includes(path));
       }
       assertFailure(await at(`/${id}/file/workspace`), 400, 'invalid_request');
-      assertFailure(await at(`/${id}/file/workspace/no/parent`, {method: 'PUT', body: 'x'}), 502, 'exec_transport_error');
+      assertFailure(await at(`/${id}/file/workspace/no/parent`, {method: 'PUT', body: 'x'}),
+                    502, 'workspace_archive_write_error');
       assert.equal((await at(`/${id}/file/workspace/no`)).status, 404);
     });
 
@@ -305,15 +320,18 @@ describe('bridge', () => {
 
   describe('persist and hydrate', () => {
     it('moves a workspace to another sandbox, without what is excluded', async () => {
-      await sh(`rm -rf /workspace/*; cd /workspace; mkdir -p src/deep cache data/big; echo code > src/deep/a;
-                echo c > cache/c; echo d > data/d; echo b > data/big/b; ln -s src/deep/a link;
+      await sh(`rm -rf /workspace/*; cd /workspace; mkdir -p src/deep src/cache src/data/big cache data/big; echo code > src/deep/a;
+                echo s > src/cache/s; echo n > src/data/big/n; echo c > cache/c; echo d > data/d; echo b > data/big/b; ln -s src/deep/a link;
                 ln -s /usr/bin/env outside; chmod 750 src`);
       const packed = await post(`/${id}/persist?excludes=cache,./data/big`);
       assert.equal(packed.status, 200, packed.text);
       assert.equal(packed.headers['content-type'], 'application/octet-stream');
       const names = tar(['t'], packed.bytes).toString();
       assert.match(names, /src\/deep\/a\n/);
-      assert.ok(!/cache|big/.test(names), names);
+      // Only those at the top are meant, not what is called so deeper in the tree.
+      assert.match(names, /src\/cache\/s\n/);
+      assert.match(names, /src\/data\/big\/n\n/);
+      assert.ok(!/^(\.\/)?(cache|data\/big)/m.test(names), names);
 
       const other = await newId();
       const done = await at(`/${other}/hydrate`, {method: 'POST', body: packed.bytes});
@@ -334,7 +352,7 @@ describe('bridge', () => {
       const path = `/${id}/hydrate`;
       assertFailure(await at(path, {method: 'POST', body: ''}), 400, 'invalid_request');
       assertFailure(await at(path, {method: 'POST', body: 'x'.repeat(2000)}), 502, 'workspace_archive_write_error');
-      await assertAnnouncedTooLarge('POST', path);
+      await assertAnnouncedTooLarge('POST', path, 400, 'invalid_request');
     });
 
     it('refuses an archive that would leave the workspace, or fill the disk', async () => {
@@ -381,6 +399,49 @@ describe('bridge', () => {
       assert.equal((await at(`/${id}/session/s.1`, {method: 'DELETE'})).status, 200);
       assertFailure(await at(`/${id}/session/s.1`, {method: 'DELETE'}), 502, 'session_error');
       assert.match((await post(`/${id}/session`, {})).json().id, /^[\w.-]+$/);
+    });
+
+    it('are made by their first use', async () => {
+      const inside = async (argv) => {
+        const answer = await post(`/${id}/exec`, {argv}, {headers: {'Session-Id': 'unopened'}});
+        assert.equal(answer.status, 200, answer.text);
+        const events = parseEvents(answer.text);
+        assert.deepEqual(events.at(-1), ['exit', {exit_code: 0}], answer.text);
+        return joined(events, 'stdout').toString();
+      };
+      await inside(['cd', '/usr']);
+      assert.equal(await inside(['pwd']), '/usr\n');
+      assert.equal((await at(`/${id}/session/unopened`, {method: 'DELETE'})).status, 200);
+    });
+
+    it('take what the SDK takes', async () => {
+      const inside = async (session, argv) => {
+        const answer = await post(`/${id}/exec`, {argv}, {headers: {'Session-Id': session}});
+        return parseEvents(answer.text);
+      };
+      const made = await post(`/${id}/session`, {id: 'wide', cwd: '/usr', env: {A: 'b', GONE: null}, commandTimeoutMs: 300});
+      assert.equal(made.status, 200, made.text);
+      assert.equal(joined(await inside('wide', ['sh', '-c', 'pwd; echo $A']), 'stdout').toString(), '/usr\nb\n');
+      assert.equal((await inside('wide', ['sleep', '60'])).at(-1)[1].exit_code, 124);
+      for (const body of ['{', '[]', 'no']) {
+        const answer = await at(`/${id}/session`, {method: 'POST', body});
+        assert.match(answer.json().id, /^[\w.-]+$/, body);
+      }
+    });
+
+    it('have terminals that begin where they are', async () => {
+      const long = 'l'.repeat(128);
+      assert.equal((await post(`/${id}/session`, {id: long, cwd: '/usr', env: {COLOUR: 'red'}})).status, 200);
+      await post(`/${id}/exec`, {argv: ['cd', '/usr/share']}, {headers: {'Session-Id': long}});
+      const socket = new WebSocket(`ws://127.0.0.1:${daemon.port}/v1/sandbox/${id}/pty?session=${long}`,
+                                   {headers: {Host: daemon.bare}});
+      let text = '';
+      socket.on('message', (data, binary) => { if (binary) text += data; });
+      await new Promise((resolve, reject) => { socket.once('open', resolve).once('error', reject); });
+      socket.send(Buffer.from('echo "at=$PWD=$COLOUR="\n'));
+      await eventually('it has said where it is', () => /at=\/usr\/share=red=/.test(text));
+      assert.equal((await at(`/${id}/session/${long}`, {method: 'DELETE'})).status, 200);
+      await eventually('it has ended with its session', () => socket.readyState === WebSocket.CLOSED);
     });
 
     it('refuse ids that are none', async () => {

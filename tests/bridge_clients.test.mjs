@@ -91,6 +91,26 @@ describe('clients of the bridge', () => {
       await eventually('the answer', async () => /got hello/.test(told) || void (told += await session.writeStdin({sessionId, chars: ''})));
     });
 
+    it('leaves out of a workspace what is ephemeral, and not its namesakes', async () => {
+      const made = await client.create(new Manifest({
+        root: '/workspace',
+        entries: {
+          build: {type: 'dir', ephemeral: true},
+          'src/build/kept.txt': {type: 'file', content: 'kept\n'},
+        },
+      }));
+      const other = await client.create(new Manifest({root: '/workspace'}));
+      try {
+        await made.execCommand({cmd: 'mkdir -p build && echo gone > build/gone.txt'});
+        await other.hydrateWorkspace(await made.persistWorkspace());
+        assert.equal(new TextDecoder().decode(await other.readFile({path: 'src/build/kept.txt'})), 'kept\n');
+        assert.equal(await other.pathExists('build/gone.txt'), false);
+      } finally {
+        await made.close();
+        await other.close();
+      }
+    });
+
     it('takes a workspace to another sandbox', async () => {
       await session.execCommand({cmd: 'mkdir -p many && for i in $(seq 200); do echo $i > many/$i; done'});
       const archive = await session.persistWorkspace();

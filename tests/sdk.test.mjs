@@ -115,7 +115,7 @@ describe('the SDK\'s control API', () => {
       const fields = [
         {command: 1}, {command: ''}, {command: ['a']}, {command: 'a\0b'}, {command: 'a'.repeat(200_000)},
         {command: 'true', sessionId: 1}, {command: 'true', sessionId: '../x'}, {command: 'true', sessionId: ''},
-        {command: 'true', sessionId: 'x'.repeat(65)}, {command: 'true', sessionId: '.x'},
+        {command: 'true', sessionId: 'x'.repeat(129)}, {command: 'true', sessionId: '.x'},
         {command: 'true', timeoutMs: 0}, {command: 'true', timeoutMs: 1.5}, {command: 'true', timeoutMs: '1'},
         {command: 'true', timeoutMs: 1e12}, {command: 'true', cwd: 1}, {command: 'true', cwd: '/\0'},
         {command: 'true', cwd: `/${'a'.repeat(5000)}`},
@@ -140,10 +140,13 @@ describe('the SDK\'s control API', () => {
     });
 
     it('refuses one that is too large by its length alone', async () => {
-      const head = `POST /api/write HTTP/1.1\r\nHost: ${daemon.host('sdk--sdk-one')}\r\n` +
-        `Content-Length: ${LIMIT + 1}\r\n\r\n`;
-      const text = await raw(daemon.port, head, {limitMs: 20_000, until: (got) => got.includes('PAYLOAD_TOO_LARGE')});
-      assert.match(text, /^HTTP\/1\.1 413 [^]*"code":"PAYLOAD_TOO_LARGE"/);
+      for (const [path, length, code] of [['execute', LIMIT + 1, 'PAYLOAD_TOO_LARGE'],
+                                          ['write', 48 * (1 << 20) + 1, 'FILE_TOO_LARGE']]) {
+        const head = `POST /api/${path} HTTP/1.1\r\nHost: ${daemon.host('sdk--sdk-one')}\r\n` +
+          `Content-Length: ${length}\r\n\r\n`;
+        const text = await raw(daemon.port, head, {limitMs: 20_000, until: (got) => got.includes(code)});
+        assert.match(text, new RegExp(`^HTTP/1\\.1 413 [^]*"code":"${code}"`));
+      }
     });
   });
 
@@ -302,8 +305,48 @@ describe('the SDK\'s control API', () => {
       assert.equal((await sdk.exec('sleep 0.4; echo done', {sessionId: 'hasty', timeoutMs: 60_000})).stdout, 'done\n');
     });
 
+    it('have long ids, and terminals that begin where they are', async () => {
+      const id = 's'.repeat(128);
+      await sdk.ok('/api/session/create', {id, cwd: '/usr', env: {COLOUR: 'red'}});
+      await sdk.exec('cd /usr/share', {sessionId: id});
+      // The terminal does not wait for what the session does.
+      const busy = sdk.exec('sleep 20', {sessionId: id}).catch(() => {});
+      const socket = new WebSocket(`ws://127.0.0.1:${daemon.port}/ws/pty?sessionId=${id}`,
+                                   {headers: {Host: daemon.host('sdk--sdk-one')}});
+      let text = '';
+      socket.on('message', (data, binary) => { if (binary) text += data; });
+      await new Promise((resolve, reject) => { socket.once('open', resolve).once('error', reject); });
+      socket.send(Buffer.from('echo "at=$PWD=$COLOUR="\n'));
+      await eventually('it has said where it is', () => /at=\/usr\/share=red=/.test(text));
+      await sdk.ok('/api/session/delete', {sessionId: id});
+      await eventually('it has ended with its session', () => socket.readyState === WebSocket.CLOSED);
+      await busy;
+    });
+
+    it('make room for others when nobody has opened or uses them, and are refused at once when there is none', async () => {
+      const many = at('sdk-many');
+      const each = async (count, what) => {
+        let next = 0;
+        await Promise.all(Array.from({length: 8}, async () => {
+          while (next < count) await what(next++);
+        }));
+      };
+      await many.ok('/api/session/create', {id: 'opened', env: {KEPT: 'yes'}});
+      await many.exec('sleep 5353 >/dev/null 2>&1 &', {sessionId: 'works'});
+      await many.exec('X=old', {sessionId: 'idle'});
+      await each(260, (i) => many.exec('true', {sessionId: `used-${i}`}));
+      assert.equal((await many.exec('echo $KEPT', {sessionId: 'opened'})).stdout, 'yes\n');
+      assert.equal((await many.exec('pgrep -fx "sleep 5353" | wc -l', {sessionId: 'works'})).stdout, '1\n');
+      assert.equal((await many.exec('echo "[$X]"', {sessionId: 'idle'})).stdout, '[]\n', 'it was made anew');
+      await each(254, (i) => many.ok('/api/session/create', {id: `opened-${i}`}));
+      const begun = Date.now();
+      assertFailure(await many.post('/api/execute', {command: 'true', sessionId: 'one-more'}), 409, 'RESOURCE_BUSY');
+      assert.ok(Date.now() - begun < 10_000);
+      assert.equal((await many.exec('echo $KEPT', {sessionId: 'opened'})).stdout, 'yes\n');
+    });
+
     it('refuses ids that are none', async () => {
-      for (const id of ['', '../x', 'a b', '__DISABLE_SESSION__', 'x'.repeat(65), 1, null]) {
+      for (const id of ['', '../x', 'a b', '__DISABLE_SESSION__', 'x'.repeat(129), 1, null]) {
         const answer = await sdk.post('/api/session/delete', {sessionId: id});
         assert.equal(answer.status, 400, JSON.stringify(id));
       }
@@ -330,6 +373,17 @@ describe('the SDK\'s control API', () => {
       assert.equal(Buffer.from(asked.content, 'base64').toString(), 'größe 😀\n');
       await file('write', {path: '/workspace/empty', content: ''});
       assert.equal((await file('read', {path: '/workspace/empty'})).content, '');
+    });
+
+    it('have 32 MiB and not a byte more', async () => {
+      const most = Buffer.alloc(LIMIT, 'x').toString('base64');
+      const written = await sdk.post('/api/write', {path: '/workspace/most', content: most, encoding: 'base64'},
+                                     {limitMs: 60_000});
+      assert.equal(written.status, 200, written.text);
+      assert.equal((await sdk.exec('stat -c %s /workspace/most; rm /workspace/most')).stdout, `${LIMIT}\n`);
+      const more = Buffer.alloc(LIMIT + 1, 'x').toString('base64');
+      assertFailure(await sdk.post('/api/write', {path: '/workspace/most', content: more, encoding: 'base64'},
+                                   {limitMs: 60_000}), 413, 'FILE_TOO_LARGE');
     });
 
     it('are found from where the session is', async () => {
@@ -606,6 +660,19 @@ describe('the SDK\'s control API', () => {
       await eventually('its end', () => messages.some(({type, code, exitCode}) => type === 'exit' && (code ?? exitCode) === 3));
       assert.match(text(), /30 100/);
       socket.close();
+    });
+  });
+
+  describe('the interpreter', () => {
+    it('is healthy when there is a language that it can run', async () => {
+      const health = (await sdk.get('/api/interpreter/health')).json();
+      assert.deepEqual([health.success, health.status], [true, 'healthy']);
+      assert.deepEqual(health.languages, ['python', 'javascript']);
+      const bare = at('sdk-bare');
+      await bare.exec('rm -f "$(command -v node)"');
+      assert.deepEqual((await bare.get('/api/interpreter/health')).json().languages, ['python']);
+      await bare.exec('rm -f $(command -v python3)');
+      assertFailure(await bare.get('/api/interpreter/health'), 501, 'PYTHON_NOT_AVAILABLE');
     });
   });
 

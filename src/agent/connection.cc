@@ -51,6 +51,7 @@ Result<void> Dispatch(Agent* agent, int socket, const protocol::Frame& frame,
     case FrameType::kProcessStop:
       return RunProcessRequest(agent->table, frame, socket, outbox);
     case FrameType::kSessionOpen:
+    case FrameType::kSessionUse:
     case FrameType::kSessionExec:
     case FrameType::kSessionClose:
     case FrameType::kSessionList:

@@ -75,7 +75,8 @@ Result<void> DetachedProcesses::Reserve(const std::string& name) {
   if (all_.size() + starting_.size() >= kMaxDetached) {
     auto oldest = std::find_if(all_.begin(), all_.end(), ended);
     if (oldest == all_.end()) {
-      return Fail(Code::kResourceExhausted, "too many detached processes are running");
+      return Fail(Code::kResourceExhausted, "too many detached processes are running",
+                  "TOO_MANY_PROCESSES");
     }
     all_.erase(oldest);
   }

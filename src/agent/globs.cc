@@ -24,7 +24,8 @@ Result<void> CheckGlobs(const std::vector<std::string>& globs) {
 bool MatchesAny(const std::vector<std::string>& globs, const char* name, const std::string& path) {
   return std::ranges::any_of(globs, [&](const std::string& glob) {
     bool whole = glob.find('/') != std::string::npos;
-    return fnmatch(glob.c_str(), whole ? path.c_str() : name, 0) == 0;
+    const char* pattern = glob.c_str() + (glob.starts_with("./") ? 2 : 0);
+    return fnmatch(pattern, whole ? path.c_str() : name, 0) == 0;
   });
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns of names, or of paths when they have a slash; `*` matches slashes too.
+// Patterns of names, or of paths when they have a slash; `*` matches slashes too. "./name" is a
+// path: what is called so at the top, and nothing deeper.
 #pragma once
 
 #include <string>

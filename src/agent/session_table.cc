@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "agent/session.h"
 #include "agent/session_command.h"
@@ -15,7 +16,7 @@ namespace {
 
 using protocol::FrameType;
 
-constexpr size_t kMaxSessions = 64;
+constexpr size_t kMaxSessions = 256;
 constexpr size_t kMaxId = 128;
 constexpr size_t kMaxCommand = 128U << 10U;
 
@@ -54,9 +55,14 @@ Result<void> CheckCommand(const protocol::SessionExec& request) {
 
 protocol::SessionInfo InfoOf(const Session& session) {
   protocol::SessionInfo info = session.info;
+  info.pid = session.shell->pid();
   info.commands = session.commands;
   info.busy = session.busy;
   return info;
+}
+
+Unexpected NoSession(const std::string& id) {
+  return Fail(Code::kNotFound, "there is no session " + id.substr(0, kMaxId), "SESSION_NOT_FOUND");
 }
 
 template <class M>
@@ -67,20 +73,49 @@ Result<void> Answer(Outbox* outbox, const M& message) {
 
 }  // namespace
 
-Result<protocol::SessionInfo> SessionTable::Open(const protocol::SessionOpen& request) {
+SessionTable::Idle SessionTable::TakeIdleLocked() {
+  std::vector<std::shared_ptr<Session>> by_use;
+  for (const auto& [id, session] : all_) {
+    if (session && session->by_use) by_use.push_back(session);
+  }
+  std::ranges::sort(by_use, {}, [](const auto& session) { return session->idle_since.load(); });
+  for (std::shared_ptr<Session>& session : by_use) {
+    std::unique_lock turn(session->turn, std::try_to_lock);
+    if (!turn || session->shell->HasOthers()) continue;
+    session->made_room = true;
+    session->closed = true;
+    all_.erase(session->info.id);
+    return {.session = std::move(session), .turn = std::move(turn)};
+  }
+  return {};
+}
+
+Result<protocol::SessionInfo> SessionTable::Open(const protocol::SessionOpen& request,
+                                                 bool by_use) {
   TRY(CheckId(request.id));
   ASSIGN(Program program,
          ToProgram(protocol::Exec{
              .argv = {"bash"}, .env = request.env, .cwd = request.cwd, .user = request.user}));
+  Idle idle;
   {
     std::lock_guard lock(mutex_);
-    if (all_.size() >= kMaxSessions) {
-      return Fail(Code::kResourceExhausted, "64 sessions are open", "TOO_MANY_SESSIONS");
-    }
-    if (!all_.emplace(request.id, nullptr).second) {
+    if (all_.contains(request.id)) {
       return Fail(Code::kAlreadyExists, "the session " + request.id + " is open",
                   "SESSION_ALREADY_EXISTS");
     }
+    if (all_.size() >= kMaxSessions) {
+      idle = TakeIdleLocked();
+      if (!idle.session) {
+        return Fail(Code::kResourceExhausted,
+                    "256 sessions are open, and none of them may be closed for another one",
+                    "TOO_MANY_SESSIONS");
+      }
+    }
+    all_.emplace(request.id, nullptr);
+  }
+  if (idle.session) {
+    idle.session->shell->EndAll();
+    idle.turn.unlock();
   }
   auto shell = Shell::Make(processes_, std::move(program));
   std::lock_guard lock(mutex_);
@@ -88,12 +123,9 @@ Result<protocol::SessionInfo> SessionTable::Open(const protocol::SessionOpen& re
     all_.erase(request.id);
     return Unexpected(std::move(shell).error());
   }
-  protocol::SessionInfo info{.id = request.id,
-                             .user = request.user,
-                             .cwd = request.cwd,
-                             .pid = (*shell)->child()->pid(),
-                             .created_ms = UnixMs()};
-  auto session = std::make_shared<Session>(info, request.timeout_ms, *std::move(shell));
+  protocol::SessionInfo info{
+      .id = request.id, .user = request.user, .cwd = request.cwd, .created_ms = UnixMs()};
+  auto session = std::make_shared<Session>(info, request.timeout_ms, by_use, *std::move(shell));
   all_[request.id] = session;
   return InfoOf(*session);
 }
@@ -102,13 +134,15 @@ Result<std::shared_ptr<Session>> SessionTable::Find(const std::string& id) {
   std::lock_guard lock(mutex_);
   auto found = all_.find(id);
   if (found != all_.end() && found->second) return found->second;
-  return Fail(Code::kNotFound, "there is no session " + id.substr(0, kMaxId), "SESSION_NOT_FOUND");
+  return NoSession(id);
 }
 
 Result<void> SessionTable::Exec(const protocol::SessionExec& request, int socket, Outbox* outbox) {
   TRY(CheckCommand(request));
   ASSIGN(auto session, Find(request.id));
   std::lock_guard turn(session->turn);
+  // Whoever uses it again opens it again.
+  if (session->made_room) return NoSession(request.id);
   if (session->closed) {
     return Fail(Code::kGone, "the session was closed", "SESSION_DESTROYED");
   }
@@ -116,6 +150,7 @@ Result<void> SessionTable::Exec(const protocol::SessionExec& request, int socket
   ++session->commands;
   Result<void> done = SessionCommand(session.get(), &drain_, socket, outbox).Run(request);
   session->busy = false;
+  session->idle_since = Session::Clock::now();
   return done;
 }
 
@@ -149,7 +184,12 @@ Result<void> RunSessionRequest(SessionTable* table, const protocol::Frame& frame
   switch (frame.type) {
     case FrameType::kSessionOpen: {
       ASSIGN(auto request, protocol::Decode<protocol::SessionOpen>(frame.payload));
-      ASSIGN(auto info, table->Open(request));
+      ASSIGN(auto info, table->Open(request, false));
+      return Answer(outbox, info);
+    }
+    case FrameType::kSessionUse: {
+      ASSIGN(auto request, protocol::Decode<protocol::SessionUse>(frame.payload));
+      ASSIGN(auto info, table->Open(request.session, true));
       return Answer(outbox, info);
     }
     case FrameType::kSessionExec: {

@@ -20,13 +20,19 @@ class SessionTable {
  public:
   explicit SessionTable(Processes* processes) : processes_(processes) {}
 
-  Result<protocol::SessionInfo> Open(const protocol::SessionOpen& request);
+  Result<protocol::SessionInfo> Open(const protocol::SessionOpen& request, bool by_use);
   Result<void> Exec(const protocol::SessionExec& request, int socket, Outbox* outbox);
   Result<void> Close(const std::string& id);
   // Sends all, then Ok.
   Result<void> List(Outbox* outbox);
 
  private:
+  // Out of the table, with its turn; nothing when every one is in use.
+  struct Idle {
+    std::shared_ptr<Session> session;
+    std::unique_lock<std::mutex> turn;
+  };
+  Idle TakeIdleLocked();
   Result<std::shared_ptr<Session>> Find(const std::string& id);
 
   Processes* processes_;

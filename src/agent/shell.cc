@@ -174,6 +174,7 @@ Result<void> Shell::Start(const std::string& state) {
   }
   if (!child) return Unexpected(std::move(child).error());
   child_ = *std::move(child);
+  pid_ = static_cast<uint32_t>(child_->pid());
   commands_ = std::move(commands.write);
   status_ = std::move(status.read);
   said_.clear();
@@ -181,6 +182,12 @@ Result<void> Shell::Start(const std::string& state) {
 }
 
 bool Shell::alive() const { return child_ && !processes_->Status(*child_); }
+
+bool Shell::HasOthers() const {
+  return (child_ && processes_->HasSession(*child_)) ||
+         std::ranges::any_of(former_,
+                             [this](const auto& one) { return processes_->HasSession(*one); });
+}
 
 protocol::Exited Shell::exited() const {
   return child_ ? processes_->Status(*child_).value_or(protocol::Exited{}) : protocol::Exited{};

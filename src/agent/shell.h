@@ -8,6 +8,8 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +46,10 @@ class Shell {
   // How it has ended.
   protocol::Exited exited() const;
   const std::shared_ptr<Child>& child() const { return child_; }
+  // For whoever does not have its turn.
+  uint32_t pid() const { return pid_; }
+  // Whether anything but the shell itself runs in it.
+  bool HasOthers() const;
   // A shell in the place of one that has ended. `fresh`: not with the state that was saved last.
   Result<void> Restart(bool fresh);
 
@@ -85,6 +91,7 @@ class Shell {
   std::string dir_;
   std::string names_;  // what the names of its own variables begin with
   std::shared_ptr<Child> child_;
+  std::atomic<uint32_t> pid_ = 0;
   std::vector<std::shared_ptr<Child>> former_;  // whose sessions may hold what they left running
   sys::Fd commands_;
   sys::Fd status_;

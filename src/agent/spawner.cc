@@ -39,7 +39,10 @@ Error SpawnError(const SpawnReply& reply, const Program& program) {
   Error error = ErrnoError(reply.error, "start " + program.argv[0]);
   switch (reply.stage) {
     case SpawnStage::kClone:
-      if (reply.error == EAGAIN) error.message = "the sandbox's process limit is reached";
+      if (reply.error == EAGAIN) {
+        error.message = "the sandbox's process limit is reached";
+        error.reason = "TOO_MANY_PROCESSES";
+      }
       error.code = Code::kResourceExhausted;
       return error;
     case SpawnStage::kCwd:

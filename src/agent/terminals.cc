@@ -12,7 +12,7 @@ constexpr size_t kMaxRunning = 256;
 constexpr size_t kMaxEnded = 16;
 // Connections are needed for other things, too.
 constexpr size_t kMaxViews = 320;
-constexpr size_t kMaxNameBytes = 64;
+constexpr size_t kMaxNameBytes = 128;
 
 }  // namespace
 
@@ -82,7 +82,7 @@ Result<std::shared_ptr<Terminal>> Terminals::FindOrStart(const protocol::OpenUse
 Result<TerminalView> Terminals::Open(const protocol::OpenUserTerminal& asked) {
   const protocol::OpenTerminal& request = asked.terminal;
   if (request.name.empty() || request.name.size() > kMaxNameBytes) {
-    return Fail(Code::kInvalidArgument, "a terminal needs a name of 1 to 64 characters");
+    return Fail(Code::kInvalidArgument, "a terminal needs a name of 1 to 128 characters");
   }
   {
     std::lock_guard lock(mutex_);

@@ -185,7 +185,8 @@ struct ProcessStop {
   bool operator==(const ProcessStop&) const = default;
 };
 
-// Opens a shell that lasts between commands. Answers SessionInfo; SESSION_ALREADY_EXISTS.
+// Opens a shell that lasts between commands. Answers SessionInfo; SESSION_ALREADY_EXISTS,
+// TOO_MANY_SESSIONS.
 struct SessionOpen {
   static constexpr FrameType kType = FrameType::kSessionOpen;
   static constexpr bool kRequest = true;
@@ -200,12 +201,22 @@ struct SessionOpen {
   }
   bool operator==(const SessionOpen&) const = default;
 };
+// The same, for a session that nobody has opened in words but by using it. Nobody closes those, so
+// they make room: while there are as many sessions as there may be, whoever opens one has the one
+// of these closed that has been idle for longest and has nothing running.
+struct SessionUse {
+  static constexpr FrameType kType = FrameType::kSessionUse;
+  static constexpr bool kRequest = true;
+  SessionOpen session;
+  void Fields(this auto& self, auto& io) { io(self.session); }
+  bool operator==(const SessionUse&) const = default;
+};
 struct SessionInfo {
   static constexpr FrameType kType = FrameType::kSessionInfo;
   std::string id;
   std::string user;
-  std::string cwd;  // where it began
-  uint32_t pid = 0;
+  std::string cwd;   // where it began
+  uint32_t pid = 0;  // of the shell that it has now
   uint64_t created_ms = 0;
   uint64_t commands = 0;
   bool busy = false;

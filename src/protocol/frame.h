@@ -135,8 +135,9 @@ enum class FrameType : uint8_t {
   kWatchKept = 171,
   kKeptEvents = 172,
 
-  // A request of exec.h.
+  // Requests of exec.h.
   kServiceStart = 180,
+  kSessionUse = 181,
 };
 
 bool IsKnown(FrameType type);

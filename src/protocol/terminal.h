@@ -19,7 +19,7 @@ namespace atl::protocol {
 struct OpenTerminal {
   static constexpr FrameType kType = FrameType::kOpenTerminal;
   static constexpr bool kRequest = true;
-  std::string name;    // 1 to 64 characters
+  std::string name;    // 1 to 128 characters
   bool create = true;  // false: one that is there, be it that its program has ended
   // From where: all that is kept when this lies before that, or behind everything.
   uint64_t offset = 0;

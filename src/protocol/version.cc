@@ -54,6 +54,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kProcessSignal:
     case FrameType::kProcessStop:
     case FrameType::kSessionOpen:
+    case FrameType::kSessionUse:
     case FrameType::kSessionExec:
     case FrameType::kSessionClose:
     case FrameType::kSessionList:

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,8 @@
 #include "base/result.h"
 #include "protocol/exec.h"
 #include "sandbox/agent_client.h"
+#include "sandbox/exec.h"
+#include "sandbox/terminal.h"
 
 namespace atl::sandbox {
 
@@ -27,10 +30,22 @@ struct SessionRequest {
   std::optional<std::chrono::milliseconds> timeout;  // of commands that have none of their own
 };
 
-// SESSION_ALREADY_EXISTS (409), VALIDATION_FAILED, USER_NOT_FOUND, AGENT_TOO_OLD.
+// SESSION_ALREADY_EXISTS (409), VALIDATION_FAILED, USER_NOT_FOUND, TOO_MANY_SESSIONS (503),
+// AGENT_TOO_OLD.
 async::Task<Result<SessionInfo>> OpenSession(AgentClient& agent, SessionRequest request);
 async::Task<Result<std::vector<SessionInfo>>> ListSessions(AgentClient& agent);
 // Ends it and what runs in it. SESSION_NOT_FOUND (404).
 async::Task<Result<void>> CloseSession(AgentClient& agent, std::string id);
+
+// StartExec in `request.session`, which its first use opens. Sessions that were opened so make room
+// for others: the one that has been idle for longest is closed, and its next use opens it anew.
+async::Task<Result<std::unique_ptr<Execution>>> StartInSession(AgentClient& agent,
+                                                               ExecRequest request);
+
+// Makes `spec` a terminal that begins where the session `spec.name` is, as its user and with the
+// variables that its shell was started with. Without such a session nothing changes.
+async::Task<> BeginAsSession(AgentClient& agent, TerminalSpec& spec);
+// Both the session and the terminal of this name. SESSION_NOT_FOUND when there is neither.
+async::Task<Result<void>> CloseSessionAndTerminal(AgentClient& agent, std::string id);
 
 }  // namespace atl::sandbox

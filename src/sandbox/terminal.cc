@@ -17,7 +17,7 @@ namespace {
 using protocol::FrameType;
 
 constexpr std::chrono::milliseconds kOpenLimit{30'000};
-constexpr size_t kMaxName = 64;
+constexpr size_t kMaxName = 128;
 constexpr uint32_t kMaxSide = 1000;
 constexpr size_t kMaxPath = 4095;
 constexpr size_t kMaxUser = 256;
@@ -152,7 +152,7 @@ Result<void> ValidateTerminalName(std::string_view name) {
            c == '_' || c == '-';
   };
   if (!name.empty() && name.size() <= kMaxName && std::ranges::all_of(name, fits)) return {};
-  return Invalid("the name of a terminal is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'");
+  return Invalid("the name of a terminal is 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-'");
 }
 
 Result<void> ValidateTerminalSize(TerminalSize size) {

@@ -37,8 +37,8 @@ struct TerminalSpec {
   std::chrono::milliseconds timeout{0};  // then it is hung up; 0: never
 };
 
-// `[A-Za-z0-9._-]{1,64}` for the name, 1 to 1000 columns and rows, an absolute cwd; environment and
-// user as of ExecRequest.
+// `[A-Za-z0-9._-]{1,128}` for the name, 1 to 1000 columns and rows, an absolute cwd; environment
+// and user as of ExecRequest.
 Result<void> ValidateTerminal(const TerminalSpec& spec);
 Result<void> ValidateTerminalName(std::string_view name);
 Result<void> ValidateTerminalSize(TerminalSize size);

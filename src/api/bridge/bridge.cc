@@ -30,8 +30,12 @@ constexpr Field kPersistQuery[] = {
 };
 constexpr Field kSessionFields[] = {
     {.name = "id", .about = "1 to 128 letters, digits, '.', '_' and '-'; or a new one."},
-    {.name = "cwd", .about = "Where it begins: /workspace or below it."},
+    {.name = "cwd", .about = "Where it begins; /workspace when it is not there."},
     {.name = "env", .kind = Kind::kTextMap, .about = "Added to the sandbox's."},
+    {.name = "commandTimeoutMs",
+     .kind = Kind::kInteger,
+     .about = "Of commands that have none of their own.",
+     .min = 1},
 };
 constexpr Field kPtyQuery[] = {
     {.name = "cols", .kind = Kind::kInteger, .about = "80", .min = 1, .max = 1000},
@@ -65,7 +69,10 @@ constexpr Member kErrorMembers[] = {
     {"code", kText, "The reason."},
 };
 constexpr Shape kError = ObjectOf("BridgeError", kErrorMembers);
-constexpr ErrorStyle kErrors{.shape = &kError, .respond = Refuse};
+constexpr ErrorStyle kErrors{.shape = &kError,
+                             .respond = Refuse,
+                             .below = "/v1/sandbox",
+                             .refuse_method = bridge::RefuseMethod};
 
 constexpr Member kIdMembers[] = {{"id", kText, {}}};
 constexpr Shape kId = ObjectOf("BridgeId", kIdMembers);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+
 #include "sandbox/exec.h"
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@
 #include "json/reader.h"
 #include "json/utf8.h"
 #include "json/writer.h"
+#include "sandbox/sessions.h"
 
 namespace atl::api::bridge {
 namespace {
@@ -118,7 +120,12 @@ async::Task<Result<Begun>> Begin(const Services& services, std::string id,
   begun.program = request.argv.front();
   begun.timeout = request.timeout;
   CO_ASSIGN(begun.sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
-  begun.execution = co_await sandbox::StartExec(begun.sandbox->agent(), std::move(request));
+  sandbox::AgentClient& agent = begun.sandbox->agent();
+  if (request.session.empty()) {
+    begun.execution = co_await sandbox::StartExec(agent, std::move(request));
+  } else {
+    begun.execution = co_await sandbox::StartInSession(agent, std::move(request));
+  }
   co_return begun;
 }
 

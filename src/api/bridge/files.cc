@@ -98,7 +98,7 @@ async::Task<> ReadFile(const Services& services, Values values, http::Exchange& 
 
 async::Task<> WriteFile(const Services& services, Values values, http::Exchange& exchange) {
   Result<void> written = co_await Receive(services, std::move(values), exchange);
-  co_await RespondOk(exchange, std::move(written), kExecFailed);
+  co_await RespondOk(exchange, std::move(written), kArchiveWriteFailed);
 }
 
 }  // namespace atl::api::bridge

@@ -8,6 +8,7 @@
 #include "api/v1/terminal.h"
 #include "http/websocket.h"
 #include "sandbox/id.h"
+#include "sandbox/sessions.h"
 
 namespace atl::api::bridge {
 namespace {
@@ -22,14 +23,16 @@ async::Task<Result<sandbox::TerminalSpec>> Prepare(const Services& services, std
   if (!asked) co_return Fail(Code::kInvalidArgument, std::move(asked).error().message);
   CO_ASSIGN(sandbox::TerminalSpec spec, TerminalSpecOf(request));
   std::string session = request.headers.Joined("Session-Id");
-  if (Query(request, "session").empty() && session.empty()) {
+  bool named = !Query(request, "session").empty() || !session.empty();
+  if (!named) {
     // Clients without a name do not expect what others of them type.
     session = "pty-" + sandbox::NewInternalId();
     spec.linger = kLinger;
   }
   if (!session.empty()) spec.name = std::move(session);
   CO_TRY(sandbox::ValidateTerminal(spec));
-  CO_TRY(co_await AcquireOrCreate(services, std::move(id), exchange));  // makes it
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
+  if (named) co_await sandbox::BeginAsSession(sandbox->agent(), spec);
   co_return spec;
 }
 

@@ -16,6 +16,7 @@ namespace atl::api::bridge {
 Failure FailureOf(const Error& error, std::string_view otherwise) {
   std::string_view reason = ReasonOf(error);
   if (reason == kReadNotFound) return {.status = 404, .code = kReadNotFound};
+  if (reason == kNoRoute) return {.status = 404, .code = "invalid_request"};
   if (reason == "CAPACITY_EXCEEDED") return {.status = 503, .code = "capacity_exceeded"};
   switch (error.code) {
     case Code::kInvalidArgument:
@@ -55,6 +56,20 @@ async::Task<> RespondFailure(http::Exchange& exchange, Error error, std::string_
   head.status = failure.status;
   Result<void> sent =
       co_await exchange.Respond(std::move(head), FailureJson(error.message, failure.code) + "\n");
+  (void)sent;  // the client has gone away
+}
+
+async::Task<> RefuseMethod(http::Exchange& exchange, std::string allow) {
+  const http::RequestHead& request = exchange.request();
+  Error error{.code = Code::kInvalidArgument,
+              .message = fmt::format("{} {}: use {}", request.method, request.path(), allow),
+              .reason = "METHOD_NOT_ALLOWED"};
+  metrics::CountError(error.reason);
+  http::ResponseHead head = http::ErrorHead(error);
+  head.status = 405;
+  head.headers.Add("Allow", std::move(allow));
+  std::string body = FailureJson(error.message, "invalid_request") + "\n";
+  Result<void> sent = co_await exchange.Respond(std::move(head), std::move(body));
   (void)sent;  // the client has gone away
 }
 

@@ -36,6 +36,8 @@ Failure FailureOf(const Error& error, std::string_view otherwise);
 // {"error","code"}
 std::string FailureJson(std::string_view message, std::string_view code);
 async::Task<> RespondFailure(http::Exchange& exchange, Error error, std::string_view otherwise);
+// 405 with the methods that are allowed.
+async::Task<> RefuseMethod(http::Exchange& exchange, std::string allow);
 // {"ok":true}, or the failure.
 async::Task<> RespondOk(http::Exchange& exchange, Result<void> done, std::string_view otherwise);
 

@@ -30,6 +30,7 @@ bool HasParent(std::string_view path) {
   return false;
 }
 
+// What `tar --exclude ./path` leaves out: that path, not its namesakes deeper in the tree.
 Result<std::vector<std::string>> ParseExcludes(const http::RequestHead& request) {
   std::vector<std::string> excludes = SplitList(Query(request, "excludes"));
   for (std::string& exclude : excludes) {
@@ -37,6 +38,8 @@ Result<std::vector<std::string>> ParseExcludes(const http::RequestHead& request)
       return Fail(Code::kInvalidArgument, "\"excludes\" must not have \"..\" in a path");
     }
     while (exclude.starts_with("./")) exclude.erase(0, 2);
+    while (exclude.ends_with('/')) exclude.pop_back();
+    exclude.insert(0, "./");
   }
   return excludes;
 }
@@ -72,11 +75,17 @@ async::Task<Result<void>> Unpack(sandbox::Sandbox& sandbox, async::BlockingPool&
 
 async::Task<Result<void>> DoHydrate(const Services& services, std::string id,
                                     http::Exchange& exchange) {
-  CO_ASSIGN(std::string archive, co_await exchange.ReadBody(kMostUpload));
-  if (archive.empty())
+  Result<std::string> archive = co_await exchange.ReadBody(kMostUpload);
+  if (!archive) {
+    Error error = std::move(archive).error();
+    // What a file is refused for with 413 is, of an archive, a request that is wrong.
+    if (error.code == Code::kTooLarge) error.code = Code::kInvalidArgument;
+    co_return Unexpected(std::move(error));
+  }
+  if (archive->empty())
     co_return Fail(Code::kInvalidArgument, "the body is empty: it must be a tar");
   CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
-  Result<void> unpacked = co_await Unpack(*sandbox, services.registry.streams(), archive);
+  Result<void> unpacked = co_await Unpack(*sandbox, services.registry.streams(), *archive);
   // A tar that is none is what the tar inside fails at.
   if (!unpacked && unpacked.error().code == Code::kInvalidArgument) {
     unpacked.error().code = Code::kBadGateway;

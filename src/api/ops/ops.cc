@@ -81,7 +81,7 @@ async::Task<> Ops::RespondReady(http::Exchange& exchange) {
 async::Task<> Ops::RespondHealth(http::Exchange& exchange) {
   auto up = std::chrono::steady_clock::now() - started_;
   json::Writer writer;
-  writer.BeginObject().Field("status", "ok").Field("version", ATOLL_VERSION);
+  writer.BeginObject().Field("ok", true).Field("status", "ok").Field("version", ATOLL_VERSION);
   writer.Field("uptimeSeconds", std::chrono::duration_cast<std::chrono::seconds>(up).count());
   writer.EndObject();
   co_await Send(exchange, 200, writer.Take());

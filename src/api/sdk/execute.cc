@@ -18,6 +18,7 @@
 #include "http/sse.h"
 #include "sandbox/exec.h"
 #include "sandbox/files.h"
+#include "sandbox/sessions.h"
 
 namespace atl::api::sdk {
 namespace {
@@ -90,7 +91,7 @@ async::Task<> RunToEnd(const Command& command, Running& running) {
   if (command.session.empty()) {
     started = co_await sandbox::StartExec(agent, command.request);
   } else {
-    started = co_await StartInSession(agent, command.request);
+    started = co_await sandbox::StartInSession(agent, command.request);
   }
   if (!started) {
     running.captured = Unexpected(std::move(started).error());

@@ -9,6 +9,7 @@
 #include "api/v1/terminal.h"
 #include "http/websocket.h"
 #include "sandbox/id.h"
+#include "sandbox/sessions.h"
 
 namespace atl::api::sdk {
 namespace {
@@ -21,13 +22,15 @@ async::Task<Result<sandbox::TerminalSpec>> Prepare(const Services& services, std
   const http::RequestHead& request = exchange.request();
   CO_ASSIGN(sandbox::TerminalSpec spec, TerminalSpecOf(request));
   std::string session = Query(request, "sessionId");
-  if (session.empty()) {
+  bool named = !session.empty();
+  if (!named) {
     session = "pty-" + sandbox::NewInternalId();
     spec.linger = kLinger;
   }
   spec.name = std::move(session);
   CO_TRY(sandbox::ValidateTerminal(spec));
-  CO_TRY(co_await AcquireOrCreate(services, std::move(id), exchange));
+  CO_ASSIGN(auto sandbox, co_await AcquireOrCreate(services, std::move(id), exchange));
+  if (named) co_await sandbox::BeginAsSession(sandbox->agent(), spec);
   co_return spec;
 }
 

@@ -50,7 +50,7 @@ async::Task<Result<std::string>> DoDelete(Call& call) {
   CO_ASSIGN(std::string name, NameIn(call.body, "sessionId"));
   call.About("sessionId", name);
   CO_ASSIGN(auto sandbox, co_await Use(call));
-  CO_TRY(co_await sandbox::CloseSession(sandbox->agent(), name));
+  CO_TRY(co_await sandbox::CloseSessionAndTerminal(sandbox->agent(), name));
   json::Writer writer = Success();
   writer.Field("sessionId", name);
   co_return Finished(writer);

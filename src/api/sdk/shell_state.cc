@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <optional>
 
 #include "base/shell_quote.h"
@@ -18,9 +17,7 @@ namespace {
 // What the SDK says when its user wants no sessions.
 constexpr std::string_view kNoSession = "__DISABLE_SESSION__";
 constexpr std::string_view kDefaultSession = "default";
-constexpr size_t kMostName = 64;
-constexpr std::chrono::milliseconds kLookPause{20};
-constexpr int kLooks = 250;
+constexpr size_t kMostName = 128;
 constexpr size_t kMostState = 2UL << 20U;
 // In a subshell, which changes nothing, and leaves `$?` as it is. No variable of its own is needed,
 // for a session may have made any name read-only; what traces and traps say goes elsewhere; and no
@@ -131,31 +128,14 @@ Result<std::string> SessionOf(const json::Object& body) {
                std::ranges::all_of(*name, IsNameByte);
   if (valid) return *std::move(name);
   return Fail(Code::kInvalidArgument,
-              "the id of a session is 1 to 64 letters, digits, '.', '_' and '-', not '.' first",
+              "the id of a session is 1 to 128 letters, digits, '.', '_' and '-', not '.' first",
               "VALIDATION_FAILED");
-}
-
-async::Task<Started> StartInSession(sandbox::AgentClient& agent, sandbox::ExecRequest request) {
-  Started started = co_await sandbox::StartExec(agent, request);
-  if (started || ReasonOf(started.error()) != "SESSION_NOT_FOUND") co_return started;
-  sandbox::SessionRequest session;
-  session.id = request.session;
-  Result<sandbox::SessionInfo> opened = co_await sandbox::OpenSession(agent, std::move(session));
-  if (!opened && ReasonOf(opened.error()) != "SESSION_ALREADY_EXISTS") {
-    co_return Unexpected(std::move(opened).error());
-  }
-  // Another request may have been the first, whose shell is only just being made.
-  for (int look = 0; look < kLooks; ++look) {
-    started = co_await sandbox::StartExec(agent, request);
-    if (started || ReasonOf(started.error()) != "SESSION_NOT_FOUND") break;
-    co_await async::Sleep(kLookPause);
-  }
-  co_return started;
 }
 
 async::Task<Result<ShellState>> StateOf(sandbox::AgentClient& agent, std::string session) {
   if (session.empty()) co_return ShellState();
-  Started started = co_await StartInSession(agent, TellState(std::move(session), kTellState));
+  Started started =
+      co_await sandbox::StartInSession(agent, TellState(std::move(session), kTellState));
   CO_ASSIGN(std::string said, co_await Ask(std::move(started)));
   co_return ParseState(said);
 }
@@ -166,7 +146,8 @@ async::Task<Result<void>> BeginBeside(sandbox::AgentClient& agent, std::string s
     request.cwd = Joined(kWorkspace, request.cwd);
     co_return Result<void>();
   }
-  Started started = co_await StartInSession(agent, TellState(std::move(session), kTellAll));
+  Started started =
+      co_await sandbox::StartInSession(agent, TellState(std::move(session), kTellAll));
   CO_ASSIGN(std::string said, co_await Ask(std::move(started)));
   CO_ASSIGN(auto place, ParsePlace(said));
   request.cwd = Joined(place.first, request.cwd);

@@ -20,8 +20,6 @@ inline constexpr std::string_view kWorkspace = "/workspace";
 Result<std::string> SessionOf(const json::Object& body);
 
 using Started = Result<std::unique_ptr<sandbox::Execution>>;
-// Starts it in its session, which its first use opens.
-async::Task<Started> StartInSession(sandbox::AgentClient& agent, sandbox::ExecRequest request);
 
 // Where a shell is, and what it exports.
 struct ShellState {

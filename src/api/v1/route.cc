@@ -109,6 +109,16 @@ Result<RouteTable::Match> RouteTable::Find(std::string_view method, std::string_
   return match;
 }
 
+const ErrorStyle* RouteTable::StyleOf(std::string_view path) const {
+  for (const Route& route : routes_) {
+    if (route.errors == nullptr || route.errors->below.empty()) continue;
+    std::string_view below = route.errors->below;
+    if (!path.starts_with(below)) continue;
+    if (path.size() == below.size() || path[below.size()] == '/') return route.errors;
+  }
+  return nullptr;
+}
+
 async::Task<> RespondResult(http::Exchange& exchange, Result<std::string> json) {
   if (!json) {
     co_await http::RespondError(exchange, std::move(json).error());

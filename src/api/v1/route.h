@@ -67,7 +67,13 @@ using RouteHandler = async::Task<> (*)(const Services& services, Values values,
 struct ErrorStyle {
   const Shape* shape = nullptr;
   async::Task<> (*respond)(http::Exchange& exchange, Error error) = nullptr;
+  // This path, and what is below it, is the dialect's, whether a route has it or not. Empty: none.
+  std::string_view below;
+  // There: 405 with the methods that are allowed.
+  async::Task<> (*refuse_method)(http::Exchange& exchange, std::string allow) = nullptr;
 };
+// The reason of an error about a path of a dialect that no route has.
+inline constexpr std::string_view kNoRoute = "NO_ROUTE";
 
 struct Route {
   std::string_view method;  // GET answers HEAD too
@@ -105,6 +111,9 @@ class RouteTable {
   };
   // kInvalidArgument for a path that a route has, with a value that it cannot have.
   Result<Match> Find(std::string_view method, std::string_view path) const;
+
+  // Of the dialect whose path it is; null: the API's own.
+  const ErrorStyle* StyleOf(std::string_view path) const;
 
   const std::vector<Route>& routes() const { return routes_; }
 

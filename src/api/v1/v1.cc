@@ -34,10 +34,10 @@ constexpr std::string_view kPagePolicy =
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-async::Task<> RespondNotFound(http::Exchange& exchange) {
-  Error error{.code = Code::kNotFound,
-              .message = fmt::format("there is nothing at {:.200}", exchange.request().path())};
-  co_await http::RespondError(exchange, std::move(error));
+Error NotThere(const http::RequestHead& request, std::string_view reason = {}) {
+  return Error{.code = Code::kNotFound,
+               .message = fmt::format("there is nothing at {:.200}", request.path()),
+               .reason = std::string(reason)};
 }
 
 async::Task<> RespondAsset(http::Exchange& exchange, const Asset& asset) {
@@ -74,10 +74,16 @@ V1::V1(sandbox::Registry& registry, opencode::Servers& servers, sandbox::Ports& 
 async::Task<> V1::Handle(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
   Result<RouteTable::Match> match = routes_.Find(request.method, request.path());
-  if (!match) {
-    co_await http::RespondError(exchange, std::move(match).error());
-  } else if (match->route != nullptr) {
+  const ErrorStyle* style = routes_.StyleOf(request.path());
+  if (match && match->route != nullptr) {
     co_await Serve(*match->route, std::move(match->values), exchange);
+  } else if (style != nullptr && match && !match->allow.empty()) {
+    co_await style->refuse_method(exchange, std::move(match->allow));
+  } else if (style != nullptr) {
+    Error error = match ? NotThere(request, kNoRoute) : std::move(match).error();
+    co_await style->respond(exchange, std::move(error));
+  } else if (!match) {
+    co_await http::RespondError(exchange, std::move(match).error());
   } else if (!match->allow.empty()) {
     co_await RespondMethodNotAllowed(exchange, std::move(match->allow));
   } else {
@@ -107,7 +113,7 @@ async::Task<> V1::ServePage(http::Exchange& exchange) {
   bool explore = request.path() == "/v1/openapi.html";
   const Asset* asset = FindAsset(explore ? "/explore.html" : std::string(request.path()));
   if (asset == nullptr) {
-    co_await RespondNotFound(exchange);
+    co_await http::RespondError(exchange, NotThere(request));
   } else if (request.method != "GET" && request.method != "HEAD") {
     co_await RespondMethodNotAllowed(exchange, "GET, HEAD");
   } else {
