@@ -1116,10 +1116,12 @@ export interface Operations {
     body: {
       /** 1 to 128 letters, digits, '.', '_' and '-'; or a new one. */
       id?: string | null;
-      /** Where it begins: /workspace or below it. */
+      /** Where it begins; /workspace when it is not there. */
       cwd?: string | null;
       /** Added to the sandbox's. */
       env?: Record<string, string> | null;
+      /** Of commands that have none of their own. */
+      commandTimeoutMs?: number | null;
     };
     answer: Schemas['BridgeId'];
     event: never;
@@ -1796,6 +1798,8 @@ export interface Operations {
       limit?: number | null;
       /** Milliseconds; then what was found so far, with `timedOut`. */
       timeout?: number | null;
+      /** As whom: "name", "uid", either with ":group". */
+      user?: string | null;
     };
     answer: Schemas['GrepResult'];
     event: never;
@@ -2014,6 +2018,10 @@ export interface Operations {
       password?: string | null;
       /** A private key without passphrase, the same. */
       sshKey?: string | null;
+      /** Then it is given up; 10 minutes. */
+      timeoutMs?: number | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
     };
     answer: Schemas['ClonedRepository'];
     event: Schemas['CloneEvent'];
@@ -2230,6 +2238,10 @@ export interface Operations {
       password?: string | null;
       /** A private key without passphrase, the same. */
       sshKey?: string | null;
+      /** Then it is given up; 10 minutes. */
+      timeoutMs?: number | null;
+      /** As whom; root when it is not there. */
+      user?: string | null;
     };
     answer: Schemas['ClonedRepository'];
     event: Schemas['CloneEvent'];
