@@ -3,9 +3,13 @@ set(share usr/share/atoll)
 set(doc usr/share/doc/atoll)
 install(TARGETS atoll RUNTIME DESTINATION usr/bin)
 install(TARGETS atoll-agent RUNTIME DESTINATION usr/lib/atoll)
-install(FILES packaging/atoll.service DESTINATION usr/lib/systemd/system)
+install(FILES packaging/atoll.service packaging/atoll-sandboxes.service
+        DESTINATION usr/lib/systemd/system)
 install(FILES packaging/atoll.sysctl.conf DESTINATION usr/lib/sysctl.d RENAME 60-atoll.conf)
-install(FILES atoll.example.toml DESTINATION etc/atoll RENAME atoll.toml)
+# It may come to hold keys.
+install(FILES atoll.example.toml DESTINATION etc/atoll RENAME atoll.toml
+        PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ)
+install(FILES packaging/needrestart.conf DESTINATION etc/needrestart/conf.d RENAME atoll.conf)
 install(FILES README.md LICENSE DESTINATION ${doc})
 install(FILES packaging/debian/copyright DESTINATION ${doc})
 install(DIRECTORY docs DESTINATION ${doc} FILES_MATCHING PATTERN "*.md")

@@ -46,6 +46,7 @@ echo "==> Making the package"
 deb=$(scripts/package.sh "$build" | tail -n 1)
 files=$(dpkg-deb -c "$deb" | awk '{print $6}')
 for path in ./usr/bin/atoll ./usr/lib/atoll/atoll-agent ./usr/lib/systemd/system/atoll.service \
+  ./usr/lib/systemd/system/atoll-sandboxes.service ./etc/needrestart/conf.d/atoll.conf \
   ./etc/atoll/atoll.toml ./usr/share/doc/atoll/README.md ./usr/share/doc/atoll/copyright \
   ./usr/share/atoll/images/default/build.sh ./usr/share/atoll/images/opencode/package-lock.json \
   ./usr/share/atoll/scripts/fetch_opencode.sh ./usr/share/atoll/scripts/debian_sources.py \
@@ -56,13 +57,14 @@ done
 ! grep -E '^./(usr/local|home|root|work|build)/|node_modules|\.cc$|_test' <<< "$files" ||
   fail "this does not belong into the package"
 ! dpkg-deb -c "$deb" | awk '$2 != "root/root"' | grep . || fail "not everything belongs to root"
-[ "$(dpkg-deb -I "$deb" conffiles)" = /etc/atoll/atoll.toml ] || fail "conffiles are not as they should be"
+[ "$(dpkg-deb -I "$deb" conffiles | xargs)" = "/etc/atoll/atoll.toml /etc/needrestart/conf.d/atoll.conf" ] || fail "conffiles are not as they should be"
 depends=$(dpkg-deb -f "$deb" Depends)
 for package in crun nftables libc6 libsqlite3-0; do
   [[ $depends == *"$package"* ]] || fail "the package does not depend on $package: $depends"
 done
 if command -v systemd-analyze > /dev/null; then
   sed "s|=/usr/bin/atoll|=$build/atoll|" packaging/atoll.service > "$work/atoll.service"
+  cp packaging/atoll-sandboxes.service "$work/"
   said=$(systemd-analyze verify "$work/atoll.service" 2>&1) && [ -z "$said" ] || fail "the unit: $said"
 fi
 echo "ok: the package is complete"

@@ -280,6 +280,7 @@ struct Direction {
   Stream& from;
   Stream& to;
   uint64_t& moved;
+  std::atomic<uint64_t>* count;
   std::chrono::steady_clock::time_point& last;
 };
 
@@ -295,6 +296,7 @@ Task<> Pump(Direction direction) {
       co_return;
     }
     direction.moved += *n;
+    if (direction.count != nullptr) *direction.count += *n;
     direction.last = std::chrono::steady_clock::now();
   }
   direction.to.ShutdownWrite();
@@ -313,10 +315,15 @@ Task<> WatchIdle(const std::chrono::steady_clock::time_point& last,
 }  // namespace
 
 Task<Relayed> Relay(Stream& a, Stream& b, std::chrono::milliseconds idle) {
+  return Relay(a, b, idle, RelayCounts());
+}
+
+Task<Relayed> Relay(Stream& a, Stream& b, std::chrono::milliseconds idle, RelayCounts counts) {
   Relayed relayed;
   auto last = std::chrono::steady_clock::now();
-  Direction forward{.from = a, .to = b, .moved = relayed.a_to_b, .last = last};
-  Direction back{.from = b, .to = a, .moved = relayed.b_to_a, .last = last};
+  Direction forward{
+      .from = a, .to = b, .moved = relayed.a_to_b, .count = counts.a_to_b, .last = last};
+  Direction back{.from = b, .to = a, .moved = relayed.b_to_a, .count = counts.b_to_a, .last = last};
   Task<> pumps = Both(Pump(forward), Pump(back));
   co_await Race(std::move(pumps), WatchIdle(last, idle));
   a.Close();

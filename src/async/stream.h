@@ -2,6 +2,7 @@
 // Connected stream sockets (TCP or unix) and their listeners, as coroutines see them.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -126,5 +127,11 @@ struct Relayed {
   uint64_t b_to_a = 0;
 };
 Task<Relayed> Relay(Stream& a, Stream& b, std::chrono::milliseconds idle);
+// The same, and adds to these what moves, as it moves: others may read them meanwhile.
+struct RelayCounts {
+  std::atomic<uint64_t>* a_to_b = nullptr;
+  std::atomic<uint64_t>* b_to_a = nullptr;
+};
+Task<Relayed> Relay(Stream& a, Stream& b, std::chrono::milliseconds idle, RelayCounts counts);
 
 }  // namespace atl::async

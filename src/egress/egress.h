@@ -28,7 +28,8 @@ struct Options {
 // Answers HTTP requests to gateway.atoll:80 from inside the sandbox `iid`.
 using GatewayHandler = std::function<async::Task<>(std::string iid, http::Exchange& exchange)>;
 
-// Of connections that have ended.
+// Of its own connections to elsewhere, those that are open included. What the daemon fetches for it
+// (model, names) is not in it.
 struct Traffic {
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;

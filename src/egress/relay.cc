@@ -119,9 +119,8 @@ async::Task<> Route(std::shared_ptr<Link> link, async::Stream stream) {
   metrics::Get().egress_connections.With({"ok"}).Add();
   metrics::Held open(metrics::Get().egress_open);
   KeepAlive(upstream->fd());
-  async::Relayed relayed = co_await async::Relay(stream, *upstream, kRelayIdle);
-  link->sent_bytes += relayed.a_to_b;
-  link->received_bytes += relayed.b_to_a;
+  async::RelayCounts counts{.a_to_b = &link->sent_bytes, .b_to_a = &link->received_bytes};
+  async::Relayed relayed = co_await async::Relay(stream, *upstream, kRelayIdle, counts);
   metrics::Get().egress_bytes.With({"sent"}).Add(relayed.a_to_b);
   metrics::Get().egress_bytes.With({"received"}).Add(relayed.b_to_a);
 }

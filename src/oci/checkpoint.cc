@@ -112,6 +112,9 @@ Result<std::vector<BoundMount>> OutwardMounts(pid_t pid) {
     std::string target(words[4]);
     if (target == kAgentPath || target == kOpencodePath) {
       found.push_back({target, "-"});
+    } else if (type.starts_with("cgroup2 ")) {
+      // Nobody may mount it anew who is not root over the namespace that shows it.
+      found.push_back({target, "cgroup"});
     } else if (type.starts_with("devtmpfs ")) {
       found.push_back({target, "/dev" + std::string(words[3])});
     }
@@ -348,6 +351,10 @@ Result<pid_t> RestoreProcesses(const RestoreSpec& spec) {
     std::string source = one.source;
     if (one.target == kAgentPath) source = spec.agent_binary;
     if (one.target == kOpencodePath) source = spec.opencode_binary;
+    if (one.source == "cgroup") source = spec.cgroup;
+    if (source.empty()) {
+      return Fail(Code::kFailedPrecondition, "the checkpoint is of a host with other cgroups");
+    }
     command.argv.insert(command.argv.end(),
                         {"--external", fmt::format("mnt[{}]:{}", one.target, source)});
   }

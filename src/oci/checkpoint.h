@@ -60,6 +60,7 @@ struct RestoreSpec {
   uint32_t id_base = 0;
   std::string agent_binary;
   std::string opencode_binary;
+  std::string cgroup;           // v2: the directory that the sandbox has at /sys/fs/cgroup
   int listener = -1;            // borrowed, as what follows
   std::vector<int> leaf_procs;  // as PID 1 has them: of the `agent` leaf, then of `work`
   int output = -1;

@@ -28,6 +28,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// In run_dir: CgroupTree::top(), for those who look when no daemon runs.
+constexpr std::string_view kCgroupsFile = "/cgroups";
+
 class Stopwatch {
  public:
   explicit Stopwatch(std::vector<std::pair<std::string, double>>& phases) : phases_(phases) {}
@@ -105,6 +108,7 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   ASSIGN(launcher->cgroups_, sys::CgroupTree::Open(config.cgroup_root));
   // The group may be there from before, and the hierarchy read-only now.
   TRY(launcher->cgroups_.CheckWritable());
+  TRY(sys::WriteFile(config.run_dir + std::string(kCgroupsFile), launcher->cgroups_.top()));
   launcher->layers_ = Layers(config.state_dir + "/sandboxes");
   launcher->disk_guard_ =
       std::make_unique<DiskGuard>(config.state_dir + "/sandboxes", config.disk_reserve);
@@ -112,6 +116,11 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherConfig config) {
   launcher->runtime_ = MakeCrunRuntime(config.run_dir + "/crun", config.runtime_deadline);
   launcher->config_ = std::move(config);
   return launcher;
+}
+
+Result<sys::CgroupTree> InspectCgroups(const LauncherConfig& config) {
+  auto top = sys::ReadFile(config.run_dir + std::string(kCgroupsFile), 4096);
+  return sys::CgroupTree::Inspect(config.cgroup_root, top ? *top : std::string());
 }
 
 std::string Launcher::RunDir(const std::string& iid) const {

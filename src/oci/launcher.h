@@ -45,6 +45,9 @@ struct LauncherConfig {
   std::chrono::milliseconds checkpoint_deadline{60'000};
 };
 
+// The groups of the daemon that uses this run_dir, or of the last one that did.
+Result<sys::CgroupTree> InspectCgroups(const LauncherConfig& config);
+
 struct LaunchSpec {
   std::string iid;
   std::string hostname;

@@ -226,6 +226,7 @@ Result<pid_t> Launcher::Revive(const LaunchSpec& spec, const Leaves& leaves) {
                            .id_base = spec.id_base,
                            .agent_binary = config_.agent_binary,
                            .opencode_binary = config_.opencode_binary,
+                           .cgroup = cgroups_.Find(spec.iid).work_dir(),
                            .listener = spec.agent_socket,
                            .leaf_procs = leaves.procs,
                            .output = leaves.log}));

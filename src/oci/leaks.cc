@@ -176,7 +176,7 @@ class Search {
   }
 
   Result<void> Cgroups() {
-    ASSIGN(auto tree, sys::CgroupTree::Inspect(config_.cgroup_root, daemon_));
+    ASSIGN(auto tree, InspectCgroups(config_));
     ASSIGN(auto names, tree.List());
     for (const std::string& iid : names) {
       sys::Cgroup group = tree.Find(iid);

@@ -129,7 +129,7 @@ Result<std::vector<LeftLeak>> RemoveFound(const LauncherConfig& config,
   } else {
     TRY(sys::EnterPrivateMountNamespace());
   }
-  ASSIGN(auto cgroups, sys::CgroupTree::Inspect(config.cgroup_root, daemon));
+  ASSIGN(auto cgroups, InspectCgroups(config));
   Remover remover(config, std::move(cgroups));
   std::vector<Leak> ordered = leaks;
   std::ranges::sort(ordered, {}, OrderOf);

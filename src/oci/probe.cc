@@ -103,9 +103,9 @@ Result<std::string> Cgroups() {
   ASSIGN(auto tree, sys::CgroupTree::Inspect("atoll-probe"));
   std::string names;
   bool complete = true;
-  for (std::string_view wanted : {"memory", "pids", "cpu", "freezer"}) {
+  for (std::string_view wanted : {"memory", "pids", "cpu", "freezer", "io"}) {
     bool found = std::ranges::find(tree.controllers(), wanted) != tree.controllers().end();
-    if (wanted != "freezer") complete = complete && found;
+    if (wanted != "freezer" && wanted != "io") complete = complete && found;
     if (found) names += fmt::format(" {}", wanted);
   }
   std::string detail = fmt::format("{}:{}", sys::CgroupModeName(tree.mode()), names);

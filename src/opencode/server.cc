@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "opencode/server.h"
 
+#include <algorithm>
+
 #include "opencode/launch.h"
 #include "opencode/server_impl.h"
 
@@ -51,7 +53,15 @@ void Servers::Impl::Reset(Server& server) {
 }
 
 Servers::Servers(async::Runtime& runtime, sandbox::Registry& registry, Options options)
-    : impl_(std::make_shared<Impl>(runtime, registry, std::move(options))) {}
+    : impl_(std::make_shared<Impl>(runtime, registry, std::move(options))) {
+  registry.OnBoots([weak = std::weak_ptr<Impl>(impl_)]() -> size_t {
+    std::shared_ptr<Impl> impl = weak.lock();
+    if (!impl) return 0;
+    std::lock_guard lock(impl->mutex);
+    return static_cast<size_t>(std::ranges::count_if(
+        impl->servers, [](const auto& item) { return item.second->status == Status::kStarting; }));
+  });
+}
 Servers::~Servers() = default;
 
 void Servers::Start(std::string id) {

@@ -19,6 +19,8 @@ constexpr uint64_t kMemoryReserve = 512 * kMiB;
 constexpr uint64_t kReserveShare = 20;
 // What one that starts is taken to need until it shows by itself.
 constexpr uint64_t kStartMemory = 64 * kMiB;
+// Of OpenCode, which begins after its sandbox does.
+constexpr uint64_t kBootMemory = 300 * kMiB;
 constexpr uint64_t kStartDisk = 16 * kMiB;
 constexpr uint64_t kInodeReserve = 10'000;
 constexpr size_t kMostWaiting = 1'000;
@@ -61,7 +63,7 @@ uint64_t NeededMemory(const AdmissionRules& rules, const HostState& host, const 
                       const RoomFor& demand) {
   uint64_t own =
       demand.memory_bytes == 0 ? kStartMemory : std::min(kStartMemory, demand.memory_bytes);
-  return ReserveOf(rules, host) + own + load.starting * kStartMemory;
+  return ReserveOf(rules, host) + own + load.starting * kStartMemory + load.booting * kBootMemory;
 }
 
 std::optional<Error> WhyNoMemory(const AdmissionRules& rules, const HostState& host,
@@ -69,10 +71,11 @@ std::optional<Error> WhyNoMemory(const AdmissionRules& rules, const HostState& h
   if (host.memory_total == 0) return std::nullopt;
   uint64_t needed = NeededMemory(rules, host, load, demand);
   if (!demand.has_memory && host.memory_available < needed) {
-    return Refused(fmt::format(
-        "{} MiB of memory are available, {} MiB are needed (reserve {} MiB, "
-        "{} others are starting)",
-        MiB(host.memory_available), MiB(needed), MiB(ReserveOf(rules, host)), load.starting));
+    return Refused(
+        fmt::format("{} MiB of memory are available, {} MiB are needed (reserve {} MiB, "
+                    "{} others are starting, OpenCode starts in {})",
+                    MiB(host.memory_available), MiB(needed), MiB(ReserveOf(rules, host)),
+                    load.starting, load.booting));
   }
   if (!demand.has_memory && rules.memory_pressure > 0 &&
       host.memory_pressure.value_or(0) > rules.memory_pressure) {

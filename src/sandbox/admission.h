@@ -49,6 +49,7 @@ HostState ReadHostState(const std::string& state_dir, const std::string& proc = 
 struct Occupancy {
   uint64_t sandboxes = 0;      // that exist or are being made
   uint64_t starting = 0;       // that have not shown yet how much memory they need
+  uint64_t booting = 0;        // whose OpenCode starts, and takes more than that
   uint64_t promised = 0;       // memory limits of those that run or start
   uint64_t disk_promised = 0;  // disk limits of those that exist
 };

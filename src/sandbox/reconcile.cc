@@ -107,6 +107,26 @@ bool IsWorthAnotherTry(const Error& error, int tries) {
 
 }  // namespace
 
+// Whether somebody counts on its programs without asking for them.
+bool Registry::Impl::RunsUnasked(const EntryPtr& entry) {
+  std::lock_guard guard(mutex);
+  if (!entry->row.pool_key.empty()) return false;
+  return SleepOf(entry->row).keep_alive || !services.Of(entry->row.iid).empty();
+}
+
+// The host went down with them. One after the other, behind whoever asks for one.
+async::Task<> Registry::StartUnasked(std::vector<std::string> ids) {
+  for (const std::string& id : ids) {
+    if (impl_->retired) co_return;
+    Result<void> awake = co_await Wake(id);
+    if (awake) {
+      log::Info("sandbox {} runs again: it is kept alive, or has services", id);
+    } else {
+      log::Warning("sandbox {} is not started again: {}", id, awake.error().message);
+    }
+  }
+}
+
 async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
   std::string id = entry->row.id;
   State state = entry->row.state;
@@ -158,6 +178,12 @@ async::Task<> Registry::Impl::ReconcileOne(EntryPtr entry) {
     if (!stopped) {
       log::Error("sandbox {}: {}", id, stopped.error().message);
       co_await NoteFailed(entry, stopped.error().message);
+      co_return;
+    }
+    bool ran = state == State::kRunning || state == State::kPaused;
+    if (ran && RunsUnasked(entry)) {
+      std::lock_guard guard(mutex);
+      to_start.push_back(id);
     }
     co_return;
   }
@@ -179,6 +205,7 @@ async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
   auto settle = [this, &iid, pid = launched.pid, asleep]() -> Result<void> {
     TRY(launcher.DropMemory(iid));
     TRY(launcher.SettleAgent(iid, pid));
+    TRY(launcher.CgroupOf(iid).EndReclaim());
     TRY(launcher.CgroupOf(iid).Freeze(asleep));
     if (asleep) return {};
     return rows.EndRestoring(iid);

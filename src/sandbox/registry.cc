@@ -311,6 +311,7 @@ async::Task<Result<Registry::Stopped>> Registry::Stop(std::string id, bool keep_
 }
 
 void Registry::OnFork(ForkHooks hooks) { impl_->fork_hooks = std::move(hooks); }
+void Registry::OnBoots(std::function<size_t()> count) { impl_->count_boots = std::move(count); }
 void Registry::OnRestore(AroundRestore around) { impl_->around_restore = std::move(around); }
 snapshot::Vault& Registry::vault() { return impl_->vault; }
 const snapshot::Retention& Registry::retention() const { return impl_->options.retention; }
@@ -360,6 +361,14 @@ async::Task<Result<void>> Registry::Reconcile() {
   async::Executor executor = co_await async::ThisExecutor();
   Result<void> result;
   co_await async::RunOn(executor, impl_->ReconcileInto(result));
+  std::vector<std::string> ids;
+  {
+    std::lock_guard guard(impl_->mutex);
+    ids.swap(impl_->to_start);
+  }
+  if (!ids.empty()) {
+    async::Spawn(impl_->runtime.NextShard(), StartUnasked(std::move(ids)), "start what ran before");
+  }
   co_return result;
 }
 

@@ -201,7 +201,8 @@ class Registry {
 
   // At start: Load reads what there is and clears away what belongs to nothing; whoever asks for
   // one of them from then on waits until Reconcile has looked at it. That adopts running ones,
-  // undoes what was half-made, finishes stops and deletes, and logs what it did.
+  // undoes what was half-made, finishes stops and deletes, and logs what it did. Those that ran
+  // when the host went down and are kept alive or have services are then started.
   async::Task<Result<void>> Load();
   async::Task<Result<void>> Reconcile();
   // Reconcile has ended: every sandbox is known for what it is.
@@ -283,6 +284,8 @@ class Registry {
   using AroundRestore = std::function<async::Task<>(std::string id, std::string dir, bool begins)>;
   void OnRestore(AroundRestore around);
   void OnFork(ForkHooks hooks);
+  // Says in how many sandboxes OpenCode starts now, which takes memory that nobody sees yet.
+  void OnBoots(std::function<size_t()> count);
 
   // The warm pool, whose members are neither listed nor reached by any id. Set up once, before
   // anything runs; it begins to look after its members with StartPool, once all is reconciled.
@@ -344,6 +347,7 @@ class Registry {
   async::Task<> RunIdle();
   async::Task<> RunAgain();
   async::Task<> RunUsage();
+  async::Task<> StartUnasked(std::vector<std::string> ids);
   async::Task<> SaveSome(const std::vector<std::string>& ids, size_t begin, size_t step);
   async::Task<> SaveEach(const std::vector<std::string>& ids, size_t begin, size_t step);
   std::unique_ptr<Impl> impl_;

@@ -111,6 +111,7 @@ struct Registry::Impl {
   ClockGuard clock{options.state_dir + "/clock"};
   AroundRestore around_restore;
   ForkHooks fork_hooks;
+  std::function<size_t()> count_boots;  // how many OpenCodes start now
   UsageBook usage_book;
   Admission admission{options.admission, [this] { return LookAtHost(); },
                       [this](const auto& starting) { return CountLoad(starting); }};
@@ -152,7 +153,8 @@ struct Registry::Impl {
 
   // Found by Load, and locked until Reconcile has looked at them.
   std::vector<Held> loaded;
-  std::vector<Event> taken_over;  // to be told; guarded by `mutex`
+  std::vector<Event> taken_over;      // to be told; guarded by `mutex`
+  std::vector<std::string> to_start;  // by themselves, once all are reconciled; guarded as well
 
   EntryPtr Lookup(std::string_view id) const;
   EntryPtr Obtain(const std::string& id);
@@ -413,6 +415,7 @@ struct Registry::Impl {
   async::Task<> Sweep();
   async::Task<> ReconcileAll(size_t begin, size_t end);
   async::Task<> ReconcileOne(EntryPtr entry);
+  bool RunsUnasked(const EntryPtr& entry);
   async::Task<Result<void>> Adopt(EntryPtr entry, bool asleep);
 };
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/freezer.h"
@@ -49,6 +50,10 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
     }
     Result<void> reclaimed = cgroup.Reclaim();
     if (!reclaimed) log::Info("sandbox {}: {}", row.id, reclaimed.error().message);
+    if (auto used = cgroup.Usage()) {
+      uint64_t spare = std::min(used->memory_bytes, used->inactive_file_bytes);
+      usage_book.AddAsleep(row.iid, NowMs(), used->memory_bytes - spare);
+    }
     return {};
   };
   Result<void> paused = co_await runtime.blocking().Run(pause);

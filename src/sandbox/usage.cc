@@ -55,6 +55,18 @@ void UsageBook::Add(const std::string& iid, const UsageCounts& counts) {
   if (entry.history.size() > kUsageSamples) entry.history.pop_front();
 }
 
+void UsageBook::AddAsleep(const std::string& iid, int64_t at_ms, uint64_t memory_bytes) {
+  std::lock_guard guard(mutex_);
+  auto found = entries_.find(iid);
+  if (found == entries_.end() || found->second.history.empty()) return;
+  UsageSample sample = found->second.history.back();
+  sample.at_ms = at_ms;
+  sample.cpus = 0;
+  sample.memory_bytes = memory_bytes;
+  found->second.history.push_back(sample);
+  if (found->second.history.size() > kUsageSamples) found->second.history.pop_front();
+}
+
 void UsageBook::SetDisk(const std::string& iid, const DiskUsage& disk, double at_seconds) {
   std::lock_guard guard(mutex_);
   Entry& entry = entries_[iid];

@@ -65,6 +65,8 @@ class UsageBook {
   // It runs no more: only what outlives that is kept.
   void End(const std::string& iid);
   void Add(const std::string& iid, const UsageCounts& counts);
+  // It stands still from now on, with so much memory.
+  void AddAsleep(const std::string& iid, int64_t at_ms, uint64_t memory_bytes);
   void SetDisk(const std::string& iid, const DiskUsage& disk, double at_seconds);
   // Whether a walk through the layer is worth its cost: it was done long ago, and programs have
   // run since.

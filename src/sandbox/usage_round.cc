@@ -124,6 +124,7 @@ HostState Registry::Impl::LookAtHost() const {
 Occupancy Registry::Impl::CountLoad(const std::set<std::string>& starting) const {
   Occupancy load;
   std::set<std::string> fresh = starting;
+  if (count_boots) load.booting = count_boots();
   std::lock_guard guard(mutex);
   for (const auto& [id, entry] : entries) {
     const Row& row = entry->row;

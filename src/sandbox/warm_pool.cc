@@ -340,8 +340,10 @@ async::Task<bool> Registry::WarmPool::RoundOf(std::string image) {
       std::lock_guard entries_guard(impl.mutex);
       size_t others =
           static_cast<size_t>(std::ranges::count_if(impl.entries, [&](const auto& item) {
-            return item.second->exists && item.second->row.pool_key.empty() &&
-                   item.second->row.image == image;
+            const Row& row = item.second->row;
+            // One that rests costs no more than its files.
+            return item.second->exists && row.pool_key.empty() && row.state != State::kStopped &&
+                   row.image == image;
           }));
       change = PoolChange(options, Wanted(options, demand[image].LastMinute()), members, others);
       // One at a time, so that the rest is not hit by what they free.

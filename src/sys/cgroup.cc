@@ -22,6 +22,9 @@ namespace {
 constexpr std::chrono::seconds kKillTime{10};
 constexpr uint64_t kCpuPeriodUsec = 100'000;
 constexpr uint64_t kSharesOfWeight100 = 1024;
+constexpr uint64_t kMostBfqWeight = 1000;
+// A group without a limit says one near the largest number, rounded to pages.
+constexpr uint64_t kNoLimitV1 = 1ULL << 62U;
 constexpr std::chrono::microseconds kFreezePause{200};
 constexpr std::chrono::microseconds kLongestFreezePause{2'000};
 
@@ -140,6 +143,10 @@ std::string Cgroup::WorkOf(std::string_view controller) const {
   return {};
 }
 
+std::string Cgroup::work_dir() const {
+  return mode_ == CgroupMode::kV2 ? places_.front().path + "/work" : std::string();
+}
+
 Result<std::vector<Fd>> Cgroup::OpenProcs(std::string_view leaf) const {
   std::vector<Fd> files;
   for (const Place& place : places_) {
@@ -176,8 +183,13 @@ Result<void> Cgroup::SetWeight(uint64_t weight) const {
       if (Exists(place.path + "/cpu.weight")) {
         TRY(WriteFile(place.path + "/cpu.weight", fmt::format("{}", weight)));
       }
+      // Two schedulers, two files: io.cost, where the host has set it up, and bfq.
       if (Exists(place.path + "/io.weight")) {
         TRY(WriteFile(place.path + "/io.weight", fmt::format("default {}", weight)));
+      }
+      if (Exists(place.path + "/io.bfq.weight")) {
+        uint64_t most = std::min(weight, kMostBfqWeight);
+        TRY(WriteFile(place.path + "/io.bfq.weight", fmt::format("{}", most)));
       }
     } else if (HasItem(place.controllers, "cpu")) {
       uint64_t shares = std::max<uint64_t>(2, weight * kSharesOfWeight100 / 100);
@@ -286,9 +298,10 @@ Result<void> Cgroup::Freeze(bool frozen, std::chrono::milliseconds limit) const 
 
 namespace {
 
+constexpr const char* kWilling = "60";
+
 Result<void> ReclaimV1(const std::string& work) {
   // See SetMemoryV1.
-  constexpr const char* kWilling = "60";
   std::string swappiness = work + "/memory.swappiness";
   bool reluctant = ReadNumber(swappiness) == 0;
   if (reluctant) (void)WriteFile(swappiness, kWilling);
@@ -319,12 +332,34 @@ Result<void> Cgroup::Reclaim() const {
   std::string swap = work + "/memory.swap.max";
   bool limited = Exists(swap);
   if (limited) TRY(WriteFile(swap, "max"));
+  uint64_t all = ReadNumber(work + "/memory.current");
+  // As willing to swap as on v1, whatever the host's vm.swappiness is, where the kernel can be told
+  // (Linux 6.10).
   Result<void> reclaimed =
-      WriteFile(work + "/memory.reclaim", fmt::format("{}", ReadNumber(work + "/memory.current")));
+      WriteFile(work + "/memory.reclaim", fmt::format("{} swappiness={}", all, kWilling));
+  if (!reclaimed && reclaimed.error().sys_errno == EINVAL) {
+    reclaimed = WriteFile(work + "/memory.reclaim", fmt::format("{}", all));
+  }
   if (limited) TRY(WriteFile(swap, "0"));
   // Less than all could be reclaimed.
   if (!reclaimed && reclaimed.error().sys_errno == EAGAIN) return {};
   return reclaimed;
+}
+
+Result<void> Cgroup::EndReclaim() const {
+  std::string work = WorkOf("memory");
+  if (work.empty()) return {};
+  if (mode_ != CgroupMode::kV2) {
+    std::string swappiness = work + "/memory.swappiness";
+    bool alone = !Exists(work + "/memory.memsw.limit_in_bytes");
+    bool limited = ReadNumber(work + "/memory.limit_in_bytes") < kNoLimitV1;
+    if (alone && limited && Exists(swappiness)) (void)WriteFile(swappiness, "0");
+    return {};
+  }
+  std::string swap = work + "/memory.swap.max";
+  auto limit = ReadFile(work + "/memory.max", 64);
+  if (!limit || limit->starts_with("max") || !Exists(swap)) return {};
+  return WriteFile(swap, "0");
 }
 
 bool Cgroup::IsFrozen() const {

@@ -44,6 +44,8 @@ class Cgroup {
   // For config.json's linux.cgroupsPath.
   const std::string& work_path() const { return work_path_; }
   const std::string& name() const { return name_; }
+  // v2: the directory of the `work` leaf; empty elsewhere, where it is several.
+  std::string work_dir() const;
 
   // Opened for writing: a process that writes "0" to each of them moves itself to `agent`.
   Result<std::vector<Fd>> OpenAgentProcs() const;
@@ -64,6 +66,8 @@ class Cgroup {
   // alone map. Without swap nothing happens: taking what is only cached would make waking slow and
   // win little.
   Result<void> Reclaim() const;
+  // Undoes what a Reclaim has changed that was cut short with its process.
+  Result<void> EndReclaim() const;
   // Whether `work` was told to stand still.
   bool IsFrozen() const;
   // Waits until the sandbox's PID 1 has left `work` for its own leaf, where freezing does not reach
@@ -103,15 +107,18 @@ struct CgroupHost {
 class CgroupTree {
  public:
   // Finds the hierarchies, makes `<root>` in each and, on v2, hands the controllers down. On a v2
-  // host `<root>` is made below the group that systemd delegated to this process, if it did.
+  // host `<root>` is made below what systemd delegated: the unit `<own>-sandboxes.service` beside
+  // this process's `<own>.service`, or this process's own group; else at the top.
   static Result<CgroupTree> Open(const std::string& root, const CgroupHost& host = {});
 
-  // Names the same groups for reading and clearing, without making or changing anything. `daemon`:
-  // the process whose groups they are, which may not be this one; 0 if none runs.
-  static Result<CgroupTree> Inspect(const std::string& root, int daemon = 0,
+  // Names the same groups for reading and clearing, without making or changing anything. `top`:
+  // where another process has made them, as its top() says ("/" for none); empty: as Open would.
+  static Result<CgroupTree> Inspect(const std::string& root, const std::string& top = {},
                                     const CgroupHost& host = {});
 
   CgroupMode mode() const { return mode_; }
+  // v2: the group that `<root>` is in, "/" where that is the first one.
+  std::string top() const { return top_.empty() ? "/" : top_; }
   const std::vector<std::string>& controllers() const { return controllers_; }
   // How many files OpenAgentProcs opens: one on v2, one per hierarchy on v1.
   size_t hierarchies() const { return places_.size(); }
@@ -129,10 +136,12 @@ class CgroupTree {
 
  private:
   static Result<CgroupTree> Look(const std::string& root, const std::string& pid,
-                                 const CgroupHost& host);
+                                 const CgroupHost& host, const std::string& top);
+  Result<void> MakeRoot() const;
 
   CgroupMode mode_ = CgroupMode::kV1;
-  std::string top_path_;   // v2: the group that `<root>` is made in
+  std::string top_;        // v2: the group that `<root>` is made in: "/system.slice/x.service"
+  std::string top_path_;   // the same below the mount point
   std::string root_path_;  // as crun names it: "/atoll"
   std::vector<std::string> controllers_;
   std::vector<Cgroup::Place> places_;  // of the root

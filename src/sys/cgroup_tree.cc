@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <dirent.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -29,6 +30,18 @@ Unexpected Refused(int error, std::string_view what, const std::string& path) {
   return FailErrno(error, fmt::format("{} {}{}", what, path, advice));
 }
 
+// Those of kControllers that a group of cgroup2 has.
+std::vector<std::string> Available(const std::string& group) {
+  auto text = ReadFile(group + "/cgroup.controllers", 4096);
+  std::string words = text ? fmt::format(" {} ", *text) : std::string();
+  std::replace(words.begin(), words.end(), '\n', ' ');
+  std::vector<std::string> found;
+  for (std::string_view controller : {"memory", "pids", "cpu", "io"}) {
+    if (words.contains(fmt::format(" {} ", controller))) found.emplace_back(controller);
+  }
+  return found;
+}
+
 Result<void> MakeGroup(const std::string& path) {
   if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
     return Refused(errno, "making the cgroup", path);
@@ -54,9 +67,20 @@ bool IsDelegated(const std::string& path) {
 }
 
 constexpr std::string_view kAside = "/daemon";
+constexpr int kRoundsAside = 5;
+constexpr std::string_view kService = ".service";
+
+// The unit beside a daemon's own that holds its sandboxes: what systemd starts it attaches to the
+// unit's group itself, which the kernel refuses while that hands controllers down to sandboxes.
+std::string GroupOfSandboxes(const std::string& mount_point, std::string own) {
+  if (!own.ends_with(kService)) return {};
+  own.insert(own.size() - kService.size(), "-sandboxes");
+  return IsDelegated(mount_point + own) ? own : std::string();
+}
 
 // The group that this daemon was handed, or the top of the tree when it was handed none.
 std::string DelegatedGroup(const std::string& mount_point, std::string own) {
+  if (std::string beside = GroupOfSandboxes(mount_point, own); !beside.empty()) return beside;
   for (int step = 0; step < 2; ++step) {
     if (own.empty() || own == "/") return {};
     if (IsDelegated(mount_point + own)) return own;
@@ -67,29 +91,39 @@ std::string DelegatedGroup(const std::string& mount_point, std::string own) {
   return {};
 }
 
-// A group that hands controllers down may hold no process of its own: this one steps aside.
+// A group that hands controllers down may hold no process of its own: those in it step aside.
 Result<void> StepAside(const std::string& group) {
   std::string aside = fmt::format("{}{}", group, kAside);
   TRY(MakeGroup(aside));
-  return WriteFile(aside + "/cgroup.procs", "0");
+  ASSIGN(std::string pids, ReadFile(group + "/cgroup.procs"));
+  for (size_t at = 0; at < pids.size();) {
+    size_t end = std::min(pids.find('\n', at), pids.size());
+    auto moved = WriteFile(aside + "/cgroup.procs", pids.substr(at, end - at));
+    if (!moved && moved.error().sys_errno != ESRCH) return moved;
+    at = end + 1;
+  }
+  return {};
 }
 
 Result<void> HandDown(const std::string& group, bool may_step_aside = false) {
-  ASSIGN(std::string available, ReadFile(group + "/cgroup.controllers", 4096));
-  std::replace(available.begin(), available.end(), '\n', ' ');
-  available.insert(0, " ");
+  std::vector<std::string> available = Available(group);
   for (std::string_view controller : {"memory", "pids", "cpu"}) {
-    if (!available.contains(fmt::format(" {} ", controller))) {
+    if (std::ranges::find(available, controller) == available.end()) {
       return Fail(Code::kFailedPrecondition,
                   fmt::format("the cgroup {} has no {} controller", group, controller));
     }
   }
-  std::string enable = "+memory +pids +cpu";
-  if (available.contains(" io ")) enable += " +io";
-  auto enabled = WriteFile(group + "/cgroup.subtree_control", enable);
-  if (enabled || enabled.error().sys_errno != EBUSY || !may_step_aside) return enabled;
-  TRY(StepAside(group));
-  return WriteFile(group + "/cgroup.subtree_control", enable);
+  std::string enable = fmt::format("+{}", fmt::join(available, " +"));
+  std::string control = group + "/cgroup.subtree_control";
+  auto enabled = WriteFile(control, enable);
+  // Some of those in it may have children meanwhile.
+  for (int round = 0; round < kRoundsAside && may_step_aside; ++round) {
+    if (enabled || enabled.error().sys_errno != EBUSY) break;
+    TRY(StepAside(group));
+    enabled = WriteFile(control, enable);
+  }
+  if (enabled) return {};
+  return Refused(enabled.error().sys_errno, "handing controllers down in", group);
 }
 
 // The subdirectories of a group.
@@ -105,7 +139,7 @@ void ListGroups(const std::string& path, std::set<std::string>& names) {
 }  // namespace
 
 Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& pid,
-                                    const CgroupHost& host) {
+                                    const CgroupHost& host, const std::string& top) {
   CgroupTree tree;
   tree.root_path_ = "/" + root;
   ASSIGN(auto mounts, ListMounts("self", host.proc));
@@ -117,10 +151,13 @@ Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& 
   }
   if (tree.mode_ == CgroupMode::kV2) {
     ASSIGN(std::string own, GroupOf(host.proc, pid));
-    std::string delegated = DelegatedGroup(host.mount_point, std::move(own));
-    tree.top_path_ = host.mount_point + delegated;
-    tree.root_path_ = delegated + tree.root_path_;
-    tree.controllers_ = {"memory", "pids", "cpu", "freezer"};
+    tree.top_ = top.empty() ? DelegatedGroup(host.mount_point, std::move(own)) : top;
+    if (tree.top_ == "/") tree.top_.clear();
+    tree.top_path_ = host.mount_point + tree.top_;
+    tree.root_path_ = tree.top_ + tree.root_path_;
+    // Every group but the very first can be frozen, since Linux 5.2.
+    tree.controllers_ = Available(tree.top_path_);
+    tree.controllers_.emplace_back("freezer");
     tree.places_.push_back({.controllers = {}, .path = host.mount_point + tree.root_path_});
     return tree;
   }
@@ -145,19 +182,24 @@ Result<CgroupTree> CgroupTree::Look(const std::string& root, const std::string& 
   return tree;
 }
 
-Result<CgroupTree> CgroupTree::Inspect(const std::string& root, int daemon,
+Result<CgroupTree> CgroupTree::Inspect(const std::string& root, const std::string& top,
                                        const CgroupHost& host) {
-  return Look(root, daemon > 0 ? fmt::format("{}", daemon) : "self", host);
+  return Look(root, "self", host, top);
 }
 
 Result<CgroupTree> CgroupTree::Open(const std::string& root, const CgroupHost& host) {
-  ASSIGN(CgroupTree tree, Look(root, "self", host));
-  if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(tree.top_path_, true));
-  for (const Cgroup::Place& place : tree.places_) {
-    TRY(MakeGroup(place.path));
-    if (tree.mode_ == CgroupMode::kV2) TRY(HandDown(place.path));
-  }
+  ASSIGN(CgroupTree tree, Look(root, "self", host, {}));
+  TRY(tree.MakeRoot());
   return tree;
+}
+
+Result<void> CgroupTree::MakeRoot() const {
+  if (mode_ == CgroupMode::kV2) TRY(HandDown(top_path_, true));
+  for (const Cgroup::Place& place : places_) {
+    TRY(MakeGroup(place.path));
+    if (mode_ == CgroupMode::kV2) TRY(HandDown(place.path));
+  }
+  return {};
 }
 
 Cgroup CgroupTree::Find(const std::string& name) const {
@@ -174,6 +216,10 @@ Cgroup CgroupTree::Find(const std::string& name) const {
 
 Result<Cgroup> CgroupTree::Create(const std::string& name) const {
   Cgroup group = Find(name);
+  // systemd has made the unit of the sandboxes anew, which ends those that were in it.
+  if (mode_ == CgroupMode::kV2 && ::access(places_.front().path.c_str(), F_OK) != 0) {
+    TRY(MakeRoot());
+  }
   for (const Cgroup::Place& place : group.places_) {
     TRY(MakeGroup(place.path));
     if (mode_ == CgroupMode::kV2) TRY(HandDown(place.path));

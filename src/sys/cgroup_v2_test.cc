@@ -98,11 +98,11 @@ TEST_F(CgroupV2Test, MakesTheLeavesAndHandsControllersDown) {
   EXPECT_FALSE(fs::exists(InWork("cgroup.subtree_control")));
   EXPECT_FALSE(fs::exists(Path("/atoll/one/agent/cgroup.subtree_control")));
 
-  auto tree = CgroupTree::Inspect("atoll", 0, host_);
+  auto tree = CgroupTree::Inspect("atoll", {}, host_);
   ASSERT_TRUE(tree) << tree.error().message;
   EXPECT_EQ(CgroupMode::kV2, tree->mode());
   EXPECT_EQ(1U, tree->hierarchies());
-  EXPECT_THAT(tree->controllers(), ElementsAre("memory", "pids", "cpu", "freezer"));
+  EXPECT_THAT(tree->controllers(), ElementsAre("memory", "pids", "cpu", "io", "freezer"));
   EXPECT_THAT(*tree->List(), ElementsAre("one"));
   EXPECT_EQ(1U, group.OpenAgentProcs()->size());
 }
@@ -295,7 +295,7 @@ TEST_F(CgroupV2Test, RemovesTheGroupsThenTheRoot) {
   auto removed = group.Remove();
   EXPECT_TRUE(removed) << removed.error().message;
   EXPECT_TRUE(group.Remove()) << "twice is once";
-  auto tree = CgroupTree::Inspect("atoll", 0, host_);
+  auto tree = CgroupTree::Inspect("atoll", {}, host_);
   EXPECT_TRUE(tree->List()->empty());
   EXPECT_TRUE(tree->RemoveRoot());
   EXPECT_FALSE(fs::exists(Path("/atoll")));
@@ -316,12 +316,31 @@ TEST_F(CgroupV2Test, StaysWithinWhatSystemdDelegated) {
   auto aside = CgroupTree::Open("atoll", host_);
   ASSERT_TRUE(aside) << aside.error().message;
   EXPECT_EQ(group.work_path(), aside->Find("one").work_path());
-  fs::create_directories(host_.proc + "/4711");
-  Write(host_.proc + "/4711/cgroup", fmt::format("0::{}/daemon\n", kUnit));
+  EXPECT_EQ(kUnit, aside->top());
   SetOwn("/user.slice");
-  auto seen = CgroupTree::Inspect("atoll", 4711, host_);
+  auto seen = CgroupTree::Inspect("atoll", aside->top(), host_);
   ASSERT_TRUE(seen) << seen.error().message;
   EXPECT_THAT(*seen->List(), ElementsAre("one"));
+}
+
+// What systemd starts it attaches to the unit's own group, which may then hand nothing down.
+TEST_F(CgroupV2Test, TheUnitOfTheSandboxesIsTheirs) {
+  constexpr char kSandboxes[] = "/system.slice/atoll-sandboxes.service";
+  MakeGroup("/system.slice/atoll.service");
+  if (!Delegate(kSandboxes)) GTEST_SKIP() << "no extended attributes in /tmp";
+  SetOwn("/system.slice/atoll.service");
+  Cgroup group = MakeSandbox(std::string(kSandboxes) + "/atoll");
+  EXPECT_EQ("/system.slice/atoll-sandboxes.service/atoll/one/work", group.work_path());
+  EXPECT_FALSE(fs::exists(Path("/system.slice/atoll.service/cgroup.subtree_control")));
+  EXPECT_FALSE(fs::exists(Path("/system.slice/atoll.service/daemon")));
+  EXPECT_EQ(Path(kSandboxes) + "/atoll/one/work", group.work_dir());
+  // It is made again with the unit, when somebody has ended that. Plain files have no controllers.
+  auto tree = CgroupTree::Open("atoll", host_);
+  ASSERT_TRUE(tree) << tree.error().message;
+  fs::remove_all(Path(kSandboxes) + "/atoll");
+  fs::remove(Path(kSandboxes) + "/cgroup.subtree_control");
+  EXPECT_FALSE(tree->Create("two"));
+  EXPECT_EQ(kEnabled, Read(Path(kSandboxes) + "/cgroup.subtree_control"));
 }
 
 TEST_F(CgroupV2Test, AUnitWithoutDelegationUsesTheTop) {

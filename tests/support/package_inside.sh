@@ -68,7 +68,7 @@ apt-get check -q > /dev/null || fail "dependencies are missing"
 [ "$(atoll version)" = "atoll $(dpkg-query -W -f '${Version}' atoll | sed 's/-[^-]*$//')" ] ||
   fail "atoll version is not the package's"
 grep -q "atoll setup" /tmp/dpkg.log || fail "an installation does not say what comes next"
-[ "$(stat -c %a:%U /etc/atoll/atoll.toml /usr/lib/atoll/atoll-agent | xargs)" = "644:root 755:root" ] ||
+[ "$(stat -c %a:%U /etc/atoll/atoll.toml /usr/lib/atoll/atoll-agent | xargs)" = "640:root 755:root" ] ||
   fail "modes are not as they should be"
 said=$(atoll setup 2>&1) && fail "atoll setup must fail without its tools"
 [[ $said == *"npm is missing"* && $said == *"mmdebstrap is missing"* ]] ||
