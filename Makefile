@@ -12,7 +12,7 @@ STATE_DIR ?= $(shell scripts/state_dir.sh)
 # Tests and benchmarks take the image and OpenCode from there and keep their own state elsewhere.
 export ATOLL_TEST_STATE ?= $(STATE_DIR)
 
-.PHONY: help run setup build deb image opencode criu test bench fmt lint fuzz chaos soak clean root
+.PHONY: help run setup build deb image opencode criu test bench fmt lint fuzz chaos soak vm clean root
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -73,6 +73,10 @@ soak: root setup build image opencode ## Use sandboxes again and again, for MINU
 	@ATOLL_TEST_LONG=1 ATOLL_TEST_PROCESSES=100000 scripts/soak.sh $(RELEASE) $(or $(MINUTES),60) \
 	  tests/walk.test.mjs tests/routes.test.mjs tests/snapshot.test.mjs tests/processes_many.test.mjs \
 	  tests/buckets.test.mjs
+
+vm: root setup build image opencode criu ## Try the package with systemd and cgroup v2, in a virtual machine
+	@scripts/setup.sh build test vm
+	@tests/vm_test.sh $(RELEASE)
 
 clean: ## Remove what was built
 	@rm -rf build

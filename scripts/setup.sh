@@ -39,6 +39,7 @@ test=(
 )
 # A proxy to compare with, what loads both, and the usual way to run a command elsewhere.
 bench=(nginx-light wrk openssh-server openssh-client)
+vm=(qemu-system-x86)
 
 [ $# -gt 0 ] || set -- build run
 wanted=("${common[@]}")
@@ -48,7 +49,8 @@ for group in "$@"; do
     run) wanted+=("${run[@]}") ;;
     test) wanted+=("${test[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    *) fail "there is no group '$group'; name build, run, test or bench" ;;
+    vm) wanted+=("${vm[@]}") ;;
+    *) fail "there is no group '$group'; name build, run, test, bench or vm" ;;
   esac
 done
 
