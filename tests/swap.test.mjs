@@ -33,7 +33,8 @@ describe('a host with swap', () => {
     missing = switchOn(file);
     if (missing) return;
     daemon = await Daemon.start({sections: {pool: {warm_target: 1, max: 1, refresh_interval: '2s', max_load: 100_000,
-                                                   free_memory: '64M', templates: false}}});
+                                                   free_memory: '64M', templates: false},
+                                            sleep: {reclaim_after: '6s'}}});
   });
   after(async () => {
     await daemon?.cleanup();
@@ -77,5 +78,19 @@ describe('a host with swap', () => {
     assert.ok(left < 16_000, `${left} kB stay in memory`);
     assert.ok(kilobytes(holder, 'VmSwap') > 60_000);
     assert.equal((await box.run('until [ -s /tmp/n ]; do sleep 0.1; done; cat /tmp/n')).stdout, '256');
+  });
+
+  it('leaves one that falls asleep by itself its memory for a while', async (t) => {
+    if (missing) return t.skip(missing);
+    const box = daemon.sandbox('nods');
+    await box.create({opencode: false, sleepAfter: 1});
+    await box.background('python3 -c "import os, time; x = os.urandom(64 << 20); time.sleep(998)"');
+    const holder = await eventually('it holds 64 MB', () =>
+      processesOf(daemon).find((pid) => ofProcess(pid, 'cmdline').includes('sleep(998)') && kilobytes(pid, 'RssAnon') > 65_000));
+    const state = async () => (await daemon.request('', {path: '/v1/sandboxes/nods'})).json().state;
+    await eventually('it sleeps', async () => await state() === 'paused', 60_000);
+    assert.ok(kilobytes(holder, 'VmSwap') < 1_000, 'who comes back at once waits for nothing');
+    await eventually('its memory is given up', () => kilobytes(holder, 'VmSwap') > 60_000);
+    assert.equal(await state(), 'paused');
   });
 });

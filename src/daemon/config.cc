@@ -29,8 +29,8 @@ Result<std::pair<toml::table, std::string>> ReadFile(const std::string& file) {
     Result<std::string> text = sys::ReadFile(candidate, 1U << 20U);
     if (!text) {
       if (file.empty() && text.error().code == Code::kNotFound) continue;
-      // It may hold keys that are not everybody's. A client asks the daemon that is where it usually
-      // is.
+      // It may hold keys that are not everybody's. A client asks the daemon that is where it
+      // usually is.
       if (file.empty() && text.error().sys_errno == EACCES && ::geteuid() != 0) continue;
       return std::unexpected(std::move(text).error().Wrap("read the configuration"));
     }
@@ -223,6 +223,7 @@ Result<Config> LoadConfig(const std::string& file, const Environment& process_en
   TRY(ReadIdle(source, "stop_after", config.sleep.stop_after));
   TRY(source.Read("sleep", "keep_alive", config.sleep.keep_alive));
   TRY(source.Read("sleep", "busy_cpus", config.busy_cpus, 0, 1024));
+  TRY(ReadIdle(source, "reclaim_after", config.reclaim_after));
   TRY(source.Read("sleep", "keep_memory", config.keep_memory));
   TRY(source.Read("sleep", "event_stream_is_activity", config.event_stream_is_activity));
   ASSIGN(config.pool, ReadPool(source));

@@ -60,6 +60,7 @@ struct Config {
   sandbox::SleepPolicy sleep;
   bool event_stream_is_activity = false;
   double busy_cpus = 0.1;
+  std::chrono::seconds reclaim_after{60};
   bool keep_memory = false;
 
   sandbox::PoolOptions pool;

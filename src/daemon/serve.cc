@@ -71,6 +71,7 @@ sandbox::Options SandboxOptions(const Config& config, std::string agent_binary) 
   options.prune_interval = config.snapshots.prune_interval;
   options.sleep = config.sleep;
   options.busy_cpus = config.busy_cpus;
+  options.reclaim_after = config.reclaim_after;
   options.keep_memory = config.keep_memory;
   options.buckets = config.buckets;
   return options;

@@ -217,6 +217,7 @@ async::Task<Result<void>> Registry::Impl::Adopt(EntryPtr entry, bool asleep) {
   Result<void> connected = co_await Connect(entry, std::move(launched), false, phases);
   if (asleep) {
     if (connected) SetState(entry, State::kPaused);
+    if (connected && entry->row.pool_key.empty()) ReclaimLater(entry);
     Reserve(entry, false);
   }
   if (!connected || asleep || !entry->row.pool_key.empty()) co_return connected;

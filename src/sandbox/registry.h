@@ -100,6 +100,8 @@ struct Options {
   SleepPolicy sleep;
   // One that uses more of a CPU than this is not idle; 0: CPU time says nothing.
   double busy_cpus = 0.1;
+  // Asleep for this long by itself: its memory is moved to swap, where there is some; 0: never.
+  std::chrono::seconds reclaim_after{60};
   // Who is stopped by itself is stopped with what runs in it (see Registry::Stop).
   bool keep_memory = false;
   BucketSecrets buckets;

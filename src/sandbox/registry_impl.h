@@ -68,6 +68,7 @@ struct Registry::Entry {
   std::chrono::steady_clock::time_point quiet_since;  // as far as that shows in CPU time
   bool delete_wanted = false;                         // by its owner
   bool idles = false;                                 // it is being put to rest by itself
+  std::chrono::steady_clock::time_point reclaim_at;   // kPaused: its memory is given up then
   bool clearing = false;                              // it has ended, and is being cleared away
   std::stop_source deleting;                          // who saves it before its stop need not go on
   std::optional<std::stop_source> wanted;             // the same, while it is saved
@@ -191,6 +192,9 @@ struct Registry::Impl {
                                     std::vector<Recovered>* recovered, Waited* waited);
   // Freezes it. `idle_only`: SANDBOX_IN_USE when somebody uses it.
   async::Task<Result<void>> Pause(EntryPtr entry, bool idle_only, std::string why);
+  void NoteAsleep(const std::string& iid);  // what it takes; blocks
+  void ReclaimLater(const EntryPtr& entry);
+  async::Task<> ReclaimNow(EntryPtr entry);  // if it still sleeps
   async::Task<Result<void>> Thaw(EntryPtr entry);
 
   async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases,

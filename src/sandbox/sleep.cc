@@ -48,12 +48,7 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
       (void)rows.SetState(row.iid, State::kRunning, {}, frozen.error().message);
       return frozen;
     }
-    Result<void> reclaimed = cgroup.Reclaim();
-    if (!reclaimed) log::Info("sandbox {}: {}", row.id, reclaimed.error().message);
-    if (auto used = cgroup.Usage()) {
-      uint64_t spare = std::min(used->memory_bytes, used->inactive_file_bytes);
-      usage_book.AddAsleep(row.iid, NowMs(), used->memory_bytes - spare);
-    }
+    NoteAsleep(row.iid);
     return {};
   };
   Result<void> paused = co_await runtime.blocking().Run(pause);
@@ -63,7 +58,40 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
         Late(std::move(paused).error()).Wrap("put sandbox " + row.id + " to sleep"));
   }
   log::Info("sandbox {} sleeps: {}", row.id, why);
+  ReclaimLater(entry);
   co_return Result<void>();
+}
+
+void Registry::Impl::NoteAsleep(const std::string& iid) {
+  auto used = launcher.CgroupOf(iid).Usage();
+  if (!used) return;
+  uint64_t spare = std::min(used->memory_bytes, used->inactive_file_bytes);
+  usage_book.AddAsleep(iid, NowMs(), used->memory_bytes - spare);
+}
+
+// Memory that has been moved to swap makes waking slow: who comes back soon is not to wait for it.
+void Registry::Impl::ReclaimLater(const EntryPtr& entry) {
+  if (options.reclaim_after.count() == 0) return;
+  std::lock_guard guard(mutex);
+  entry->reclaim_at = steady_clock::now() + options.reclaim_after;
+}
+
+// It may be woken meanwhile, and does not wait.
+async::Task<> Registry::Impl::ReclaimNow(EntryPtr entry) {
+  Row row;
+  {
+    std::lock_guard guard(mutex);
+    auto at = std::exchange(entry->reclaim_at, {});
+    if (at == steady_clock::time_point() || entry->row.state != State::kPaused) co_return;
+    row = entry->row;
+  }
+  auto reclaim = [this, &row]() -> Result<void> {
+    TRY(launcher.CgroupOf(row.iid).Reclaim());
+    NoteAsleep(row.iid);
+    return {};
+  };
+  Result<void> reclaimed = co_await runtime.blocking().Run(reclaim);
+  if (!reclaimed) log::Info("sandbox {}: {}", row.id, reclaimed.error().message);
 }
 
 async::Task<Result<void>> Registry::Impl::Thaw(EntryPtr entry) {
@@ -84,6 +112,7 @@ async::Task<Result<void>> Registry::Impl::Thaw(EntryPtr entry) {
   entry->activity->Touch();
   std::lock_guard guard(mutex);
   entry->row.state = State::kRunning;
+  entry->reclaim_at = {};
   entry->row.failure.clear();
   entry->wake_unwritten = unwritten;
   co_return Result<void>();
@@ -109,6 +138,7 @@ async::Task<> Registry::Impl::SleepInto(std::string id, bool force, Result<void>
   }
   if (held->entry != entry || !Alive(entry)) co_return;
   result = co_await Pause(entry, !force, "its owner wants it to");
+  if (result) co_await ReclaimNow(entry);
 }
 
 async::Task<> Registry::Impl::ChangeInto(std::string id, Changes changes, Result<Info>& result) {
@@ -193,6 +223,7 @@ bool Registry::Impl::IsBusy(const EntryPtr& entry, std::chrono::seconds after) {
 async::Task<> Registry::Impl::IdleRound() {
   auto now = steady_clock::now();
   std::vector<std::pair<EntryPtr, bool>> idle_ones;  // true: to be stopped
+  std::vector<EntryPtr> sleepers;
   {
     std::lock_guard guard(mutex);
     for (const auto& [id, entry] : entries) {
@@ -200,6 +231,8 @@ async::Task<> Registry::Impl::IdleRound() {
       bool lives = state == State::kRunning || state == State::kPaused;
       bool somebodys = entry->row.pool_key.empty() && !entry->reserved;
       if (!entry->exists || !lives || !somebodys || entry->idles) continue;
+      bool due = entry->reclaim_at != steady_clock::time_point() && entry->reclaim_at <= now;
+      if (due && state == State::kPaused) sleepers.push_back(entry);
       if (entry->activity->uses() > 0) continue;
       SleepPolicy policy = SleepOf(entry->row);
       auto idle = now - entry->activity->idle_since();
@@ -210,6 +243,9 @@ async::Task<> Registry::Impl::IdleRound() {
       entry->idles = true;
       idle_ones.emplace_back(entry, stop);
     }
+  }
+  for (EntryPtr& entry : sleepers) {
+    async::Spawn(runtime.NextShard(), ReclaimNow(std::move(entry)), "give up a sleeper's memory");
   }
   // Side by side: one that is large, or whose store does not answer, keeps nobody else awake.
   for (auto& [entry, stop] : idle_ones) {

@@ -14,7 +14,7 @@
 #include <set>
 #include <thread>
 
-#include "sys/page_out.h"
+#include "sys/cgroup_files.h"
 
 namespace atl::sys {
 namespace {
@@ -23,12 +23,8 @@ constexpr std::chrono::seconds kKillTime{10};
 constexpr uint64_t kCpuPeriodUsec = 100'000;
 constexpr uint64_t kSharesOfWeight100 = 1024;
 constexpr uint64_t kMostBfqWeight = 1000;
-// A group without a limit says one near the largest number, rounded to pages.
-constexpr uint64_t kNoLimitV1 = 1ULL << 62U;
 constexpr std::chrono::microseconds kFreezePause{200};
 constexpr std::chrono::microseconds kLongestFreezePause{2'000};
-
-bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 bool HasItem(std::string_view list, std::string_view item) {
   while (!list.empty()) {
@@ -38,43 +34,6 @@ bool HasItem(std::string_view list, std::string_view item) {
     list.remove_prefix(comma + 1);
   }
   return false;
-}
-
-uint64_t ParseNumber(std::string_view text) {
-  uint64_t value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
-// A file that holds one number, or is missing: 0.
-uint64_t ReadNumber(const std::string& path) {
-  auto text = ReadFile(path, 4096);
-  return text ? ParseNumber(*text) : 0;
-}
-
-// The number after `key` in a file of `key number` lines.
-uint64_t ReadField(const std::string& path, std::string_view key) {
-  auto text = ReadFile(path, 65536);
-  if (!text) return 0;
-  std::string wanted = fmt::format("{} ", key);
-  size_t at = text->starts_with(wanted) ? 0 : text->find("\n" + wanted);
-  if (at == std::string::npos) return 0;
-  at = text->find(' ', at) + 1;
-  return ParseNumber(std::string_view(*text).substr(at));
-}
-
-void ReadPids(const std::string& leaf, std::set<int>& pids) {
-  auto text = ReadFile(leaf + "/cgroup.procs");
-  if (!text) return;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    size_t end = rest.find('\n');
-    // 0 stands for a process of another pid namespace.
-    if (uint64_t pid = ParseNumber(rest.substr(0, end)); pid > 1)
-      pids.insert(static_cast<int>(pid));
-    if (end == std::string_view::npos) break;
-    rest.remove_prefix(end + 1);
-  }
 }
 
 // What the processes of a group have used so far, where no controller counts it: without those that
@@ -294,72 +253,6 @@ Result<void> Cgroup::Freeze(bool frozen, std::chrono::milliseconds limit) const 
     if (!v2) TRY(WriteFile(control, freeze));
   }
   return {};
-}
-
-namespace {
-
-constexpr const char* kWilling = "60";
-
-Result<void> ReclaimV1(const std::string& work) {
-  // See SetMemoryV1.
-  std::string swappiness = work + "/memory.swappiness";
-  bool reluctant = ReadNumber(swappiness) == 0;
-  if (reluctant) (void)WriteFile(swappiness, kWilling);
-  Result<void> reclaimed = WriteFile(work + "/memory.force_empty", "0");
-  if (reluctant) (void)WriteFile(swappiness, "0");
-  return reclaimed;
-}
-
-}  // namespace
-
-bool HostHasSwap() {
-  // A header line, and a line for every swap area.
-  auto swaps = ReadFile("/proc/swaps", 1U << 16U);
-  return swaps && std::ranges::count(*swaps, '\n') >= 2;
-}
-
-Result<void> Cgroup::Reclaim() const {
-  if (!HostHasSwap()) return {};
-  std::string work = WorkOf("memory");
-  if (work.empty()) return {};
-  std::set<int> pids;
-  ReadPids(work, pids);
-  for (int pid : pids) PageOutFiles(pid);
-  if (mode_ != CgroupMode::kV2) return ReclaimV1(work);
-  if (!Exists(work + "/memory.reclaim")) return {};
-  // Programs that run have no swap. What stands still may have it: what is there stays there when
-  // the limit is 0 again.
-  std::string swap = work + "/memory.swap.max";
-  bool limited = Exists(swap);
-  if (limited) TRY(WriteFile(swap, "max"));
-  uint64_t all = ReadNumber(work + "/memory.current");
-  // As willing to swap as on v1, whatever the host's vm.swappiness is, where the kernel can be told
-  // (Linux 6.10).
-  Result<void> reclaimed =
-      WriteFile(work + "/memory.reclaim", fmt::format("{} swappiness={}", all, kWilling));
-  if (!reclaimed && reclaimed.error().sys_errno == EINVAL) {
-    reclaimed = WriteFile(work + "/memory.reclaim", fmt::format("{}", all));
-  }
-  if (limited) TRY(WriteFile(swap, "0"));
-  // Less than all could be reclaimed.
-  if (!reclaimed && reclaimed.error().sys_errno == EAGAIN) return {};
-  return reclaimed;
-}
-
-Result<void> Cgroup::EndReclaim() const {
-  std::string work = WorkOf("memory");
-  if (work.empty()) return {};
-  if (mode_ != CgroupMode::kV2) {
-    std::string swappiness = work + "/memory.swappiness";
-    bool alone = !Exists(work + "/memory.memsw.limit_in_bytes");
-    bool limited = ReadNumber(work + "/memory.limit_in_bytes") < kNoLimitV1;
-    if (alone && limited && Exists(swappiness)) (void)WriteFile(swappiness, "0");
-    return {};
-  }
-  std::string swap = work + "/memory.swap.max";
-  auto limit = ReadFile(work + "/memory.max", 64);
-  if (!limit || limit->starts_with("max") || !Exists(swap)) return {};
-  return WriteFile(swap, "0");
 }
 
 bool Cgroup::IsFrozen() const {

@@ -121,6 +121,24 @@ time.sleep(1e6)" > /dev/null 2>&1 < /dev/null & until [ -e /tmp/held ]; do sleep
     echo "ok: memory is kept, and copied"
   fi
 
+  # As `make run` starts it: below a group that systemd hands to nobody, beside programs of others.
+  (
+    export ATOLL_LISTEN=127.0.0.1:8799 ATOLL_STATE_DIR=/var/lib/second ATOLL_RUN_DIR=/run/second
+    export ATOLL_SANDBOX_CGROUP=second ATOLL_SANDBOX_IMAGES_DIR=/var/lib/atoll/images ATOLL_POOL_WARM_TARGET=0
+    mkdir -p /var/lib/second
+    chmod 0711 /var/lib/second
+    atoll serve > /tmp/second.log 2>&1 &
+    second=$!
+    eventually "a daemon without a unit is ready" curl -sf -m 10 http://127.0.0.1:8799/ready
+    atoll create other --no-opencode > /dev/null && [ "$(atoll run other 'echo here')" = here ] ||
+      { echo "failed: without a unit: $(tail -n 3 /tmp/second.log)"; exit 1; }
+    atoll delete other > /dev/null
+    kill -TERM $second
+    wait $second
+  ) || fail "a daemon without a unit does not work"
+  [ ! -e /sys/fs/cgroup/second ] || fail "a daemon without a unit leaves its group"
+  echo "ok: without a unit it works, too"
+
   call lasting /create '{"opencode":false,"keepAlive":true}' > /dev/null
   sync
   echo "going down"
