@@ -32,6 +32,21 @@ TEST(UsageTest, CpuIsARateAndTheRestIsAsItIs) {
   EXPECT_TRUE(book.Of("a", false)->history.empty());
 }
 
+TEST(UsageTest, ASleeperIsShownAsItSleeps) {
+  UsageBook book;
+  book.AddAsleep("a", 1, 1);
+  EXPECT_FALSE(book.Of("a", true)) << "one that nobody has looked at";
+  book.Begin("a", 0, 0);
+  book.Add("a", At(10, 0, 3000));
+  book.Add("a", At(15, 5'000'000, 3000));
+  book.AddAsleep("a", 16'000, 70);
+  auto report = book.Of("a", true);
+  EXPECT_EQ(0, report->now.cpus);
+  EXPECT_EQ(70U, report->now.memory_bytes);
+  EXPECT_EQ(16'000, report->now.at_ms);
+  EXPECT_EQ(3U, report->history.size());
+}
+
 TEST(UsageTest, HistoryIsBoundedAndEndsWithTheSandbox) {
   UsageBook book;
   book.Begin("a", 0, 0);
