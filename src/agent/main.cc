@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -14,7 +16,7 @@ namespace {
 constexpr const char* kUsage =
     "usage: atoll-agent serve [--listen-fd N] [--cgroup-fds N] [--dial descriptor|relay]\n"
     "                         [--log-dir DIR]\n"
-    "       atoll-agent settle DIR... | version\n"
+    "       atoll-agent settle DIR... | hold | version\n"
     "The agent runs inside a sandbox; the daemon starts it.\n";
 
 int Usage() {
@@ -55,6 +57,10 @@ int main(int argc, char** argv) {
   if (verb == "serve") return ServeMain(arguments);
   if (verb == "settle" && argc > 2) {
     return atl::agent::SettleMain({arguments.begin() + 2, arguments.end()});
+  }
+  // Keeps the group of a unit of systemd, which is removed when no process is in it.
+  if (verb == "hold") {
+    for (;;) ::pause();
   }
   if (verb == "version") {
     std::puts(ATOLL_VERSION);

@@ -352,7 +352,7 @@ Result<pid_t> RestoreProcesses(const RestoreSpec& spec) {
     if (one.target == kAgentPath) source = spec.agent_binary;
     if (one.target == kOpencodePath) source = spec.opencode_binary;
     if (one.source == "cgroup") source = spec.cgroup;
-    if (source.empty()) {
+    if (one.source == "cgroup" && source.empty()) {
       return Fail(Code::kFailedPrecondition, "the checkpoint is of a host with other cgroups");
     }
     command.argv.insert(command.argv.end(),

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "opencode/server.h"
 
-#include <algorithm>
-
 #include "opencode/launch.h"
 #include "opencode/server_impl.h"
 
@@ -56,10 +54,7 @@ Servers::Servers(async::Runtime& runtime, sandbox::Registry& registry, Options o
     : impl_(std::make_shared<Impl>(runtime, registry, std::move(options))) {
   registry.OnBoots([weak = std::weak_ptr<Impl>(impl_)]() -> size_t {
     std::shared_ptr<Impl> impl = weak.lock();
-    if (!impl) return 0;
-    std::lock_guard lock(impl->mutex);
-    return static_cast<size_t>(std::ranges::count_if(
-        impl->servers, [](const auto& item) { return item.second->status == Status::kStarting; }));
+    return impl ? impl->boots.load() : 0;
   });
 }
 Servers::~Servers() = default;

@@ -50,6 +50,7 @@ struct Servers::Impl {
   std::map<std::string, ServerPtr, std::less<>> servers;  // by iid
   uint64_t last_number = 0;
   std::atomic<bool> retired = false;
+  std::atomic<size_t> boots = 0;  // of OpenCode, in sandboxes that run
 
   // Of the sandbox that has this id now; null when there is none, or nothing is known of it.
   ServerPtr Find(std::string_view id) const;

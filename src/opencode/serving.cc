@@ -71,7 +71,10 @@ async::Task<> Servers::Impl::Serve(std::shared_ptr<Impl> self, ServerPtr server,
     co_return;
   }
   self->Update(server, number, [&waited](Server& one) { one.waited = waited; });
+  // Not before there is room for the sandbox itself, or those that wait for it would take it.
+  ++self->boots;
   Result<void> up = co_await BringUp((*sandbox)->agent(), self->options);
+  --self->boots;
   if (!up) {
     co_await NoteFailure(self, server, number, std::move(up).error());
     co_await StartAgain(self, server, number);

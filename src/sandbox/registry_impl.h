@@ -195,6 +195,7 @@ struct Registry::Impl {
   void NoteAsleep(const std::string& iid);  // what it takes; blocks
   void ReclaimLater(const EntryPtr& entry);
   async::Task<> ReclaimNow(EntryPtr entry);  // if it still sleeps
+  async::Task<> ReclaimInTurn(EntryPtr entry);
   async::Task<Result<void>> Thaw(EntryPtr entry);
 
   async::Task<Result<void>> CreateNew(EntryPtr entry, CreateOptions create, Phases& phases,
@@ -372,7 +373,8 @@ struct Registry::Impl {
   async::Task<> PutToRest(EntryPtr entry, bool stop);
   bool writing_again = false;         // guarded by mutex
   std::atomic<int> ending_again = 0;  // deletes and stops that are tried again
-  std::atomic<int> resting = 0;       // how many of those are under way
+  async::Mutex reclaim_turn;
+  std::atomic<int> resting = 0;  // how many of those are under way
   // `after`: the idle time that is asked for.
   bool IsBusy(const EntryPtr& entry, std::chrono::seconds after);
   // A service of it runs that is to keep it awake; this counts as a use.

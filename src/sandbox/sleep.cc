@@ -77,6 +77,13 @@ void Registry::Impl::ReclaimLater(const EntryPtr& entry) {
 }
 
 // It may be woken meanwhile, and does not wait.
+async::Task<> Registry::Impl::ReclaimInTurn(EntryPtr entry) {
+  // One after the other: hundreds may be due at once, and others want the same threads.
+  async::Mutex::Lock turn = co_await reclaim_turn.Acquire();
+  if (!automatic_stops.is_set()) co_await ReclaimNow(std::move(entry));
+  --resting;
+}
+
 async::Task<> Registry::Impl::ReclaimNow(EntryPtr entry) {
   Row row;
   {
@@ -86,7 +93,10 @@ async::Task<> Registry::Impl::ReclaimNow(EntryPtr entry) {
     row = entry->row;
   }
   auto reclaim = [this, &row]() -> Result<void> {
-    TRY(launcher.CgroupOf(row.iid).Reclaim());
+    // Another daemon has taken it over, or somebody has woken it while this one waited its turn.
+    sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
+    if (retired || !cgroup.IsFrozen()) return {};
+    TRY(cgroup.Reclaim());
     NoteAsleep(row.iid);
     return {};
   };
@@ -245,7 +255,8 @@ async::Task<> Registry::Impl::IdleRound() {
     }
   }
   for (EntryPtr& entry : sleepers) {
-    async::Spawn(runtime.NextShard(), ReclaimNow(std::move(entry)), "give up a sleeper's memory");
+    ++resting;
+    async::Spawn(runtime.NextShard(), ReclaimInTurn(std::move(entry)), "give up memory");
   }
   // Side by side: one that is large, or whose store does not answer, keeps nobody else awake.
   for (auto& [entry, stop] : idle_ones) {

@@ -16,6 +16,7 @@ namespace {
 // A group without a limit says one near the largest number, rounded to pages.
 constexpr uint64_t kNoLimitV1 = 1ULL << 62U;
 constexpr const char* kWilling = "60";
+constexpr uint64_t kPiece = 32ULL << 20U;
 
 Result<void> ReclaimV1(const std::string& work) {
   // See SetMemoryV1.
@@ -25,6 +26,15 @@ Result<void> ReclaimV1(const std::string& work) {
   Result<void> reclaimed = WriteFile(work + "/memory.force_empty", "0");
   if (reluctant) (void)WriteFile(swappiness, "0");
   return reclaimed;
+}
+
+// As willing to swap as on v1, whatever the host's vm.swappiness is, where the kernel can be told
+// (Linux 6.10).
+Result<void> ReclaimV2(const std::string& work, uint64_t bytes) {
+  std::string file = work + "/memory.reclaim";
+  auto reclaimed = WriteFile(file, fmt::format("{} swappiness={}", bytes, kWilling));
+  if (reclaimed || reclaimed.error().sys_errno != EINVAL) return reclaimed;
+  return WriteFile(file, fmt::format("{}", bytes));
 }
 
 }  // namespace
@@ -50,12 +60,10 @@ Result<void> Cgroup::Reclaim() const {
   bool limited = Exists(swap);
   if (limited) TRY(WriteFile(swap, "max"));
   uint64_t all = ReadNumber(work + "/memory.current");
-  // As willing to swap as on v1, whatever the host's vm.swappiness is, where the kernel can be told
-  // (Linux 6.10).
-  Result<void> reclaimed =
-      WriteFile(work + "/memory.reclaim", fmt::format("{} swappiness={}", all, kWilling));
-  if (!reclaimed && reclaimed.error().sys_errno == EINVAL) {
-    reclaimed = WriteFile(work + "/memory.reclaim", fmt::format("{}", all));
+  Result<void> reclaimed;
+  // In pieces: who is woken meanwhile keeps the rest.
+  for (uint64_t done = 0; done < all && reclaimed && IsFrozen(); done += kPiece) {
+    reclaimed = ReclaimV2(work, std::min(kPiece, all - done));
   }
   if (limited) TRY(WriteFile(swap, "0"));
   // Less than all could be reclaimed.

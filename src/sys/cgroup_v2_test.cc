@@ -153,13 +153,14 @@ TEST_F(CgroupV2Test, WhatStandsStillMayBeSwappedAndWhatRunsMayNot) {
   Write(work + "/memory.swap.max", "max\n");
   Write(work + "/memory.current", "12345678\n");
   Write(work + "/memory.reclaim", "");
+  Write(work + "/cgroup.freeze", "1\n");
   ASSERT_TRUE(group.SetLimits({.memory_bytes = 64U << 20U}));
   ASSERT_TRUE(group.Reclaim());
   EXPECT_EQ("0", Read(work + "/memory.swap.max"));
   auto swaps = ReadFile("/proc/swaps", 4096);
   ASSERT_TRUE(swaps);
   bool has_swap = std::ranges::count(*swaps, '\n') > 1;
-  EXPECT_EQ(has_swap ? "12345678" : "", Read(work + "/memory.reclaim"));
+  EXPECT_EQ(has_swap ? "12345678 swappiness=60" : "", Read(work + "/memory.reclaim"));
 }
 
 TEST_F(CgroupV2Test, NoSwapFileWhereTheKernelCountsNone) {

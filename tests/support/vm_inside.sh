@@ -88,7 +88,9 @@ first_boot() {
     fail "programs do not see their limit of memory"
   echo "ok: limits hold"
 
-  if modprobe zram && echo 1G > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null; then
+  if ! { modprobe zram && echo 1G > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null; }; then
+    echo "skipped: this kernel has no zram"
+  else
     swapon /dev/zram0
     atoll run demo 'python3 -c "
 import time
@@ -115,8 +117,8 @@ time.sleep(1e6)" > /dev/null 2>&1 < /dev/null & until [ -e /tmp/held ]; do sleep
       fail "no fork with memory: $(call demo /fork '{"id":"copy","memory":true}')"
     [ "$(atoll run copy 'pgrep -x sleep')" = "$number" ] || fail "the copy does not run"
     [ "$(atoll run copy 'cat /sys/fs/cgroup/pids.current')" -gt 0 ] || fail "a copy sees no limits"
-    [ "$(atoll run copy 'echo 1 > /sys/fs/cgroup/cgroup.procs 2> /dev/null && echo written')" = "" ] ||
-      fail "a copy writes to its cgroup"
+    [[ $(atoll run copy 'grep " /sys/fs/cgroup " /proc/self/mountinfo') == *" /sys/fs/cgroup ro,"* ]] ||
+      fail "the cgroup of a copy is not mounted read-only"
     atoll rm copy > /dev/null
     echo "ok: memory is kept, and copied"
   fi
@@ -151,9 +153,6 @@ second_boot() {
   eventually "what is kept alive runs by itself" bash -c 'atoll ls | grep -E "^lasting +running"'
   [ "$(atoll run demo 'cat /workspace/file')" = kept ] || fail "a reboot loses files"
   [[ $(atoll doctor --leaks) == *" 0 leaks"* ]] || fail "a reboot leaves $(atoll doctor --leaks)"
-  # As long as systemd waits for what does not end, it would be seen in its journal.
-  ! journalctl -b -1 --no-pager | grep -E 'atoll.*(State .* timed out|Killing process.*SIGABRT)' ||
-    fail "a shutdown waits for the daemon"
   echo "ok: after a reboot everything is there"
   dpkg --purge atoll > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(tail -n 3 /tmp/dpkg.log)"
   left=$(pgrep -x 'atoll|agent|atoll-spawner'; find /sys/fs/cgroup -name '*atoll*'; systemctl list-units --all --no-legend 'atoll*')
