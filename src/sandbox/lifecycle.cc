@@ -21,12 +21,14 @@ namespace {}  // namespace
 
 std::unique_ptr<AgentClient> Registry::Impl::MakeAgent(const Row& row) {
   sys::Cgroup cgroup = launcher.CgroupOf(row.iid);
+  int64_t began_ms = NowMs();
   auto counted = cgroup.Usage();
   uint64_t known = counted ? counted->oom_kills : 0;
-  usage_book.Begin(row.iid, known, NowMs());
+  usage_book.Begin(row.iid, known, began_ms);
   auto ask = [this, cgroup = std::move(cgroup), id = row.id,
               iid = row.iid](const OomQuestion& question) {
-    if (auto usage = cgroup.Usage()) NoteOom(id, iid, usage->oom_kills);
+    int64_t looked_ms = NowMs();
+    if (auto usage = cgroup.Usage()) NoteOom(id, iid, usage->oom_kills, looked_ms);
     return usage_book.ClaimOom(iid, question);
   };
   return std::make_unique<AgentClient>(

@@ -399,7 +399,7 @@ struct Registry::Impl {
   struct Looked;
   std::vector<Looked> WhoRuns();
   void LookAt(Looked& one);
-  void NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills);
+  void NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills, int64_t began_ms);
   async::Task<> WriteOom(std::string id, std::string iid);
   HostState LookAtHost() const;
   Occupancy CountLoad(const std::set<std::string>& starting) const;

@@ -86,13 +86,15 @@ bool UsageBook::WantsWalk(const std::string& iid, double at_seconds) const {
          entry.last.cpu_usec > entry.walked_cpu_usec + kIdleCpuUsec;
 }
 
-bool UsageBook::NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_ms) {
+bool UsageBook::NoteOom(const std::string& iid, uint64_t oom_kills, int64_t began_ms,
+                        int64_t at_ms) {
   std::lock_guard guard(mutex_);
   auto found = entries_.find(iid);
   if (found == entries_.end()) return false;
   Entry& entry = found->second;
-  int64_t looked_ms = std::exchange(entry.oom_looked_ms, at_ms);
-  if (oom_kills <= entry.oom_seen) return false;
+  if (oom_kills < entry.oom_seen) return false;  // somebody else has looked later
+  int64_t looked_ms = std::exchange(entry.oom_looked_ms, began_ms);
+  if (oom_kills == entry.oom_seen) return false;
   entry.oom_spans.push_back(
       {.from_ms = looked_ms, .to_ms = at_ms, .kills = oom_kills - entry.oom_seen, .owners = {}});
   if (entry.oom_spans.size() > kMostOomSpans) entry.oom_spans.pop_front();

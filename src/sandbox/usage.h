@@ -71,8 +71,9 @@ class UsageBook {
   // Whether a walk through the layer is worth its cost: it was done long ago, and programs have
   // run since.
   bool WantsWalk(const std::string& iid, double at_seconds) const;
-  // True when there are more than were known.
-  bool NoteOom(const std::string& iid, uint64_t oom_kills, int64_t at_ms);
+  // True when there are more than were known. They were counted after `began_ms` and before
+  // `at_ms`: who looks may be kept from noting it for long.
+  bool NoteOom(const std::string& iid, uint64_t oom_kills, int64_t began_ms, int64_t at_ms);
   // Whether one of those was the end of what is asked about (ended_for_memory.h). It is nobody
   // else's from then on.
   OomAnswer ClaimOom(const std::string& iid, const OomQuestion& question);

@@ -58,6 +58,7 @@ std::vector<Registry::Impl::Looked> Registry::Impl::WhoRuns() {
 }
 
 void Registry::Impl::LookAt(Looked& one) {
+  int64_t began_ms = NowMs();
   auto measured = launcher.CgroupOf(one.iid).Usage();
   if (!measured) return;  // it has just ended
   double now = SteadySeconds();
@@ -69,7 +70,7 @@ void Registry::Impl::LookAt(Looked& one) {
       measured->memory_bytes - std::min(measured->memory_bytes, measured->inactive_file_bytes);
   one.counts.processes = measured->pids;
   usage_book.Add(one.iid, one.counts);
-  NoteOom(one.id, one.iid, measured->oom_kills);
+  NoteOom(one.id, one.iid, measured->oom_kills, began_ms);
   if (!launcher.layers().IsCheapToMeasure(one.iid) && !usage_book.WantsWalk(one.iid, now)) return;
   auto disk = launcher.layers().Usage(one.iid, one.pid, kMostEntries);
   if (!disk) return;
@@ -78,8 +79,9 @@ void Registry::Impl::LookAt(Looked& one) {
                      SteadySeconds());
 }
 
-void Registry::Impl::NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills) {
-  if (!usage_book.NoteOom(iid, oom_kills, NowMs())) return;
+void Registry::Impl::NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills,
+                             int64_t began_ms) {
+  if (!usage_book.NoteOom(iid, oom_kills, began_ms, NowMs())) return;
   log::Warning("sandbox {}: the kernel ended a program for want of memory", id);
   async::Spawn(runtime.NextShard(), WriteOom(id, iid), "note an OOM");
 }

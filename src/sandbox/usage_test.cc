@@ -80,25 +80,25 @@ TEST(UsageTest, AnIdleSandboxIsNotWalkedThrough) {
 
 TEST(UsageTest, EveryOomCountsOnce) {
   UsageBook book;
-  EXPECT_FALSE(book.NoteOom("a", 1, 5)) << "nobody that is known";
+  EXPECT_FALSE(book.NoteOom("a", 1, 5, 5)) << "nobody that is known";
   book.Begin("a", 2, 1);  // adopted
-  EXPECT_FALSE(book.NoteOom("a", 2, 5));
+  EXPECT_FALSE(book.NoteOom("a", 2, 5, 5));
   EXPECT_EQ(2U, book.Of("a", false)->oom_kills);
   EXPECT_EQ(0, book.Of("a", false)->last_oom_at_ms);
-  EXPECT_TRUE(book.NoteOom("a", 3, 6));
-  EXPECT_FALSE(book.NoteOom("a", 3, 7));
+  EXPECT_TRUE(book.NoteOom("a", 3, 6, 6));
+  EXPECT_FALSE(book.NoteOom("a", 3, 7, 7));
   EXPECT_EQ(3U, book.Of("a", false)->oom_kills);
   EXPECT_EQ(6, book.Of("a", false)->last_oom_at_ms);
   book.Begin("a", 0, 0);  // stopped and started: the kernel counts anew
-  EXPECT_TRUE(book.NoteOom("a", 1, 8));
+  EXPECT_TRUE(book.NoteOom("a", 1, 8, 8));
   EXPECT_EQ(4U, book.Of("a", false)->oom_kills);
 }
 
 TEST(UsageTest, EveryOomIsOfOneAlone) {
   UsageBook book;
   book.Begin("a", 0, 1);
-  book.NoteOom("a", 0, 5);
-  book.NoteOom("a", 2, 6);
+  book.NoteOom("a", 0, 5, 5);
+  book.NoteOom("a", 2, 6, 6);
   auto claim = [&](const char* who, int64_t from, int64_t to, OomClaim claim) {
     return book.ClaimOom("a", {.who = who, .from_ms = from, .to_ms = to, .claim = claim});
   };
@@ -112,6 +112,23 @@ TEST(UsageTest, EveryOomIsOfOneAlone) {
   EXPECT_EQ(OomAnswer::kYes, claim("two", 2, 6, OomClaim::kFirm));
   EXPECT_EQ(OomAnswer::kNo, claim("three", 2, 6, OomClaim::kFirm)) << "there were two";
   EXPECT_EQ(OomAnswer::kNo, book.ClaimOom("b", {.who = "one"}));
+}
+
+TEST(UsageTest, ALookThatIsNotedLateHidesNoOom) {
+  UsageBook book;
+  book.Begin("a", 0, 1);
+  auto claim = [&](const char* who, int64_t at) {
+    return book.ClaimOom("a",
+                         {.who = who, .from_ms = at - 2, .to_ms = at, .claim = OomClaim::kFirm});
+  };
+  book.NoteOom("a", 0, 2, 9);  // looked at 2, before the kill
+  book.NoteOom("a", 1, 6, 9);
+  EXPECT_EQ(OomAnswer::kYes, claim("one", 6));
+  EXPECT_FALSE(book.NoteOom("a", 0, 2, 12)) << "what was seen before that is no news";
+  EXPECT_EQ(1U, book.Of("a", false)->oom_kills);
+  EXPECT_TRUE(book.NoteOom("a", 2, 14, 15));
+  EXPECT_EQ(OomAnswer::kNo, claim("too early", 5)) << "between 6 and 15";
+  EXPECT_EQ(OomAnswer::kYes, claim("two", 14));
 }
 
 }  // namespace
