@@ -419,7 +419,7 @@ describe('bridge', () => {
         const answer = await post(`/${id}/exec`, {argv}, {headers: {'Session-Id': session}});
         return parseEvents(answer.text);
       };
-      const made = await post(`/${id}/session`, {id: 'wide', cwd: '/usr', env: {A: 'b', GONE: null}, commandTimeoutMs: 300});
+      const made = await post(`/${id}/session`, {id: 'wide', cwd: '/usr', env: {A: 'b', GONE: null}, commandTimeoutMs: 5000});
       assert.equal(made.status, 200, made.text);
       assert.equal(joined(await inside('wide', ['sh', '-c', 'pwd; echo $A']), 'stdout').toString(), '/usr\nb\n');
       assert.equal((await inside('wide', ['sleep', '60'])).at(-1)[1].exit_code, 124);
