@@ -163,7 +163,7 @@ describe('the TypeScript client', () => {
     assert.equal((await sandbox.checkChanges('/workspace/dir', {since: version})).status, 'changed');
   });
 
-  it('goes on watching when its connection is lost, and when the daemon is another', async () => {
+  it('goes on watching and waiting when its connection is lost, and when the daemon is another', async () => {
     await sandbox.mkdir('/workspace/kept');
     // A proxy whose connections can be cut.
     const sockets = new Set();
@@ -188,6 +188,10 @@ describe('the TypeScript client', () => {
       }
     })();
     await eventually('it watches', () => watching === 1);
+    const slow = await through.startProcess(
+      'echo early; until [ -e kept/last ]; do sleep 0.1; done; echo late; exit 3', {cwd: '/workspace'});
+    const waits = Promise.all([slow.waitForLog('late'), slow.waitForExit()]);
+    waits.catch(() => {});
     await sandbox.writeFile('kept/first', '1');
     await eventually('it tells', () => seen.includes('first'));
     cut();
@@ -199,6 +203,8 @@ describe('the TypeScript client', () => {
     cut();
     await sandbox.writeFile('kept/last', '1');
     await watched;
+    const [{line}, {exitCode}] = await waits;
+    assert.deepEqual([line, exitCode], ['late', 3]);
     assert.deepEqual(seen, ['first', 'meanwhile', 'last']);
     assert.ok(watching >= 3, `${watching}`);
     const once = sandbox.watch('/workspace/kept', {resume: false, lastEventId: 'nobody-1'});

@@ -2,11 +2,13 @@
 
 import type {Commands} from './commands.js';
 import {AtollError} from './errors.js';
-import {bytesOf} from './events.js';
+import {bytesOf, parseSSEStream} from './events.js';
 import type {LogEvent, ProcessInfo, ProcessStatus} from './types.js';
 
 // One question to Atoll; a longer wait asks again.
 const POLL_MS = 60_000;
+// So long a daemon may be away while somebody waits.
+const RESUME_MS = 60_000;
 // Of a line that has not ended; what waits for something in it does not look further back.
 const MOST_PENDING = 1 << 20;
 const OVERLAP = 1 << 16;
@@ -71,22 +73,30 @@ export class Process {
     const limit = new Limit(wait, this.id, `${pattern}`);
     try {
       for (let offset = 0; ;) {
-        for await (const event of this.sandbox.streamProcessLogs(this.id, {offset, signal: limit.signal})) {
-          if (event.type === 'stdout' || event.type === 'stderr') {
-            const piece = bytesOf(event);
-            offset = event.offset + piece.length;
-            for (const line of lines[event.type].take(piece)) {
-              const found = look(line);
-              if (found) return found;
+        try {
+          const answer = await this.sandbox.transport.open('getProcessLogs', {
+            path: {id: this.sandbox.id, process: this.id}, query: {follow: true, offset}, signal: limit.signal,
+            headers: {Accept: 'text/event-stream'}});
+          limit.connected();
+          for await (const event of parseSSEStream<LogEvent>(answer.stream)) {
+            if (event.type === 'stdout' || event.type === 'stderr') {
+              const piece = bytesOf(event);
+              offset = event.offset + piece.length;
+              for (const line of lines[event.type].take(piece)) {
+                const found = look(line);
+                if (found) return found;
+              }
+            } else if (event.type === 'exit') {
+              throw new AtollError(`the process ${this.id} has ended with exit code ${event.exitCode} before that`,
+                                   'PROCESS_EXITED_BEFORE_READY', 500);
+            } else if (event.type === 'error') {
+              throw new AtollError(event.error, event.code, 0);
             }
-          } else if (event.type === 'exit') {
-            throw new AtollError(`the process ${this.id} has ended with exit code ${event.exitCode} before that`,
-                                 'PROCESS_EXITED_BEFORE_READY', 500);
-          } else if (event.type === 'error') {
-            throw new AtollError(event.error, event.code, 0);
           }
+        } catch (error) {
+          limit.lost(error);
         }
-        // The daemon was replaced: another one goes on there.
+        // The daemon has ended or was replaced: another one goes on there.
         await limit.pause();
       }
     } catch (error) {
@@ -116,7 +126,13 @@ export class Process {
           return await this.sandbox.transport.call('waitForProcess', {
             path: {id: this.sandbox.id, process: this.id}, query: {...query, timeoutMs}, signal: limit.signal});
         } catch (error) {
-          if (!(error instanceof AtollError) || error.code !== 'PROCESS_READY_TIMEOUT' || limit.left() <= 0) throw error;
+          if (error instanceof AtollError && error.code === 'PROCESS_READY_TIMEOUT') {
+            if (limit.left() <= 0) throw error;
+            limit.connected();
+          } else {
+            limit.lost(error);
+            await limit.pause();
+          }
         }
       }
     } catch (error) {
@@ -161,6 +177,7 @@ class Limit {
   private readonly timer: NodeJS.Timeout | undefined;
   private readonly onAbort = () => this.control.abort(this.wait.signal?.reason);
   private late = false;
+  private lostAt = 0;
 
   constructor(private readonly wait: Wait, private readonly process: string, private readonly what: string) {
     this.signal = this.control.signal;
@@ -174,6 +191,15 @@ class Limit {
   }
 
   left(): number { return this.until - Date.now(); }
+
+  connected(): void { this.lostAt = 0; }
+
+  /** Throws what is no lost connection, and one that was lost for long: what was refused would be refused again. */
+  lost(error: unknown): void {
+    if (this.signal.aborted || (error instanceof AtollError && error.status <= 500)) throw error;
+    if (this.lostAt === 0) this.lostAt = Date.now();
+    if (Date.now() - this.lostAt > RESUME_MS) throw error;
+  }
 
   async pause(): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 100));
