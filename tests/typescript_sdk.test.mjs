@@ -134,11 +134,15 @@ describe("programs of Cloudflare's SDK on the TypeScript client", () => {
     for await (const event of sandbox.execStream('sleep 1; touch /tmp/survived', {killOnDisconnect: false})) {
       if (event.type === 'start') break;
     }
-    for await (const event of sandbox.execStream('sleep 1; touch /tmp/ended')) {
-      if (event.type === 'start') break;
+    const sleeps = async () => (await sandbox.exec(['pgrep', '-fx', 'sleep 41003'])).exitCode === 0;
+    for await (const event of sandbox.execStream('sleep 41003; touch /tmp/ended')) {
+      if (event.type !== 'start') continue;
+      await eventually('it runs', sleeps);
+      break;
     }
     await eventually('it has gone on', async () => (await sandbox.exists('/tmp/survived')).exists);
-    assert.equal((await sandbox.exec('sleep 1.5; test -e /tmp/ended')).exitCode, 1, 'the other one has not');
+    await eventually('the other one has not', async () => !await sleeps());
+    assert.equal((await sandbox.exists('/tmp/ended')).exists, false, 'with its shell');
   });
 
   it('has sessions that do what the sandbox does, where they are', async () => {
@@ -175,6 +179,11 @@ describe("programs of Cloudflare's SDK on the TypeScript client", () => {
     const below = await session.startProcess('pwd', {cwd: 'sub'});
     await below.waitForExit();
     assert.equal((await session.getProcessLogs(below.id)).stdout, '/tmp/a b/sub\n');
+    const other = await sandbox.createSession({user: 'nobody', cwd: '/tmp'});
+    const unsaid = await other.startProcess('id -un; pwd', {user: undefined, cwd: undefined});
+    await unsaid.waitForExit();
+    assert.equal((await unsaid.getLogs()).stdout, 'nobody\n/tmp\n', 'what is undefined is as if it were not there');
+    await other.close();
     assert.equal((await session.getProcess(below.id)).status, 'completed');
     assert.ok((await session.listProcesses()).length >= 2);
     assert.equal(await session.killAllProcesses(), 0);
@@ -194,6 +203,7 @@ describe("programs of Cloudflare's SDK on the TypeScript client", () => {
     terminal.write('echo "<$PWD|$COMMON>"\n');
     await eventually('the terminal is where the session is', () => text.includes('</tmp/a b|of the session>'));
     terminal.close();
+    await refused(session.terminal({env: {LARGE: 'x'.repeat(40_000)}}), 'VALIDATION_FAILED', 400);
     const gone = await sandbox.deleteSession('work');
     assert.deepEqual(stamped(gone), {success: true, sessionId: 'work'});
   });

@@ -7,7 +7,7 @@ import {bytesOf, parseSSEStream} from './events.js';
 import {Files, now} from './files.js';
 import type {Operations} from './operations.js';
 import {Process} from './process.js';
-import type {Transport} from './transport.js';
+import {given, type Transport} from './transport.js';
 import type {ExecEvent, ExecOptions, ExecResult, LogEvent, ProcessOptions} from './types.js';
 
 type Body<Name extends keyof Operations> = Exclude<Operations[Name]['body'], undefined>;
@@ -129,7 +129,7 @@ export abstract class Commands extends Files {
       const argv = typeof command === 'string' ? ['bash', '-c', command] : [...command];
       const body = {
         ...(shell === undefined ? {} : {cwd: shell.cwd, user: shell.user}),
-        ...more,
+        ...given(more),
         ...(shell === undefined || options.cwd === undefined ? {} : {cwd: path.posix.resolve(shell.cwd, options.cwd)}),
         ...(timeout !== undefined ? {argv: ['timeout', `--kill-after=${KILL_AFTER_S}`, `${timeout / 1000}`, ...argv]}
           : typeof command === 'string' ? {command} : {argv}),

@@ -3,7 +3,7 @@
 import {AtollError} from './errors.js';
 import type {Operations} from './operations.js';
 import {Sandbox} from './sandbox.js';
-import {Transport, type TransportOptions} from './transport.js';
+import {given, Transport, type TransportOptions} from './transport.js';
 import type {SandboxInfo} from './types.js';
 
 type NewSandbox = Exclude<Operations['newSandbox']['body'], undefined>;
@@ -56,7 +56,7 @@ export async function getSandbox(atoll: Atoll | TransportOptions, id: string, op
     throw new AtollError('there is no default session; createSession makes one', 'UNSUPPORTED_OPTION', 400);
   }
   const sandbox = (atoll instanceof Atoll ? atoll : new Atoll(atoll)).sandbox(normalizeId ? id.toLowerCase() : id);
-  await sandbox.create({opencode: false, ...more});
+  await sandbox.create({opencode: false, ...given(more)});
   return sandbox;
 }
 

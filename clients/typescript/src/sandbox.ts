@@ -35,6 +35,9 @@ export interface MountBucketOptions {
   credentialProxy?: boolean;
 }
 
+// Of the 64 KiB that the head of a request may have: headers and what stands between need some, too.
+const MOST_TERMINAL_URL = 32 << 10;
+
 const STATUS: Record<SandboxInfo['state'], SandboxState['status']> = {
   creating: 'running', restoring: 'running', running: 'healthy', paused: 'healthy', stopping: 'stopping', deleting: 'stopping',
   stopped: 'stopped', failed: 'stopped'};
@@ -250,6 +253,10 @@ export class Sandbox extends Commands {
     const all: Env = {...this.env, ...env};
     const query: Query = {...plain, ...(Object.keys(all).length > 0 ? {env: JSON.stringify(all)} : {})};
     const path = `/v1/sandboxes/${encodeURIComponent(this.id)}/pty${search(query)}`;
+    if (path.length > MOST_TERMINAL_URL) {
+      throw new AtollError('the environment of the terminal is too large: it goes in a URL, of at most 32 KiB',
+                           'VALIDATION_FAILED', 400);
+    }
     return new Terminal(await WebSocketClient.connect(this.transport, path));
   }
 }

@@ -7,6 +7,7 @@ import {Files} from './files.js';
 import type {MountBucketOptions, Sandbox} from './sandbox.js';
 import type {Process} from './process.js';
 import type {Terminal, TerminalOptions} from './terminal.js';
+import {given} from './transport.js';
 import type {
   CodeContext, CodeEvent, CodeExecution, CreateContextOptions, DirectoryBackup, ExecEvent, ExecOptions, ExecResult,
   GitCheckoutOptions, GitCheckoutResult, LogEvent, ProcessOptions, RunCodeOptions,
@@ -89,7 +90,7 @@ export class Session extends Files {
   /** A terminal of its own, by the session's name, that begins where this is, with what it exports. */
   async terminal(options: Omit<TerminalOptions, 'session'> = {}): Promise<Terminal> {
     const {cwd, env, user} = await this.sandbox.shellState(this.id);
-    return this.sandbox.terminal({cwd, user, ...options, env: {...env, ...options.env}, session: this.id});
+    return this.sandbox.terminal({cwd, user, ...given(options), env: {...env, ...options.env}, session: this.id});
   }
 
   async close(): Promise<void> { await this.sandbox.deleteSession(this.id); }

@@ -131,6 +131,11 @@ function fill(path: string, values: Record<string, unknown>): string {
     String(values[name]).split('/').map(encodeURIComponent).join(name === 'path' || name === 'name' ? '/' : '%2F'));
 }
 
+/** Without what is undefined, which would hide what it is spread over. */
+export function given<Options extends object>(options: Options): Partial<Options> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<Options>;
+}
+
 /** `?a=b`, or nothing. A space is %20: that a plus is one is a convention of forms. */
 export function search(query: Query | undefined): string {
   const pairs = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== null)
