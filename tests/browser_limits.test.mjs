@@ -50,7 +50,9 @@ describe('usage in a browser', {skip: noBrowser}, () => {
   it('says that a program ran out of memory', async () => {
     await page.getByLabel('Command').fill('python3 -c "x = bytearray(800 << 20)"; exit 137');
     await page.getByRole('button', {name: 'Run', exact: true}).click();
-    await page.getByText('out of memory', {exact: true}).waitFor();
+    const badge = page.getByTestId('exit');
+    await badge.waitFor();
+    assert.equal(await badge.textContent(), 'out of memory');
     await page.getByText(/A program was ended for want of memory, last at/).waitFor();
     await page.screenshot({path: path.join(OUTPUT, 'dashboard-usage.png'), fullPage: true});
     await page.setViewportSize({width: 375, height: 812});
