@@ -218,17 +218,18 @@ while not os.path.exists('/tmp/${other}'): time.sleep(0.02)`;
     assert.deepEqual(log.filter((_, i) => i % 2 === 0), log.filter((_, i) => i % 2 === 1));
   });
 
-  it('ends with what it has started when it is deleted, but for sessions of their own', async () => {
+  it('ends with what it has started when it is deleted, also in sessions of its own', async () => {
     const id = await create();
     await run(id, `import subprocess
 for own in (False, True): subprocess.Popen(["sleep", "98765" if own else "98764"], start_new_session=own)
-subprocess.Popen(["sh", "-c", "sleep 98764 & setsid sleep 98765 &"]).wait()`);
+subprocess.Popen(["sh", "-c", "sleep 98764 & setsid sleep 98765 &"]).wait()
+subprocess.Popen(["env", "-u", "ATOLL_PROCESS", "sleep", "98766"], start_new_session=True)`);
     const left = async () => (await ok('POST', '/exec', {argv: ['pgrep', '-a', '-x', 'sleep']})).stdout.match(/sleep 9876\d/g) ?? [];
-    await eventually('all of them run', async () => (await left()).length === 4);
+    await eventually('all of them run', async () => (await left()).length === 5);
     await ok('DELETE', `/contexts/${id}`);
     assert.equal((await ask('GET', `/contexts/${id}`)).json().code, 'CONTEXT_NOT_FOUND');
-    assert.deepEqual(await left(), ['sleep 98765', 'sleep 98765'], 'what has made itself a daemon is one');
-    await ok('POST', '/exec', {command: 'pkill -f "^sleep 98765"'});
+    assert.deepEqual(await left(), ['sleep 98766'], 'what does not say whose it is goes on');
+    await ok('POST', '/exec', {command: 'pkill -f "^sleep 98766"'});
     await eventually('and ends as any other', async () => (await left()).length === 0);
     for (const [method, path] of [['DELETE', ''], ['POST', '/interrupt'], ['POST', '/restart']]) {
       const answer = await ask(method, `/contexts/${id}${path}`);

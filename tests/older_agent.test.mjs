@@ -50,6 +50,15 @@ describe('a sandbox with an agent of an earlier release', () => {
 
   it('says that it is too old for what it does not know', async () => {
     await told(await v1('GET', '/ports'));
+    await box.sh('mkdir -p /workspace/.env; echo s > /workspace/.env/secret');
+    const persist = (excludes) => daemon.request('', {method: 'POST', path: `/v1/sandbox/old/persist?excludes=${excludes}`});
+    const refused = await persist('.env');
+    assert.equal(refused.status, 502, 'it would pack what is to be left out');
+    assert.match(refused.json().error, /earlier release/);
+    const packed = await persist('.env/secret');
+    assert.equal(packed.status, 200, packed.text);
+    assert.ok(packed.text.includes('.env') && !packed.text.includes('.env/secret'));
+    await box.sh('rm -r /workspace/.env');
   });
 
   it('is watched, but not while nobody looks', async () => {

@@ -114,6 +114,11 @@ describe('processes', () => {
     assert.equal((await ok('DELETE', '/rude')).status, 'killed');
     assert.equal(await running('^sleep 444[123]'), false, 'nor what has made a session of its own');
     await refused('POST', '/rude/signal', {signal: 9}, 404, 'PROCESS_NOT_FOUND');
+    await start({id: 'early', command: 'setsid sleep 4445 & exit 3'});
+    await ended('early');
+    await eventually('what it has left runs', () => running('^sleep 444[5]'));
+    assert.equal((await ok('DELETE', '/early')).status, 'exited');
+    assert.equal(await running('^sleep 444[5]'), false, 'nor what an ended one has left');
     await start('sleep 3331');
     await start('sleep 3332');
     await ok('DELETE', '');

@@ -465,7 +465,7 @@ for (const transport of transports) {
         const missing = await client.backup.restoreArchive('/workspace/b', '/var/backups/no', 'backup').catch((error) => error);
         assert.deepEqual([missing.name, missing.backupId], ['BackupNotFoundError', '/var/backups/no']);
         await rejects(client.backup.createArchive('/nowhere', archive, 'backup'), 'FileNotFoundError', 'FILE_NOT_FOUND');
-        for (const excludes of [['../x'], ['a/../b']]) {
+        for (const excludes of [['../x'], ['a/../b'], ['x'.repeat(1025)], [`${'x'.repeat(1 << 20)}/*`], [`${'a/'.repeat(17)}*`]]) {
           await rejects(client.backup.createArchive('/workspace', archive, 'backup', {excludes}),
                         'InvalidBackupConfigError', 'INVALID_BACKUP_CONFIG');
         }

@@ -26,12 +26,14 @@ inline uint64_t UnixMs() {
 }
 
 struct ManagedProcess {
-  ManagedProcess(Program of, std::string log_path, bool log_goes_on)
+  ManagedProcess(Program of, std::string by, std::string log_path, bool log_goes_on)
       : program(std::move(of)),
+        mark(std::move(by)),
         stop_event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         log(std::move(log_path), log_goes_on) {}
 
   const Program program;
+  const std::string mark;  // the variable that its descendants are known by
 
   std::mutex mutex;
   // Under the mutex:

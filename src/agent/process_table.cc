@@ -119,12 +119,13 @@ Result<protocol::ProcessInfo> ProcessTable::Start(const protocol::ProcessStart& 
   ASSIGN(Program program, ProgramOf(request));
   ASSIGN(std::string key, NewShellKey());
   std::erase_if(program.env, [](const auto& one) { return one.starts_with(kDescent); });
-  program.env.push_back(std::string(kDescent) + request.id + "." + key);
+  std::string mark = std::string(kDescent) + request.id + "." + key;
+  program.env.push_back(mark);
   TRY(Reserve(request.id, log_goes_on));
   mkdir("/var/log", 0755);
   mkdir(log_dir_.c_str(), 0755);
   auto process = std::make_shared<ManagedProcess>(
-      std::move(program), log_dir_ + "/" + request.id + ".log", log_goes_on);
+      std::move(program), std::move(mark), log_dir_ + "/" + request.id + ".log", log_goes_on);
   process->info = {.id = request.id,
                    .display = request.display.substr(0, kMaxDisplay),
                    .cwd = request.cwd,
@@ -335,14 +336,14 @@ Result<void> ProcessTable::Stop(const protocol::ProcessStop& request) {
     ASSIGN(Ptr process, Find(request.id));
     targets.push_back(std::move(process));
   }
-  std::erase_if(targets, [](const Ptr& process) { return HasEnded(process.get()); });
   std::list<std::shared_ptr<Child>> children;
   std::vector<std::string> descents;
   std::vector<pid_t> leaders;
   for (const Ptr& process : targets) {
+    // What one has left running when it ended is known by that, too.
+    descents.push_back(process->mark);
     std::lock_guard lock(process->mutex);
     if (process->ended) continue;
-    descents.push_back(process->program.env.back());
     leaders.push_back(process->child->pid());
     process->stopping = true;
     eventfd_write(process->stop_event.get(), 1);

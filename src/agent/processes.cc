@@ -42,20 +42,27 @@ Membership MembershipOf(int proc, const char* pid) {
   return read != 4 || state == 'Z' ? Membership() : of;
 }
 
-// The process groups of a session that have living members other than its leader.
-std::set<pid_t> SessionGroups(pid_t session) {
-  std::set<pid_t> groups;
+// Calls `each` with every living process that leads no session.
+void ForEachMember(auto each) {
   DIR* proc = opendir("/proc");
-  if (proc == nullptr) return groups;
+  if (proc == nullptr) return;
   while (dirent* entry = readdir(proc)) {
     pid_t pid = 0;
     const char* end = entry->d_name + std::strlen(entry->d_name);
     auto [stop, error] = std::from_chars(entry->d_name, end, pid);
-    if (error != std::errc() || stop != end || pid == session) continue;
+    if (error != std::errc() || stop != end) continue;
     Membership of = MembershipOf(dirfd(proc), entry->d_name);
-    if (of.session == session && of.group > 1) groups.insert(of.group);
+    if (of.session != pid && of.group > 1) each(of);
   }
   closedir(proc);
+}
+
+// The process groups of a session that have living members other than its leader.
+std::set<pid_t> SessionGroups(pid_t session) {
+  std::set<pid_t> groups;
+  ForEachMember([&](const Membership& of) {
+    if (of.session == session) groups.insert(of.group);
+  });
   return groups;
 }
 
@@ -121,6 +128,12 @@ std::optional<std::chrono::steady_clock::time_point> Processes::EndBy(const Chil
 }
 
 bool Processes::HasSession(const Child& child) { return !SessionGroups(child.pid_).empty(); }
+
+std::set<pid_t> Processes::SessionsWithOthers() {
+  std::set<pid_t> sessions;
+  ForEachMember([&](const Membership& of) { sessions.insert(of.session); });
+  return sessions;
+}
 
 Result<void> Processes::Signal(const Child& child, int signo, bool group) {
   std::lock_guard lock(mutex_);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "agent/spawner.h"
@@ -60,6 +61,8 @@ class Processes {
   std::optional<std::chrono::steady_clock::time_point> EndBy(const Child& child);
   // Whether something runs in the session of a program.
   bool HasSession(const Child& child);
+  // The sessions in which something runs besides their leaders.
+  static std::set<pid_t> SessionsWithOthers();
   // SIGKILL to the process group and to what else is in the program's session.
   void Kill(const Child& child);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -73,7 +74,7 @@ Result<void> Answer(Outbox* outbox, const M& message) {
 
 }  // namespace
 
-SessionTable::Idle SessionTable::TakeIdleLocked() {
+SessionTable::Idle SessionTable::TakeIdleLocked(const Look& look) {
   std::vector<std::shared_ptr<Session>> by_use;
   for (const auto& [id, session] : all_) {
     if (session && session->by_use) by_use.push_back(session);
@@ -81,7 +82,8 @@ SessionTable::Idle SessionTable::TakeIdleLocked() {
   std::ranges::sort(by_use, {}, [](const auto& session) { return session->idle_since.load(); });
   for (std::shared_ptr<Session>& session : by_use) {
     std::unique_lock turn(session->turn, std::try_to_lock);
-    if (!turn || session->shell->HasOthers()) continue;
+    if (!turn || session->idle_since.load() >= look.at) continue;
+    if (session->shell->HasOthers(look.sessions)) continue;
     session->made_room = true;
     session->closed = true;
     all_.erase(session->info.id);
@@ -90,29 +92,43 @@ SessionTable::Idle SessionTable::TakeIdleLocked() {
   return {};
 }
 
+Result<SessionTable::Idle> SessionTable::Reserve(const std::string& id) {
+  std::optional<Look> look;
+  while (true) {
+    {
+      std::lock_guard lock(mutex_);
+      if (all_.contains(id)) {
+        return Fail(Code::kAlreadyExists, "the session " + id + " is open",
+                    "SESSION_ALREADY_EXISTS");
+      }
+      bool full = all_.size() >= kMaxSessions;
+      Idle idle;
+      if (full && look) {
+        idle = TakeIdleLocked(*look);
+        if (!idle.session) {
+          return Fail(Code::kResourceExhausted,
+                      "256 sessions are open, and none of them may be closed for another one",
+                      "TOO_MANY_SESSIONS");
+        }
+      }
+      if (!full || idle.session) {
+        all_.emplace(id, nullptr);
+        return idle;
+      }
+    }
+    // Commands of other sessions do not wait until that is read.
+    look.emplace(Session::Clock::now());
+    look->sessions = Processes::SessionsWithOthers();
+  }
+}
+
 Result<protocol::SessionInfo> SessionTable::Open(const protocol::SessionOpen& request,
                                                  bool by_use) {
   TRY(CheckId(request.id));
   ASSIGN(Program program,
          ToProgram(protocol::Exec{
              .argv = {"bash"}, .env = request.env, .cwd = request.cwd, .user = request.user}));
-  Idle idle;
-  {
-    std::lock_guard lock(mutex_);
-    if (all_.contains(request.id)) {
-      return Fail(Code::kAlreadyExists, "the session " + request.id + " is open",
-                  "SESSION_ALREADY_EXISTS");
-    }
-    if (all_.size() >= kMaxSessions) {
-      idle = TakeIdleLocked();
-      if (!idle.session) {
-        return Fail(Code::kResourceExhausted,
-                    "256 sessions are open, and none of them may be closed for another one",
-                    "TOO_MANY_SESSIONS");
-      }
-    }
-    all_.emplace(request.id, nullptr);
-  }
+  ASSIGN(Idle idle, Reserve(request.id));
   if (idle.session) {
     idle.session->shell->EndAll();
     idle.turn.unlock();
@@ -155,10 +171,13 @@ Result<void> SessionTable::Exec(const protocol::SessionExec& request, int socket
 }
 
 Result<void> SessionTable::Close(const std::string& id) {
-  ASSIGN(auto session, Find(id));
+  std::shared_ptr<Session> session;
   {
     std::lock_guard lock(mutex_);
-    all_.erase(id);
+    auto found = all_.find(id);
+    if (found == all_.end() || !found->second) return NoSession(id);
+    session = std::move(found->second);
+    all_.erase(found);
   }
   session->closed = true;
   eventfd_write(session->closing.get(), 1);

@@ -2,9 +2,13 @@
 // Shells that last between commands, by id. The commands of one run one after the other.
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "agent/drain.h"
@@ -32,7 +36,15 @@ class SessionTable {
     std::shared_ptr<Session> session;
     std::unique_lock<std::mutex> turn;
   };
-  Idle TakeIdleLocked();
+  // In which sessions something ran besides their leaders. Of those that are used after it began,
+  // it says nothing.
+  struct Look {
+    std::chrono::steady_clock::time_point at;
+    std::set<pid_t> sessions;
+  };
+  Idle TakeIdleLocked(const Look& look);
+  // The id is taken, and there is room: for that, one that is idle may have to be closed.
+  Result<Idle> Reserve(const std::string& id);
   Result<std::shared_ptr<Session>> Find(const std::string& id);
 
   Processes* processes_;

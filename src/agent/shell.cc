@@ -183,10 +183,9 @@ Result<void> Shell::Start(const std::string& state) {
 
 bool Shell::alive() const { return child_ && !processes_->Status(*child_); }
 
-bool Shell::HasOthers() const {
-  return (child_ && processes_->HasSession(*child_)) ||
-         std::ranges::any_of(former_,
-                             [this](const auto& one) { return processes_->HasSession(*one); });
+bool Shell::HasOthers(const std::set<pid_t>& sessions) const {
+  auto has = [&](const auto& child) { return sessions.contains(child->pid()); };
+  return (child_ && has(child_)) || std::ranges::any_of(former_, has);
 }
 
 protocol::Exited Shell::exited() const {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,8 +49,8 @@ class Shell {
   const std::shared_ptr<Child>& child() const { return child_; }
   // For whoever does not have its turn.
   uint32_t pid() const { return pid_; }
-  // Whether anything but the shell itself runs in it.
-  bool HasOthers() const;
+  // Whether anything but the shell itself runs in it, of `sessions` in which others run.
+  bool HasOthers(const std::set<pid_t>& sessions) const;
   // A shell in the place of one that has ended. `fresh`: not with the state that was saved last.
   Result<void> Restart(bool fresh);
 

@@ -5,7 +5,9 @@
 #include <optional>
 #include <utility>
 
+#include "protocol/exec.h"
 #include "repository/compression.h"
+#include "sandbox/agent_request.h"
 #include "sandbox/file_request.h"
 #include "sandbox/files.h"
 
@@ -30,6 +32,15 @@ Unexpected InvalidArchive(std::string why) {
 
 ArchiveTotals ToTotals(const protocol::End& end) {
   return {.entries = end.files, .bytes = end.bytes, .skipped = end.skipped};
+}
+
+// An agent that does not know "./" before a glob would pack what is to be left out. Those that do
+// know SessionUse, too, and refuse one that has no id.
+async::Task<Result<void>> CheckTakesDots(AgentClient& agent) {
+  protocol::SessionUse probe;
+  auto answer = co_await AskAgent<protocol::SessionInfo>(agent.socket_path(), probe);
+  if (answer || answer.error().reason == "VALIDATION_FAILED") co_return Result<void>();
+  co_return Unexpected(std::move(answer).error());
 }
 
 class AgentArchiveReader : public ArchiveReader {
@@ -182,6 +193,11 @@ async::Task<Result<std::unique_ptr<ArchiveReader>>> Pack(AgentClient& agent,
                                                          async::BlockingPool& pool,
                                                          PackFiles request, ArchiveFormat format) {
   CO_ASSIGN(request.path, AbsolutePath(request.path));
+  bool dotted = std::ranges::any_of(request.exclude,
+                                    [](std::string_view glob) { return glob.starts_with("./"); });
+  if (dotted) {
+    CO_TRY(co_await CheckTakesDots(agent));
+  }
   CO_ASSIGN(auto connection, co_await BeginFileRequest(agent.socket_path(), request));
   co_return std::make_unique<AgentArchiveReader>(std::move(connection), pool,
                                                  format == ArchiveFormat::kTarZstd);

@@ -46,7 +46,7 @@ class ArchiveWriter {
   virtual async::Task<Result<ArchiveTotals>> Finish() = 0;
 };
 
-// `pool`: where bytes are compressed.
+// `pool`: where bytes are compressed. AGENT_TOO_OLD for a pattern that begins with "./".
 async::Task<Result<std::unique_ptr<ArchiveReader>>> Pack(AgentClient& agent,
                                                          async::BlockingPool& pool,
                                                          PackFiles request, ArchiveFormat format);

@@ -257,6 +257,12 @@ async::Task<Result<std::vector<CodeLanguage>>> InstalledLanguages(AgentClient& a
   std::vector<CodeLanguage> there;
   if (said.out.contains("python\n")) there.push_back(CodeLanguage::kPython);
   if (said.out.contains("node\n")) there.push_back(CodeLanguage::kJavaScript);
+  if (there.empty() && said.outcome.timed_out) {
+    co_return Fail(
+        Code::kUnavailable,
+        fmt::format("the sandbox has not said within {} s what it can run", kLookLimit / 1s),
+        "INTERPRETER_NOT_READY");
+  }
   if (there.empty()) co_return NotAvailable(CodeLanguage::kPython, "neither has it Node.js");
   co_return there;
 }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookPause{20};
 constexpr int kLooks = 250;
+constexpr int kMostOpened = 5;
 constexpr std::chrono::milliseconds kTellLimit{5'000};
 constexpr size_t kMostTold = 1UL << 20U;
 // What the shell was started with, then where it is. It may be busy, so it is not asked itself.
@@ -82,14 +83,21 @@ async::Task<Result<void>> CloseSession(AgentClient& agent, std::string id) {
 async::Task<Result<std::unique_ptr<Execution>>> StartInSession(AgentClient& agent,
                                                                ExecRequest request) {
   Result<std::unique_ptr<Execution>> started = co_await StartExec(agent, request);
+  int opens = 0;
   for (int look = 0; look < kLooks; ++look) {
     if (started || ReasonOf(started.error()) != "SESSION_NOT_FOUND") break;
     Result<SessionInfo> opened = co_await UseSession(agent, request.session);
     if (!opened && ReasonOf(opened.error()) != "SESSION_ALREADY_EXISTS") {
       co_return Unexpected(std::move(opened).error());
     }
-    // Another request may have been the first, whose shell is only just being made.
-    if (!opened) co_await async::Sleep(kLookPause);
+    if (opened && ++opens > kMostOpened) {
+      co_return Fail(Code::kResourceExhausted,
+                     "the session is closed for others whenever it has been opened",
+                     "TOO_MANY_SESSIONS");
+    }
+    // Another request may have been the first, whose shell is only just being made; or this one has
+    // made room before it was used.
+    if (!opened || opens > 1) co_await async::Sleep(kLookPause);
     started = co_await StartExec(agent, request);
   }
   co_return started;

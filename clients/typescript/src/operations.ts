@@ -1444,7 +1444,7 @@ export interface Operations {
     answer: Schemas['CodeContext'];
     event: never;
   };
-  /** Ends it with what its code has started, but for sessions of their own (setsid). */
+  /** Ends it with what its code has started, also in sessions of its own (setsid), unless that has no ATOLL_PROCESS in its environment or runs as another user. */
   deleteContext: {
     path: {
       id: string;
@@ -2357,7 +2357,7 @@ export interface Operations {
     answer: Schemas['Process'];
     event: never;
   };
-  /** Ends it with what it has started, but for sessions of their own (setsid): SIGTERM, 5 s, SIGKILL. A service is none any more. */
+  /** Ends it with what it has started, also in sessions of its own (setsid), unless that has no ATOLL_PROCESS in its environment or runs as another user: SIGTERM, 5 s, SIGKILL. A service is none any more. */
   stopProcess: {
     path: {
       id: string;

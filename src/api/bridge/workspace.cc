@@ -39,7 +39,8 @@ Result<std::vector<std::string>> ParseExcludes(const http::RequestHead& request)
     }
     while (exclude.starts_with("./")) exclude.erase(0, 2);
     while (exclude.ends_with('/')) exclude.pop_back();
-    exclude.insert(0, "./");
+    // With a slash it is a path anyway, to agents of every release.
+    if (!exclude.contains('/')) exclude.insert(0, "./");
   }
   return excludes;
 }

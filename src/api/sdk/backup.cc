@@ -24,6 +24,9 @@ namespace {
 
 constexpr std::string_view kLabel = "sdk-archive";
 constexpr size_t kMostPatterns = 100;
+// What each costs is paid for every name that is looked at.
+constexpr size_t kMostPatternBytes = 1024;
+constexpr size_t kMostParts = 16;
 constexpr size_t kMostLeftOut = 20'000;
 constexpr size_t kMostIgnored = 8UL << 20U;
 constexpr std::chrono::seconds kIgnoredLimit{60};
@@ -70,12 +73,19 @@ Result<Wanted> Parse(Call& call) {
 // As mksquashfs takes a pattern once the SDK has taken the globstars out: what it matches is left
 // out wherever it is, with what is in it; a wildcard is one within a name.
 Result<std::vector<std::string>> PartsOf(std::string_view pattern) {
+  if (pattern.size() > kMostPatternBytes) {
+    return Invalid(
+        fmt::format("a pattern of \"excludes\" has more than {} bytes", kMostPatternBytes));
+  }
   std::vector<std::string> parts;
   for (auto one : std::views::split(pattern, '/')) {
     std::string_view part(one.begin(), one.end());
     if (part.empty() || part == "." || part == "**") continue;
     if (part == "..") return Invalid("\"excludes\" are patterns of what is below \"dir\"");
     parts.emplace_back(part);
+  }
+  if (parts.size() > kMostParts) {
+    return Invalid(fmt::format("a pattern of \"excludes\" has more than {} names", kMostParts));
   }
   return parts;
 }
@@ -98,8 +108,8 @@ Result<void> CheckCount(const std::vector<std::string>& left_out) {
               "BACKUP_CREATE_FAILED");
 }
 
-async::Task<Result<void>> AddMatches(sandbox::AgentClient& agent, const Wanted& wanted,
-                                     const std::vector<std::string>& parts,
+async::Task<Result<void>> AddMatches(sandbox::AgentClient& agent, async::BlockingPool& pool,
+                                     const Wanted& wanted, const std::vector<std::string>& parts,
                                      std::vector<std::string>& left_out) {
   sandbox::ListFiles what{.path = wanted.dir,
                           .user = {},
@@ -109,10 +119,14 @@ async::Task<Result<void>> AddMatches(sandbox::AgentClient& agent, const Wanted& 
                           .after = {},
                           .name = parts.back()};
   CO_ASSIGN(sandbox::Listing listing, co_await sandbox::List(agent, std::move(what)));
-  for (const sandbox::FileEntry& entry : listing.entries) {
-    if (EndsIn(entry.path, parts)) left_out.push_back(Joined(listing.dir, entry.path));
-  }
   if (listing.more) left_out.resize(kMostLeftOut + 1);
+  CO_TRY(CheckCount(left_out));
+  auto match = [&] {
+    for (const sandbox::FileEntry& entry : listing.entries) {
+      if (EndsIn(entry.path, parts)) left_out.push_back(Joined(listing.dir, entry.path));
+    }
+  };
+  co_await pool.Run(match);
   co_return CheckCount(left_out);
 }
 
@@ -149,12 +163,13 @@ async::Task<Result<void>> AddIgnored(sandbox::AgentClient& agent, const Wanted& 
 }
 
 async::Task<Result<std::vector<std::string>>> LeftOut(sandbox::AgentClient& agent,
+                                                      async::BlockingPool& pool,
                                                       const Wanted& wanted) {
   std::vector<std::string> left_out;
   for (const std::string& given : wanted.excludes) {
     CO_ASSIGN(std::vector<std::string> parts, PartsOf(given));
     if (parts.empty()) continue;
-    CO_TRY(co_await AddMatches(agent, wanted, parts, left_out));
+    CO_TRY(co_await AddMatches(agent, pool, wanted, parts, left_out));
   }
   if (wanted.gitignore) {
     CO_TRY(co_await AddIgnored(agent, wanted, left_out));
@@ -173,7 +188,8 @@ async::Task<Result<std::string>> DoCreate(Call& call) {
   request.labels = {std::string(kLabel)};
   {
     CO_ASSIGN(auto sandbox, co_await Use(call));
-    CO_ASSIGN(request.exclude, co_await LeftOut(sandbox->agent(), wanted));
+    CO_ASSIGN(request.exclude,
+              co_await LeftOut(sandbox->agent(), call.services.registry.blocking(), wanted));
   }
   auto taken = co_await call.services.registry.Snapshot(call.id, std::move(request));
   if (!taken) {

@@ -21,7 +21,8 @@ namespace atl::api::sdk {
 
 // A week: what takes longer is a process.
 inline constexpr int64_t kMostTimeoutMs = 7LL * 24 * 60 * 60 * 1000;
-// Of a request that carries a file of 32 MiB: in base64 it has 43 MiB.
+// Of a request that carries a file of 32 MiB: in base64 it has 43 MiB. Text that JSON escapes may
+// have more, and is refused then.
 inline constexpr size_t kMostUploadBody = 48UL << 20U;
 
 struct Call {

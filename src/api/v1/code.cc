@@ -277,7 +277,8 @@ constexpr Route kRoutes[] = {
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/contexts/{context}",
      .operation = "deleteContext",
-     .summary = "Ends it with what its code has started, but for sessions of their own (setsid).",
+     .summary = "Ends it with what its code has started, also in sessions of its own (setsid), "
+                "unless that has no ATOLL_PROCESS in its environment or runs as another user.",
      .handler = Answer<DoChange<sandbox::DeleteContext>>,
      .returns = &answers::kDone},
     {.method = "POST",

@@ -234,9 +234,10 @@ constexpr Route kRoutes[] = {
     {.method = "DELETE",
      .pattern = "/v1/sandboxes/{id}/processes/{process}",
      .operation = "stopProcess",
-     .summary = "Ends it with what it has started, but for sessions of their own (setsid): "
-                "SIGTERM, 5 s, SIGKILL. A service is "
-                "none any more.",
+     .summary =
+         "Ends it with what it has started, also in sessions of its own (setsid), unless that "
+         "has no ATOLL_PROCESS in its environment or runs as another user: SIGTERM, 5 s, "
+         "SIGKILL. A service is none any more.",
      .handler = StopOne,
      .returns = &answers::kProcess},
     {.method = "POST",
