@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import {after, before, describe, it} from 'node:test';
 
-import {Daemon} from './support/daemon.mjs';
+import {Daemon, eventually} from './support/daemon.mjs';
 import {Described} from './support/described.mjs';
 import {GitServer} from './support/git_server.mjs';
 import {upgrade} from './support/http.mjs';
@@ -65,7 +65,7 @@ describe('answers', () => {
     await call('getSandbox');
     await call('updateSandbox', {json: {keepAlive: true}});
     await call('updateSandbox', {json: {keepAlive: false, sleepAfter: '20m'}});
-    await call('getUsage');
+    await eventually('it was looked at', async () => (await call('getUsage')).json().now?.at);
     await call('sleepSandbox', {json: {force: true}});
     await call('wakeSandbox');
     await call('forkSandbox', {json: {id: 'copied', opencode: false}});
