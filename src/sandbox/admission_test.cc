@@ -51,7 +51,8 @@ TEST(AdmissionTest, MemoryThatIsUsedCounts) {
   tight.memory_available = 700 * kMiB;
   EXPECT_EQ("", Why({}, tight, {}));
   EXPECT_NE("", Why({}, tight, {.starting = 3})) << "those on their way will need some";
-  EXPECT_NE("", Why({}, tight, {.booting = 1})) << "an OpenCode that starts shows late what it takes";
+  EXPECT_NE("", Why({}, tight, {.booting = 1}))
+      << "an OpenCode that starts shows late what it takes";
   EXPECT_EQ("", Why({}, kRoomy, {.booting = 3}));
   tight.memory_available = 500 * kMiB;
   EXPECT_NE("", Why({}, tight, {}));
