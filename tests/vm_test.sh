@@ -3,7 +3,7 @@
 # vm_test.sh [BUILD_DIR]: installs the Debian package of a build (default build/release) on a Debian
 # of the host's own release with its own kernel, systemd and cgroup v2, in a virtual machine, and
 # does there what no host of tests does: restarts and upgrades of the unit, a reboot, zram, CRIU
-# below cgroup2. Without KVM the machine is emulated, and that takes a quarter of an hour.
+# below cgroup2. Without KVM the machine is emulated: five minutes, and ten the first time.
 # ATOLL_TEST_STATE has the image, OpenCode and CRIU. Exits 77 where that cannot run.
 set -euo pipefail
 build=$(realpath "${1:-$(dirname "$0")/../build/release}")

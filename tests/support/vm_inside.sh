@@ -155,7 +155,9 @@ second_boot() {
   [[ $(atoll doctor --leaks) == *" 0 leaks"* ]] || fail "a reboot leaves $(atoll doctor --leaks)"
   echo "ok: after a reboot everything is there"
   dpkg --purge atoll > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(tail -n 3 /tmp/dpkg.log)"
-  left=$(pgrep -x 'atoll|agent|atoll-spawner'; find /sys/fs/cgroup -name '*atoll*'; systemctl list-units --all --no-legend 'atoll*')
+  left=$(pgrep -x atoll; pgrep -x agent; pgrep -x atoll-agent; pgrep -x atoll-spawner
+    find /sys/fs/cgroup -name '*atoll*'
+    systemctl list-units --all --no-legend 'atoll*')
   [ -z "$left" ] || fail "a purge leaves $left"
   echo "ok: nothing is left of it"
   echo done
