@@ -73,31 +73,7 @@ echo "ok: the package is complete"
 key=$(sha256sum <<< "$depends" | cut -c1-16)
 base=$cache/package-$VERSION_CODENAME-$key.tar.zst
 root=$work/root
-mkdir "$root"
-if [ -z "$(find "$base" -mtime -14 2> /dev/null)" ]; then
-  clean_root "$cache" "$work"
-  zstd -qdc "$cache/root-$VERSION_CODENAME.tar.zst" | tar --numeric-owner -C "$root" -x
-  point_apt "$root"
-  cp "$deb" "$root/atoll.deb"
-  echo "==> Installing what it depends on"
-  setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child=KILL \
-    bash -euc '. tests/support/clean_root.sh
-      mount_devices "$1"
-      mount --bind "$2" "$1/var/cache/apt/archives"
-      chroot "$1" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
-        bash -euc "apt-get update -q
-          apt-get install -q -y --no-install-recommends /atoll.deb
-          dpkg --purge atoll"' - "$root" "$cache/archives" > "$work/apt.log" 2>&1 || {
-    tail -n 20 "$work/apt.log"
-    fail "apt could not install the package"
-  }
-  rm -rf "$root/atoll.deb" "$root/var/lib/atoll"
-  rm -f "$cache/package-$VERSION_CODENAME"-*.tar.zst
-  tar --one-file-system --numeric-owner -C "$root" -c . | zstd -q -T0 -o "$work/base.tar.zst"
-  mv "$work/base.tar.zst" "$base"
-else
-  zstd -qdc "$base" | tar --numeric-owner -C "$root" -x
-fi
+root_with "$cache" "$work" "$base" "$deb"
 cp "$deb" "$root/atoll.deb"
 cp tests/support/package_inside.sh "$root/inside.sh"
 mkdir -p "$root/srv/images" "$root/.old"

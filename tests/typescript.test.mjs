@@ -7,30 +7,21 @@ import net from 'node:net';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
 
-import {Daemon, eventually} from './support/daemon.mjs';
-import {GitServer} from './support/git_server.mjs';
-import {buildClient, home} from './support/typescript.mjs';
+import {eventually} from './support/daemon.mjs';
+import {home, startClient} from './support/typescript.mjs';
 
 describe('the TypeScript client', () => {
   let daemon;
   let git;
   let client;
-  let remove;
+  let stop;
   let atoll;
   let sandbox;
 
   before(async () => {
-    git = await GitServer.start();
-    daemon = await Daemon.start({sections: {egress: {host_ports: [git.port]}}});
-    ({client, remove} = await buildClient());
-    atoll = new client.Atoll({url: `http://localhost:${daemon.port}`});
-    sandbox = await client.getSandbox(atoll, 'typed');
+    ({git, daemon, client, atoll, sandbox, stop} = await startClient('typed'));
   });
-  after(async () => {
-    remove?.();
-    await git?.stop();
-    await daemon?.cleanup();
-  });
+  after(() => stop?.());
 
   const refused = (promise, code, status) => assert.rejects(promise, (error) => {
     assert.ok(error instanceof client.AtollError, error.stack);

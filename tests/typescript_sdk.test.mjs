@@ -5,31 +5,22 @@
 import assert from 'node:assert/strict';
 import {after, before, describe, it} from 'node:test';
 
-import {Daemon, eventually} from './support/daemon.mjs';
-import {GitServer} from './support/git_server.mjs';
-import {buildClient} from './support/typescript.mjs';
+import {eventually} from './support/daemon.mjs';
+import {startClient} from './support/typescript.mjs';
 
 describe("programs of Cloudflare's SDK on the TypeScript client", () => {
   let daemon;
   let git;
   let client;
-  let remove;
+  let stop;
   let atoll;
   let sandbox;
 
   before(async () => {
-    git = await GitServer.start();
-    daemon = await Daemon.start({sections: {egress: {host_ports: [git.port]}}});
-    ({client, remove} = await buildClient());
-    atoll = new client.Atoll({url: `http://localhost:${daemon.port}`});
-    sandbox = await client.getSandbox(atoll, 'MOVED', {
-      normalizeId: true, sleepAfter: '20m', keepAlive: false, transport: 'http', containerTimeouts: {waitIntervalMS: 300}});
+    ({git, daemon, client, atoll, sandbox, stop} = await startClient('MOVED', {
+      normalizeId: true, sleepAfter: '20m', keepAlive: false, transport: 'http', containerTimeouts: {waitIntervalMS: 300}}));
   });
-  after(async () => {
-    remove?.();
-    await git?.stop();
-    await daemon?.cleanup();
-  });
+  after(() => stop?.());
 
   const refused = (promise, code, status) => assert.rejects(promise, (error) => {
     assert.ok(error instanceof client.AtollError, error.stack);

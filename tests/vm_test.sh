@@ -47,32 +47,10 @@ deb=$(scripts/package.sh "$build" | tail -n 1)
 key=$(dpkg-deb -f "$deb" Depends | sha256sum | cut -c1-16)
 base=$cache/vm-$VERSION_CODENAME-$key.tar.zst
 root=$work/root
-mkdir "$root"
-if [ -z "$(find "$base" -mtime -14 2> /dev/null)" ]; then
-  clean_root "$cache" "$work"
-  zstd -qdc "$cache/root-$VERSION_CODENAME.tar.zst" | tar --numeric-owner -C "$root" -x
-  point_apt "$root"
-  cp "$deb" "$root/atoll.deb"
-  echo "==> Installing a kernel, systemd and what the package depends on"
-  setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child=KILL \
-    bash -euc '. tests/support/clean_root.sh
-      mount_devices "$1"
-      mount --bind "$2" "$1/var/cache/apt/archives"
-      chroot "$1" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
-        bash -euc "apt-get update -q
-          apt-get install -q -y --no-install-recommends /atoll.deb linux-image-amd64 initramfs-tools \
-            systemd-sysv udev dbus kmod procps curl libprotobuf-c1 libnl-3-200 libnet1 s3fs
-          dpkg --purge atoll"' - "$root" "$cache/archives" > "$work/apt.log" 2>&1 || {
-    tail -n 20 "$work/apt.log"
-    fail "apt could not install what the machine needs"
-  }
-  rm -rf "$root/atoll.deb" "$root/var/lib/atoll" "$root/usr/sbin/policy-rc.d"
-  rm -f "$cache/vm-$VERSION_CODENAME"-*.tar.zst
-  tar --one-file-system --numeric-owner -C "$root" -c . | zstd -q -T0 -o "$work/base.tar.zst"
-  mv "$work/base.tar.zst" "$base"
-else
-  zstd -qdc "$base" | tar --numeric-owner -C "$root" -x
-fi
+root_with "$cache" "$work" "$base" "$deb" \
+  linux-image-amd64 initramfs-tools systemd-sysv udev dbus kmod procps curl \
+  libprotobuf-c1 libnl-3-200 libnet1 s3fs
+rm -f "$root/usr/sbin/policy-rc.d"
 
 echo "==> Making the machine"
 cp "$deb" "$root/root/atoll.deb"

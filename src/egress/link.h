@@ -8,6 +8,7 @@
 #include <string>
 
 #include "async/mutex.h"
+#include "base/counted.h"
 #include "egress/egress.h"
 #include "egress/policy.h"
 #include "egress/resolver.h"
@@ -30,21 +31,9 @@ struct Link {
   int connections = 0;
   int lookups = 0;
   uint16_t relay_port = 0;  // set once, before anybody else sees it
-  // Of connections that have ended; read by other threads.
+  // Of its own connections; read by other threads.
   std::atomic<uint64_t> sent_bytes = 0;
   std::atomic<uint64_t> received_bytes = 0;
-};
-
-// Counts one for as long as it lives.
-class Counted {
- public:
-  explicit Counted(int& count) : count_(count) { ++count_; }
-  ~Counted() { --count_; }
-  Counted(const Counted&) = delete;
-  Counted& operator=(const Counted&) = delete;
-
- private:
-  int& count_;
 };
 
 }  // namespace atl::egress

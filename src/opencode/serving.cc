@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/counted.h"
 #include "base/log.h"
 #include "opencode/launch.h"
 #include "opencode/server_impl.h"
@@ -72,9 +73,11 @@ async::Task<> Servers::Impl::Serve(std::shared_ptr<Impl> self, ServerPtr server,
   }
   self->Update(server, number, [&waited](Server& one) { one.waited = waited; });
   // Not before there is room for the sandbox itself, or those that wait for it would take it.
-  ++self->boots;
-  Result<void> up = co_await BringUp((*sandbox)->agent(), self->options);
-  --self->boots;
+  Result<void> up;
+  {
+    Counted booting(self->boots);
+    up = co_await BringUp((*sandbox)->agent(), self->options);
+  }
   if (!up) {
     co_await NoteFailure(self, server, number, std::move(up).error());
     co_await StartAgain(self, server, number);

@@ -203,20 +203,10 @@ Result<CloneResult> Conclude(const Job& job, const RunOutcome& outcome, const Ou
                      .commit = std::string(commit.substr(0, commit.find('\n')))};
 }
 
-async::Task<Result<std::unique_ptr<Process>>> Begin(const Job& job) {
-  AgentClient& agent = job.sandbox->agent();
-  SpawnSpec spec = CloneSpec(job.request, job.dir, job.temporary, job.on_progress != nullptr);
-  if (job.request.user.empty()) {
-    Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(spec));
-    co_return process;
-  }
-  ExecSpec theirs{.program = std::move(spec), .user = job.request.user};
-  Result<std::unique_ptr<Process>> process = co_await agent.Execute(std::move(theirs));
-  co_return process;
-}
-
 async::Task<> RunJob(std::shared_ptr<Job> job) {
-  Result<std::unique_ptr<Process>> process = co_await Begin(*job);
+  SpawnSpec spec = CloneSpec(job->request, job->dir, job->temporary, job->on_progress != nullptr);
+  Result<std::unique_ptr<Process>> process =
+      co_await SpawnAs(job->sandbox->agent(), job->request.user, std::move(spec));
   if (!process) {
     job->result = Unexpected(std::move(process).error());
     job->done.Set();

@@ -8,6 +8,7 @@
 
 #include "sandbox/files.h"
 #include "sandbox/grep_output.h"
+#include "sandbox/run.h"
 
 namespace atl::sandbox {
 namespace {
@@ -91,18 +92,6 @@ async::Task<> Follow(Search& search) {
   }
 }
 
-async::Task<Result<std::unique_ptr<Process>>> Begin(AgentClient& agent, const std::string& user,
-                                                    std::vector<std::string> argv) {
-  SpawnSpec program{.argv = std::move(argv), .cwd = "/"};
-  if (user.empty()) {
-    Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(program));
-    co_return process;
-  }
-  ExecSpec spec{.program = std::move(program), .user = user};
-  Result<std::unique_ptr<Process>> process = co_await agent.Execute(std::move(spec));
-  co_return process;
-}
-
 bool IsMissing(const Error& error) { return error.code == Code::kNotFound; }
 
 }  // namespace
@@ -118,11 +107,13 @@ async::Task<Result<GrepResult>> Grep(AgentClient& agent, GrepRequest request) {
                    "NOT_REGULAR_FILE");
   }
   bool columns = true;
+  SpawnSpec ripgrep{.argv = RipgrepArguments(request), .cwd = "/"};
   Result<std::unique_ptr<Process>> process =
-      co_await Begin(agent, request.user, RipgrepArguments(request));
+      co_await SpawnAs(agent, request.user, std::move(ripgrep));
   if (!process && IsMissing(process.error())) {
     columns = false;
-    process = co_await Begin(agent, request.user, GrepArguments(request));
+    SpawnSpec grep{.argv = GrepArguments(request), .cwd = "/"};
+    process = co_await SpawnAs(agent, request.user, std::move(grep));
   }
   if (!process) co_return Unexpected(std::move(process).error());
   Search search{.process = **process,

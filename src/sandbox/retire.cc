@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A newer daemon takes over: nothing of the state is changed by this one any more.
+#include "base/counted.h"
 #include "base/log.h"
 #include "sandbox/registry_impl.h"
 
@@ -22,13 +23,7 @@ Unexpected Replaced() {
 
 async::Task<Result<async::Mutex::Lock>> Registry::Impl::AwaitTurn(async::Mutex& lock) {
   // Counted before it is asked: either Retire sees this one, or this one sees that.
-  struct Counted {
-    std::atomic<int>& count;
-    explicit Counted(std::atomic<int>& c) : count(c) { ++count; }
-    ~Counted() { --count; }
-    Counted(const Counted&) = delete;
-    Counted& operator=(const Counted&) = delete;
-  } counted(awaiting_turn);
+  Counted counted(awaiting_turn);
   if (retired) co_return Replaced();
   async::Mutex::Lock turn = co_await lock.Acquire();
   co_return turn;

@@ -167,4 +167,15 @@ async::Task<Result<RunOutcome>> FollowRun(Process& process, std::optional<millis
   co_return std::move(following.outcome);
 }
 
+async::Task<Result<std::unique_ptr<Process>>> SpawnAs(AgentClient& agent, std::string user,
+                                                      SpawnSpec program) {
+  if (user.empty()) {
+    Result<std::unique_ptr<Process>> process = co_await agent.Spawn(std::move(program));
+    co_return process;
+  }
+  ExecSpec spec{.program = std::move(program), .user = std::move(user)};
+  Result<std::unique_ptr<Process>> process = co_await agent.Execute(std::move(spec));
+  co_return process;
+}
+
 }  // namespace atl::sandbox

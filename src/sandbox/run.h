@@ -16,6 +16,10 @@
 
 namespace atl::sandbox {
 
+// As `user` (ExecRequest has what that may be); empty: as the agent itself.
+async::Task<Result<std::unique_ptr<Process>>> SpawnAs(AgentClient& agent, std::string user,
+                                                      SpawnSpec program);
+
 struct RunRequest {
   std::string command;
   std::string cwd = "/workspace";

@@ -5,7 +5,6 @@
 
 #include <chrono>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/atoll.h"
 #include "sandbox/freezer.h"
@@ -62,13 +61,6 @@ async::Task<Result<void>> Registry::Impl::Pause(EntryPtr entry, bool idle_only, 
   co_return Result<void>();
 }
 
-void Registry::Impl::NoteAsleep(const std::string& iid) {
-  auto used = launcher.CgroupOf(iid).Usage();
-  if (!used) return;
-  uint64_t spare = std::min(used->memory_bytes, used->inactive_file_bytes);
-  usage_book.AddAsleep(iid, NowMs(), used->memory_bytes - spare);
-}
-
 // Memory that has been moved to swap makes waking slow: who comes back soon is not to wait for it.
 void Registry::Impl::ReclaimLater(const EntryPtr& entry) {
   if (options.reclaim_after.count() == 0) return;
@@ -76,7 +68,6 @@ void Registry::Impl::ReclaimLater(const EntryPtr& entry) {
   entry->reclaim_at = steady_clock::now() + options.reclaim_after;
 }
 
-// It may be woken meanwhile, and does not wait.
 async::Task<> Registry::Impl::ReclaimInTurn(EntryPtr entry) {
   // One after the other: hundreds may be due at once, and others want the same threads.
   async::Mutex::Lock turn = co_await reclaim_turn.Acquire();
@@ -84,6 +75,7 @@ async::Task<> Registry::Impl::ReclaimInTurn(EntryPtr entry) {
   --resting;
 }
 
+// It may be woken meanwhile, and does not wait.
 async::Task<> Registry::Impl::ReclaimNow(EntryPtr entry) {
   Row row;
   {

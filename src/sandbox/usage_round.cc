@@ -57,6 +57,15 @@ std::vector<Registry::Impl::Looked> Registry::Impl::WhoRuns() {
   return found;
 }
 
+namespace {
+
+// What programs would have to give up themselves.
+uint64_t Needed(const sys::CgroupUsage& usage) {
+  return usage.memory_bytes - std::min(usage.memory_bytes, usage.inactive_file_bytes);
+}
+
+}  // namespace
+
 void Registry::Impl::LookAt(Looked& one) {
   int64_t began_ms = NowMs();
   auto measured = launcher.CgroupOf(one.iid).Usage();
@@ -65,9 +74,7 @@ void Registry::Impl::LookAt(Looked& one) {
   one.counts.at_ms = NowMs();
   one.counts.at_seconds = now;
   one.counts.cpu_usec = measured->cpu_usec;
-  // What programs would have to give up themselves.
-  one.counts.memory_bytes =
-      measured->memory_bytes - std::min(measured->memory_bytes, measured->inactive_file_bytes);
+  one.counts.memory_bytes = Needed(*measured);
   one.counts.processes = measured->pids;
   usage_book.Add(one.iid, one.counts);
   NoteOom(one.id, one.iid, measured->oom_kills, began_ms);
@@ -77,6 +84,11 @@ void Registry::Impl::LookAt(Looked& one) {
   usage_book.SetDisk(one.iid,
                      {.bytes = disk->bytes, .inodes = disk->inodes, .complete = disk->complete},
                      SteadySeconds());
+}
+
+void Registry::Impl::NoteAsleep(const std::string& iid) {
+  auto used = launcher.CgroupOf(iid).Usage();
+  if (used) usage_book.AddAsleep(iid, NowMs(), Needed(*used));
 }
 
 void Registry::Impl::NoteOom(const std::string& id, const std::string& iid, uint64_t oom_kills,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sourced by tests that need a clean Debian of the host's own release. The caller has skip() and
+# Sourced by tests that need a clean Debian of the host's own release. The caller has skip() and fail() and
 # runs in the source tree, with VERSION_CODENAME of /etc/os-release.
 
 # clean_root CACHE WORK: makes CACHE/root-<release>.tar.zst with debootstrap, unless there is one.
@@ -47,4 +47,40 @@ mount_devices() {
   done
   mkdir -p "$root/dev/pts" "$root/dev/shm"
   ln -s /proc/self/fd "$root/dev/fd"
+}
+
+# root_with CACHE WORK BASE DEB [package...]: WORK/root, a clean Debian with these packages and all
+# that DEB depends on, but without DEB. BASE keeps it for two weeks, so that a warm run needs no
+# network; of other bases with its name up to the last '-' it takes the place.
+root_with() {
+  local cache=$1 work=$2 base=$3 deb=$4
+  local root=$work/root
+  shift 4
+  mkdir "$root"
+  if [ -n "$(find "$base" -mtime -14 2> /dev/null)" ]; then
+    zstd -qdc "$base" | tar --numeric-owner -C "$root" -x
+    return
+  fi
+  clean_root "$cache" "$work"
+  zstd -qdc "$cache/root-$VERSION_CODENAME.tar.zst" | tar --numeric-owner -C "$root" -x
+  point_apt "$root"
+  cp "$deb" "$root/atoll.deb"
+  echo "==> Installing what it depends on"
+  setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child=KILL \
+    bash -euc '. tests/support/clean_root.sh
+      root=$1
+      mount_devices "$root"
+      mount --bind "$2" "$root/var/cache/apt/archives"
+      shift 2
+      chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        DEBIAN_FRONTEND=noninteractive bash -euc "apt-get update -q
+          apt-get install -q -y --no-install-recommends /atoll.deb $*
+          dpkg --purge atoll"' - "$root" "$cache/archives" "$@" > "$work/apt.log" 2>&1 || {
+    tail -n 20 "$work/apt.log"
+    fail "apt could not install what is needed"
+  }
+  rm -rf "$root/atoll.deb" "$root/var/lib/atoll"
+  rm -f "${base%-*}"-*.tar.zst
+  tar --one-file-system --numeric-owner -C "$root" -c . | zstd -q -T0 -o "$work/base.tar.zst"
+  mv "$work/base.tar.zst" "$base"
 }

@@ -6,6 +6,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import {fileURLToPath} from 'node:url';
 
+import {Daemon} from './daemon.mjs';
+import {GitServer} from './git_server.mjs';
+
 export const home = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'clients', 'typescript');
 
 /** The client's module, where it is, and what removes it. */
@@ -21,4 +24,19 @@ export async function buildClient() {
     remove();
     throw error;
   }
+}
+
+/** A daemon, a git server that sandboxes reach, the client, one sandbox of it, and what ends them all. */
+export async function startClient(id, options) {
+  const git = await GitServer.start();
+  const daemon = await Daemon.start({sections: {egress: {host_ports: [git.port]}}});
+  const {client, remove} = await buildClient();
+  const stop = async () => {
+    remove();
+    await git.stop();
+    await daemon.cleanup();
+  };
+  const atoll = new client.Atoll({url: `http://localhost:${daemon.port}`});
+  const sandbox = await client.getSandbox(atoll, id, options);
+  return {git, daemon, client, atoll, sandbox, stop};
 }

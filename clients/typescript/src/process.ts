@@ -71,7 +71,7 @@ export class Process {
     };
     const lines = {stdout: new Lines(), stderr: new Lines()};
     const limit = new Limit(wait, this.id, `${pattern}`);
-    try {
+    return limit.during(async () => {
       for (let offset = 0; ;) {
         try {
           const answer = await this.sandbox.transport.open('getProcessLogs', {
@@ -99,11 +99,7 @@ export class Process {
         // The daemon has ended or was replaced: another one goes on there.
         await limit.pause();
       }
-    } catch (error) {
-      throw limit.reason(error);
-    } finally {
-      limit.end();
-    }
+    });
   }
 
   async waitForPort(port: number, options: PortWait = {}): Promise<void> {
@@ -119,7 +115,7 @@ export class Process {
 
   private async poll(query: Record<string, string | number | undefined>, wait: Wait, what: string): Promise<unknown> {
     const limit = new Limit(wait, this.id, what);
-    try {
+    return limit.during(async () => {
       for (;;) {
         const timeoutMs = Math.max(1, Math.min(POLL_MS, limit.left()));
         try {
@@ -135,11 +131,7 @@ export class Process {
           }
         }
       }
-    } catch (error) {
-      throw limit.reason(error);
-    } finally {
-      limit.end();
-    }
+    });
   }
 }
 
@@ -190,6 +182,17 @@ class Limit {
     wait.signal?.addEventListener('abort', this.onAbort);
   }
 
+  /** Does what is waited for; what ends it is told as whoever waits sees it. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.reason(error);
+    } finally {
+      this.end();
+    }
+  }
+
   left(): number { return this.until - Date.now(); }
 
   connected(): void { this.lostAt = 0; }
@@ -206,14 +209,14 @@ class Limit {
     this.signal.throwIfAborted();
   }
 
-  reason(error: unknown): unknown {
+  private reason(error: unknown): unknown {
     if (this.wait.signal?.aborted) return this.wait.signal.reason;
     if (!this.late) return error;
     return new AtollError(`waiting for ${this.what} of the process ${this.process} took longer than ${this.wait.timeout} ms`,
                           'PROCESS_READY_TIMEOUT', 408);
   }
 
-  end(): void {
+  private end(): void {
     clearTimeout(this.timer);
     this.wait.signal?.removeEventListener('abort', this.onAbort);
   }
